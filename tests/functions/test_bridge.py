@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from common.identity import Work
+from common.logs import Log
+from conftest import load
+from function_fakes import BRIDGE_ENV, PROJECT, QUEUE, RESULTS, FakeTasks, lane, push, resource
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+
+class Driven:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+        self.main, self.http = load("bridge")
+        self.tasks = FakeTasks()
+        self.logged = logged
+        self.monkeypatch = monkeypatch
+        self.configure()
+
+    def configure(self, **changes: str) -> None:
+        config = self.main.Config.from_env(BRIDGE_ENV | changes)
+        log = Log(config.project_id, config.hash_object_names)
+        this = self.main.Bridge(config, self.tasks, log)
+        self.monkeypatch.setattr(self.main, "bridge", lambda: this)
+
+    def post(self, body: Any) -> tuple[int, str]:
+        answer = self.http.post("/", json=body)
+        (line,) = self.logged()
+        assert line["reason"] == answer.json["reason"]
+        return answer.status_code, answer.json["reason"]
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch, logged: Any) -> Driven:
+    return Driven(monkeypatch, logged)
+
+
+def test_every_missing_variable_is_named_at_once(bridge: Driven) -> None:
+    with pytest.raises(Exception) as fault:
+        bridge.main.Config.from_env({})
+    for name in BRIDGE_ENV:
+        assert f"{name} is missing" in str(fault.value)
+
+
+def test_lanes_without_default_are_refused(bridge: Driven) -> None:
+    with pytest.raises(Exception, match="no lane 'default'"):
+        bridge.main.Config.from_env(BRIDGE_ENV | {"LANES": json.dumps({"big": lane()})})
+
+
+def test_get_is_health(bridge: Driven) -> None:
+    assert bridge.http.get("/").json == {"status": "ok"}
+    assert not bridge.tasks.tasks
+
+
+def test_an_upload_becomes_a_task_named_by_its_identity(bridge: Driven) -> None:
+    assert bridge.post(push(resource(metadata={"a": "b"}))) == (200, "created")
+    (task,) = bridge.tasks.tasks.values()
+    work = Work(resource()["bucket"], "cats/tom.jpg", "1732000000000001")
+    assert task["name"] == f"{QUEUE}/tasks/{work.task_id}"
+    assert task["dispatch_deadline"] == {"seconds": 600}
+    request = task["http_request"]
+    assert request["url"] == request["oidc_token"]["audience"] == lane()["url"]
+    assert request["oidc_token"]["service_account_email"] == BRIDGE_ENV["TASKS_INVOKER"]
+    assert request["headers"] == {"Content-Type": "application/json"}
+    sent = {
+        k: v
+        for k, v in resource(metadata={"a": "b"}).items()
+        if k not in ("kind", "metageneration")
+    }
+    assert json.loads(request["body"]) == {
+        "object": sent,
+        "run": 0,
+        "lane": "default",
+        "records": {
+            "manifest": f"gs://{RESULTS}/manifests/cats/tom.jpg/1732000000000001.json",
+            "failure": f"gs://{RESULTS}/failures/cats/tom.jpg/1732000000000001.json",
+        },
+    }
+
+
+def test_duplicate_event_creates_one_task(bridge: Driven) -> None:
+    body = push(resource())
+    answers = [bridge.post(body), *(bridge.post(body | {"deliveryAttempt": n}) for n in (2, 3))]
+    assert answers == [(200, "created")] + [(200, "already_exists")] * 2
+    assert len(bridge.tasks.tasks) == 1
+
+
+def test_the_log_line_tells_the_whole_decision(bridge: Driven) -> None:
+    bridge.http.post("/", json=push(resource()))
+    (line,) = bridge.logged()
+    work = Work(resource()["bucket"], "cats/tom.jpg", "1732000000000001")
+    assert line["logging.googleapis.com/trace"] == f"projects/{PROJECT}/traces/{work.trace}"
+    assert (line["event"], line["lane"], line["delivery"]) == ("enqueued", "default", 1)
+    assert (line["task"], line["message_id"]) == (work.task_id, "12345")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (push(resource(), {"eventType": "OBJECT_DELETE"}), "not_finalize"),
+        (push(resource("a/b/", size="0")), "folder_marker"),
+        (push(resource("gcloud/tmp/parallel_composite_uploads/x_1")), "composite_part"),
+        (push(resource("a/gsutil/tmp/parallel_composite_uploads/x")), "composite_part"),
+        (push(resource("logs/today.txt")), "excluded_prefix"),
+        (push(resource("other/today.txt")), "not_included"),
+    ],
+)
+def test_what_is_left_alone_is_acknowledged_by_name(
+    bridge: Driven, body: dict[str, Any], reason: str
+) -> None:
+    bridge.configure(
+        EXCLUDE_PREFIXES='["logs/"]', INCLUDE_PREFIXES='["cats/", "logs/", "a/", "gcloud/"]'
+    )
+    assert bridge.post(body) == (200, reason)
+    assert not bridge.tasks.tasks
+
+
+@pytest.mark.parametrize("name", ["a/b/", "a b", "ü#?%+().jpg", "a" * 1024])
+def test_odd_names_are_processed_when_they_hold_bytes(bridge: Driven, name: str) -> None:
+    assert bridge.post(push(resource(name))) == (200, "created")
+
+
+@pytest.mark.parametrize("name", ["empty.txt", "a"])
+def test_an_empty_file_is_processed(bridge: Driven, name: str) -> None:
+    assert bridge.post(push(resource(name, size="0"))) == (200, "created")
+
+
+GOOD = push(resource())
+
+
+def changed(**message: Any) -> dict[str, Any]:
+    return GOOD | {"message": GOOD["message"] | message}
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        (None, "not a JSON object"),
+        ([], "not a JSON object"),
+        ({}, "no message"),
+        ({"message": []}, "no message"),
+        (changed(attributes=None), "no attributes"),
+        (changed(attributes={"payloadFormat": "NONE"}), "payloadFormat"),
+        (changed(data="%%%"), "not base64"),
+        (changed(data=None), "not base64"),
+        (changed(data="bm8="), "not JSON"),
+        (changed(data=base64.b64encode(b"[]").decode()), "not a JSON object"),
+        (push(resource(generation="x")), "generation"),
+        (push(resource(generation=5)), "generation"),
+        (push(resource(name="")), "object name is missing"),
+        (push(resource(name=None)), "object name is missing"),
+        (push(resource(), {"objectId": "another"}), "different objects"),
+    ],
+)
+def test_malformed_pushes_go_back_with_their_reason(bridge: Driven, body: Any, detail: str) -> None:
+    answer = bridge.http.post("/", data=json.dumps(body), content_type="application/json")
+    (line,) = bridge.logged()
+    assert (answer.status_code, line["reason"], line["severity"]) == (400, "malformed", "ERROR")
+    assert detail in line["detail"]
+
+
+def test_another_buckets_notification_goes_back(bridge: Driven) -> None:
+    assert bridge.post(push(resource(bucket="elsewhere"))) == (403, "foreign_bucket")
+    assert not bridge.tasks.tasks
+
+
+def grpc_error(name: str) -> Exception:
+    import grpc
+    from google.api_core.exceptions import from_grpc_status
+
+    return from_grpc_status(grpc.StatusCode[name], "no")
+
+
+def rest_error(code: int, body: bytes) -> Exception:
+    import requests
+    from google.api_core.exceptions import from_http_response
+
+    response = requests.Response()
+    response.status_code = code
+    response._content = body
+    response.request = requests.Request("POST", "https://x").prepare()  # type: ignore[assignment]
+    return from_http_response(response)
+
+
+def rest_status(code: int, status: str) -> Exception:
+    return rest_error(code, json.dumps({"error": {"code": code, "status": status}}).encode())
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "reason"),
+    [
+        (grpc_error("ALREADY_EXISTS"), 200, "already_exists"),
+        (rest_status(409, "ALREADY_EXISTS"), 200, "already_exists"),
+        (rest_status(409, "ABORTED"), 503, "queue_unavailable"),
+        (grpc_error("ABORTED"), 503, "queue_unavailable"),
+        (rest_status(429, "RESOURCE_EXHAUSTED"), 503, "queue_throttled"),
+        (rest_error(429, b"slow"), 503, "queue_throttled"),
+        (rest_error(502, b"<html>"), 503, "queue_unavailable"),
+        (rest_status(503, "UNAVAILABLE"), 503, "queue_unavailable"),
+        (grpc_error("DEADLINE_EXCEEDED"), 503, "queue_unavailable"),
+        (ConnectionError("refused"), 503, "queue_unavailable"),
+        (rest_status(403, "PERMISSION_DENIED"), 503, "queue_refused"),
+        (grpc_error("NOT_FOUND"), 503, "queue_refused"),
+        (rest_error(400, b"[]"), 503, "queue_refused"),
+    ],
+)
+def test_each_answer_of_the_queue_has_its_reason(
+    bridge: Driven, fault: Exception, code: int, reason: str
+) -> None:
+    bridge.tasks.fault = fault
+    assert bridge.post(push(resource())) == (code, reason)
+
+
+def test_an_event_refused_while_the_queue_was_away_is_a_task_after_redelivery(
+    bridge: Driven,
+) -> None:
+    bridge.tasks.fault = grpc_error("UNAVAILABLE")
+    assert bridge.post(push(resource()))[0] == 503
+    bridge.tasks.fault = None
+    assert bridge.post(push(resource())) == (200, "created")
+    assert len(bridge.tasks.tasks) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "declared", "expected"),
+    [
+        ("x.bin", "application/x", "default"),
+        ("video/x", "application/x", "video"),
+        ("video/raw/x", "application/x", "raw"),
+        ("x", "video/mp4", "video"),
+        ("x", "Video/MP4; codecs=x", "video"),
+        ("x", "application/pdf", "raw"),
+        ("video/x", "application/pdf", "video"),
+        ("x", None, "default"),
+    ],
+)
+def test_lane_is_the_longest_prefix_then_the_declared_type_then_default(
+    bridge: Driven, name: str, declared: str | None, expected: str
+) -> None:
+    lanes = {
+        "default": lane(),
+        "raw": lane(prefixes=["video/raw/"], content_types=["application/pdf"], queue="q/raw"),
+        "video": lane(prefixes=["video/"], content_types=["video/*"], queue="q/video"),
+    }
+    bridge.configure(LANES=json.dumps(lanes))
+    bridge.http.post("/", json=push(resource(name, contentType=declared)))
+    (task,) = bridge.tasks.tasks.values()
+    assert json.loads(task["http_request"]["body"])["lane"] == expected
+    assert task["name"].startswith(lanes[expected]["queue"])
+
+
+def test_a_lane_without_records_is_handed_over(bridge: Driven) -> None:
+    bridge.configure(LANES=json.dumps({"default": lane(records=False)}))
+    assert bridge.post(push(resource())) == (200, "handed_over")
+    (task,) = bridge.tasks.tasks.values()
+    assert "records" not in json.loads(task["http_request"]["body"])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    body=st.binary(max_size=64)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.builds(
+        lambda values: json.dumps(push(resource(**values))).encode(),
+        st.dictionaries(st.sampled_from(sorted(resource())), JSON, max_size=3),
+    )
+    | st.builds(
+        lambda values: json.dumps(changed(**values)).encode(),
+        st.dictionaries(st.sampled_from(sorted(GOOD["message"])), JSON, max_size=2),
+    )
+    | st.just(b"[" * 100_000)
+)
+@settings(max_examples=300, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+def test_no_body_is_too_odd(bridge: Driven, body: bytes) -> None:
+    answer = bridge.http.post("/", data=body)
+    assert answer.status_code in (200, 400, 403)
+    assert answer.json["reason"] in bridge.main.TABLE

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from common.config import ConfigError, Environment
+from common.identity import Work
+from common.logs import Log
+from common.once import once
+
+
+def test_all_faults_are_named_at_once() -> None:
+    env = Environment({"COUNT": "0", "FLAG": "yes", "NAMES": "{}", "ROWS": '{"a": {}}'})
+    env.text("TEXT")
+    env.number("COUNT")
+    env.flag("FLAG")
+    env.names("NAMES")
+    env.table("ROWS", lambda row: row["url"])
+    with pytest.raises(ConfigError) as fault:
+        env.check()
+    for name in ("TEXT is missing", "COUNT", "FLAG", "NAMES", "ROWS lacks 'url'"):
+        assert name in str(fault.value)
+
+
+def test_a_line_carries_the_identity_and_the_trace(logged: Any) -> None:
+    work = Work("uploads", "cats/tom.jpg", "1732")
+    Log("acme", False).about(work, attempt=2).write("INFO", "done", "recorded", reason=None)
+    (line,) = logged()
+    assert line["logging.googleapis.com/trace"] == f"projects/acme/traces/{work.trace}"
+    assert (line["object"], line["attempt"], line["event"]) == ("cats/tom.jpg", 2, "done")
+    assert "reason" not in line
+
+
+def test_object_names_can_be_hashed(logged: Any) -> None:
+    work = Work("uploads", "private/name.jpg", "1732")
+    Log("acme", True).about(work).write("INFO", "done", "recorded")
+    (line,) = logged()
+    assert "private" not in str(line)
+    assert line["trace"] == work.trace
+
+
+def test_errors_bring_their_stack(logged: Any) -> None:
+    try:
+        raise OSError("disk\nfull")
+    except OSError as error:
+        Log("acme", False).write("ERROR", "retry", "again", error=error)
+    (line,) = logged()
+    assert line["error"] == "OSError"
+    assert "disk\nfull" in line["stack_trace"]
+
+
+def test_two_first_calls_make_one_thing() -> None:
+    made: list[object] = []
+    entered = threading.Event()
+
+    def make() -> object:
+        entered.wait(0.05)  # both threads are inside by then, were there no lock
+        made.append(object())
+        return made[-1]
+
+    get = once(make)
+    threads = [threading.Thread(target=get) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
