@@ -1,0 +1,421 @@
+"""Requests to Google APIs: routed, checked and answered by Google's own discovery documents.
+
+A service says `@rpc("pubsub.projects.topics.create", "pubsub.topics.create", on="{name}")` above a
+method; the discovery document (google-api-python-client carries them) gives verb, path, parameters,
+request and response schema. Unknown fields and wrong types are refused as Google refuses them; a
+method that exists at Google and not here answers "not implemented".
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .errors import ApiError, not_implemented
+from .identity import Principal
+
+if TYPE_CHECKING:
+    from .server import Cloud
+
+Json = dict[str, Any]
+Handler = Callable[["Call"], Any]
+
+# Parameters that clients send and the discovery documents do not list.
+UNLISTED = {
+    "artifactregistry.projects.locations.repositories.create": {"repository_id"},
+    "storage.objects.insert": {"upload_id"},
+}
+STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to one method: what a handler gets.
+
+    Attributes:
+        method: the discovery id, such as "storage.objects.get".
+        params: path and query parameters by name, decoded (strings; integers and booleans typed;
+            repeated ones as lists).
+        body: the JSON body, checked against the method's schema; {} when there is none.
+        principal: who calls.
+        request: the HTTP request, for headers and media; None for gRPC.
+    """
+
+    method: str
+    params: Json
+    body: Json
+    principal: Principal
+    request: Request | None = None
+
+
+@dataclass(slots=True)
+class Method:
+    id: str
+    verb: str
+    regex: re.Pattern[str]
+    parameters: Json
+    request: Json | None
+    response: Json | None
+    document: Document = field(repr=False)
+    handler: Handler | None = None
+    permission: str | None = None
+    on: str | Callable[[Call], str] | None = None
+
+
+def rpc(
+    method: str, permission: str | None = None, on: str | Callable[[Call], str] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Marks a service's method as the handler of a discovery method.
+
+    Args:
+        method: discovery id.
+        permission: IAM permission that the caller needs; None when the handler asks by itself.
+        on: the resource it is needed on: a template over the parameters ("{topic}",
+            "projects/_/buckets/{bucket}") or a function of the call.
+    """
+
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        function.__dict__.setdefault("rpcs", []).append((method, permission, on))
+        return function
+
+    return mark
+
+
+class Service:
+    """Base of a Google service: a discovery document, handlers, and the resources with policies.
+
+    Class attributes:
+        documents: names of discovery documents, such as ("pubsub.v1",).
+        hosts: regular expressions of further hosts that serve them (regional endpoints).
+        policies: method prefix → permission prefix of resources with IAM policies of their own,
+            such as {"pubsub.projects.topics": "pubsub.topics"}.
+    """
+
+    documents: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    policies: dict[str, str] = {}
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    def exists(self, resource: str) -> bool:
+        """Whether a resource with a policy of its own is there."""
+        raise NotImplementedError
+
+    async def raw(self, request: Request) -> Response | None:
+        """Requests outside the discovery document (media); None leaves them to it."""
+        return None
+
+    def snapshot(self) -> list[str]:
+        """Names of all resources held: what `what is left after destroy` compares."""
+        return []
+
+
+class Document:
+    """A discovery document: its methods by verb, and its schemas."""
+
+    def __init__(self, name: str) -> None:
+        path = resources.files("googleapiclient") / "discovery_cache/documents" / f"{name}.json"
+        doc = json.loads(path.read_text("utf-8"))
+        self.name = name
+        self.host = doc["rootUrl"].removeprefix("https://").rstrip("/")
+        self.schemas: Json = doc.get("schemas", {})
+        self.parameters: Json = doc.get("parameters", {})
+        self.methods: dict[str, Method] = {}
+        self.by_verb: dict[str, list[Method]] = {}
+        for spec in _methods(doc):
+            if "path" not in spec:
+                continue
+            method = Method(
+                spec["id"],
+                spec["httpMethod"],
+                _regex("/" + doc["servicePath"] + spec["path"], spec.get("parameters", {})),
+                spec.get("parameters", {}),
+                spec.get("request"),
+                spec.get("response"),
+                self,
+            )
+            self.methods[method.id] = method
+            self.by_verb.setdefault(method.verb, []).append(method)
+        for methods in self.by_verb.values():
+            # `…/{name}:verb` before `…/{name}`, longer before shorter.
+            methods.sort(key=lambda m: (":" not in m.regex.pattern[-30:], -len(m.regex.pattern)))
+
+    def find(self, verb: str, path: str) -> tuple[Method, Json] | None:
+        """The method that serves a raw (undecoded) path, and its decoded path parameters."""
+        fallback = None
+        for method in self.by_verb.get(verb, ()):
+            if match := method.regex.fullmatch(path):
+                found = method, {k: unquote(v) for k, v in match.groupdict().items()}
+                if method.handler:
+                    return found
+                fallback = fallback or found
+        return fallback
+
+    def check(self, value: Any, schema: Json, where: str = "") -> None:
+        """Raises ApiError 400 where `value` is not of `schema`."""
+        if "$ref" in schema:
+            schema = self.schemas[schema["$ref"]]
+        kind = schema.get("type", "any")
+        if value is None or kind == "any":
+            return
+        if kind == "object":
+            if not isinstance(value, dict):
+                raise _invalid(where, schema.get("id", "object"), value)
+            properties, rest = schema.get("properties", {}), schema.get("additionalProperties")
+            for key, item in value.items():
+                inner = properties.get(key, rest)
+                if inner is None:
+                    place = f" at '{where}'" if where else ""
+                    raise ApiError(
+                        400,
+                        f'Invalid JSON payload received. Unknown name "{key}"{place}: '
+                        "Cannot find field.",
+                    )
+                self.check(item, inner, f"{where}.{key}" if where else key)
+        elif kind == "array":
+            if not isinstance(value, list):
+                raise _invalid(where, "list", value)
+            for index, item in enumerate(value):
+                self.check(item, schema["items"], f"{where}[{index}]")
+        elif not _SCALARS[kind](value, schema):
+            raise _invalid(where, kind, value)
+
+
+def _whole(value: Any) -> bool:
+    return (isinstance(value, int) and not isinstance(value, bool)) or (
+        isinstance(value, str) and re.fullmatch(r"-?\d+", value) is not None
+    )
+
+
+_SCALARS: dict[str, Callable[[Any, Json], bool]] = {
+    "string": lambda v, s: (_whole(v) if s.get("format", "").endswith("int64") else isinstance(v, str))
+    and ("enum" not in s or v in s["enum"]),
+    "boolean": lambda v, s: isinstance(v, bool),
+    "integer": lambda v, s: _whole(v),
+    "number": lambda v, s: isinstance(v, int | float) and not isinstance(v, bool),
+}
+
+
+def _invalid(where: str, kind: str, value: Any) -> ApiError:
+    return ApiError(400, f"Invalid value at '{where}' ({kind}), {json.dumps(value)[:80]}")
+
+
+def _methods(doc: Json) -> Iterable[Json]:
+    yield from doc.get("methods", {}).values()
+    for resource in doc.get("resources", {}).values():
+        yield from _methods(resource)
+
+
+def _regex(path: str, parameters: Json) -> re.Pattern[str]:
+    def group(match: re.Match[str]) -> str:
+        plus, name = match.groups()
+        pattern = parameters.get(name, {}).get("pattern", "^[^/]+$") if plus else "^[^/]+$"
+        return f"(?P<{name}>{pattern[1:-1]})"
+
+    parts = re.split(r"(\{\+?\w+\})", path)
+    return re.compile(
+        "".join(
+            re.sub(r"\{(\+?)(\w+)\}", group, part) if part.startswith("{") else re.escape(part)
+            for part in parts
+        )
+    )
+
+
+class Api:
+    """All services behind the door."""
+
+    def __init__(self, cloud: Cloud, services: list[Service]) -> None:
+        self.cloud = cloud
+        self.services = services
+        self.by_host: dict[str, list[tuple[Service, Document]]] = {}
+        self.patterns: list[tuple[re.Pattern[str], Service, Document]] = []
+        self.methods: dict[str, Method] = {}
+        for service in services:
+            for name in service.documents:
+                doc = Document(name)
+                self.by_host.setdefault(doc.host, []).append((service, doc))
+                for host in service.hosts:
+                    self.patterns.append((re.compile(host), service, doc))
+                self._mount(service, doc)
+                self.methods |= doc.methods
+
+    def _mount(self, service: Service, doc: Document) -> None:
+        for _, function in inspect.getmembers(service, callable):
+            for method_id, permission, on in getattr(function, "rpcs", ()):
+                if method := doc.methods.get(method_id):
+                    method.handler, method.permission, method.on = function, permission, on
+        for prefix, permission in service.policies.items():
+            for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions"):
+                if method := doc.methods.get(f"{prefix}.{verb}"):
+                    method.handler = functools.partial(self._policy, service, verb)
+                    if verb != "testIamPermissions":
+                        method.permission, method.on = f"{permission}.{verb}", "{resource}"
+
+    def _policy(self, service: Service, verb: str, call: Call) -> Json:
+        resource = call.params["resource"]
+        if not service.exists(resource):
+            raise ApiError(404, f"Resource not found (resource={resource}).")
+        if verb == "getIamPolicy":
+            return self.cloud.iam.get(resource)
+        if verb == "setIamPolicy":
+            return self.cloud.iam.set(resource, call.body.get("policy") or {})
+        wanted = call.body.get("permissions", [])
+        return {
+            "permissions": [p for p in wanted if self.cloud.iam.allowed(call.principal, p, resource)]
+        }
+
+    def _at(self, host: str) -> list[tuple[Service, Document]]:
+        if host not in self.by_host:
+            self.by_host[host] = [(s, d) for regex, s, d in self.patterns if regex.fullmatch(host)]
+        return self.by_host[host]
+
+    def serves(self, host: str) -> bool:
+        return bool(self._at(host))
+
+    async def handle(self, request: Request) -> Response:
+        """An HTTP request that came through the door."""
+        host = request.url.hostname or ""
+        try:
+            for service in dict.fromkeys(service for service, _ in self._at(host)):
+                if (response := await service.raw(request)) is not None:
+                    return response
+            body = await request.body() if request.method in ("POST", "PUT", "PATCH") else b""
+            result = await self.dispatch(
+                host,
+                request.method,
+                request.scope["raw_path"].decode("ascii"),
+                request.scope["query_string"].decode("ascii"),
+                body,
+                request.headers.get("authorization"),
+                request,
+            )
+        except ApiError as error:
+            return error_response(error)
+        return result if isinstance(result, Response) else JSONResponse(result)
+
+    async def dispatch(
+        self,
+        host: str,
+        verb: str,
+        path: str,
+        query: str,
+        body: bytes | Json,
+        authorization: str | None,
+        request: Request | None = None,
+    ) -> Json | Response:
+        """One call: found, authenticated, checked, authorized, answered, written to the journal.
+
+        Raises:
+            ApiError: whatever is wrong with it.
+        """
+        found = None
+        for _, doc in self._at(host):
+            candidate = doc.find(verb, path)
+            if candidate and (found is None or candidate[0].handler):
+                found = candidate
+        if found is None:
+            raise ApiError(404, f"The requested URL {path} was not found on {host} ({verb}).")
+        method, params = found
+        return await self._perform(method, params, query, body, authorization, request)
+
+    async def call(self, method_id: str, fields: Json, authorization: str | None) -> Json:
+        """A gRPC call: `fields` of the request message by their JSON names.
+
+        Raises:
+            ApiError: whatever is wrong with it.
+        """
+        method = self.methods[method_id]
+        params = {name: fields.pop(name) for name in list(fields) if name in method.parameters}
+        result = await self._perform(method, params, "", fields, authorization, None)
+        assert isinstance(result, dict)
+        return result
+
+    async def _perform(
+        self,
+        method: Method,
+        params: Json,
+        query: str,
+        body: bytes | Json,
+        authorization: str | None,
+        request: Request | None,
+    ) -> Json | Response:
+        if method.handler is None:
+            raise not_implemented(method.id)
+        principal = None
+        try:
+            await self.cloud.faults.before(method.id)
+            principal = self.cloud.identity.authenticate(authorization)
+            params |= self._query(method, query)
+            call = Call(method.id, params, self._body(method, body), principal, request)
+            self.authorize(method, call)
+            result = method.handler(call)
+            if inspect.isawaitable(result):
+                result = await result
+        except ApiError as error:
+            self.cloud.journal.api(principal, method.id, params, error.code, error.message)
+            raise
+        self.cloud.journal.api(principal, method.id, params, 200, "")
+        if isinstance(result, dict) and method.response:
+            method.document.check(result, method.response, "response of " + method.id)
+        return result
+
+    def authorize(self, method: Method, call: Call) -> None:
+        if method.permission and method.on:
+            on = method.on(call) if callable(method.on) else method.on.format_map(call.params)
+            self.cloud.iam.require(call.principal, method.permission, on)
+
+    def _query(self, method: Method, query: str) -> Json:
+        values: Json = {}
+        for name, text in parse_qsl(query, keep_blank_values=True):
+            spec = method.parameters.get(name) or method.document.parameters.get(name)
+            if spec is None:
+                if name in STANDARD or name in UNLISTED.get(method.id, ()):
+                    values[name] = text
+                    continue
+                raise ApiError(
+                    400,
+                    f'Invalid JSON payload received. Unknown name "{name}": '
+                    "Cannot bind query parameter. Field could not be found in request message.",
+                )
+            if spec.get("location") == "path":
+                continue
+            value: Any = text
+            if spec["type"] == "integer":
+                if not _whole(text):
+                    raise ApiError(400, f"Invalid value at '{name}' (integer), \"{text}\"")
+                value = int(text)
+            elif spec["type"] == "boolean":
+                value = text.lower() == "true"
+            if spec.get("repeated"):
+                values.setdefault(name, []).append(value)
+            else:
+                values[name] = value
+        return values
+
+    def _body(self, method: Method, body: bytes | Json) -> Json:
+        if isinstance(body, bytes):
+            if not body or method.request is None:
+                return {}
+            try:
+                body = json.loads(body)
+            except ValueError as error:
+                raise ApiError(400, f"Invalid JSON payload received. {error}") from error
+        if method.request:
+            method.document.check(body, method.request)
+        return body  # type: ignore[return-value]
+
+
+def error_response(error: ApiError) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == 401 else {}
+    return JSONResponse(error.body(), error.code, headers)

@@ -1,0 +1,112 @@
+"""The control interface: plain HTTP on the door's port, for tests and the demo, never for products.
+
+GET  /snapshot               names of all that exists
+POST /token {member, seconds} an access token for anybody; /refresh {member}, /oidc {email, audience}
+POST /clock {advance}         lets seconds pass; GET /clock
+POST /idle {horizon, timeout} waits until nothing is in flight or due within `horizon` seconds
+POST /faults {...}            see faults.Faults.configure; GET /faults: what was injected; DELETE
+GET  /journal                 path of the journal, flushed; counts
+POST /hosts {host, port}      an HTTPS host outside Google, answered by a loopback HTTP port
+GET  /permissions             what each principal used: the record for least privilege
+GET  /bindings                every IAM binding; POST /bindings {resource, role, member, present}
+POST /run/{action} {...}      what the service `run` offers (kill an instance, take a service away)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from .errors import ApiError
+from .identity import Principal
+
+if TYPE_CHECKING:
+    from .server import Cloud
+
+
+class Control:
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        try:
+            body = await request.body()
+            answer: Any = await self.answer(
+                request.method, request.url.path, json.loads(body) if body else {}
+            )
+            response: Response = JSONResponse(answer)
+        except ApiError as error:
+            response = JSONResponse(error.body(), error.code)
+        await response(scope, receive, send)
+
+    async def answer(self, verb: str, path: str, body: dict[str, Any]) -> Any:
+        cloud = self.cloud
+        match (verb, path):
+            case ("GET", "/snapshot"):
+                return cloud.snapshot()
+            case ("POST", "/token"):
+                principal = Principal(body["member"], tuple(body.get("attributes", ())))
+                return {"token": cloud.identity.access_token(principal, body.get("seconds", 3600))}
+            case ("POST", "/refresh"):
+                return {"token": cloud.identity.refresh_token(Principal(body["member"]))}
+            case ("POST", "/oidc"):
+                arguments = body["email"], body["audience"], body.get("seconds", 3600)
+                return {"token": cloud.identity.oidc_token(*arguments)}
+            case ("POST", "/expire-tokens"):
+                cloud.identity.expire_all()
+                return {}
+            case ("POST", "/clock"):
+                await cloud.clock.advance(body["advance"])
+                return {"now": cloud.clock.timestamp()}
+            case ("GET", "/clock"):
+                return {"now": cloud.clock.timestamp(), "in_flight": cloud.clock.in_flight}
+            case ("POST", "/idle"):
+                try:
+                    waiting = cloud.clock.idle(body.get("horizon", 0.0))
+                    await asyncio.wait_for(waiting, body.get("timeout", 60))
+                except TimeoutError as error:
+                    raise ApiError(504, "still busy") from error
+                return {}
+            case ("POST", "/faults"):
+                cloud.faults.configure(body)
+                return {}
+            case ("DELETE", "/faults"):
+                cloud.faults.reset()
+                return {}
+            case ("GET", "/faults"):
+                return {"seed": cloud.faults.seed, "counts": cloud.faults.counts}
+            case ("GET", "/journal"):
+                cloud.journal.flush()
+                return {"path": str(cloud.folder / "journal.jsonl"), "counts": cloud.journal.counts}
+            case ("POST", "/hosts"):
+                cloud.run.outside[body["host"]] = body["port"]
+                cloud.house.extra_hosts.add(body["host"])
+                return {}
+            case ("GET", "/permissions"):
+                return {who: sorted(used) for who, used in cloud.iam.exercised.items()}
+            case ("DELETE", "/permissions"):
+                cloud.iam.exercised.clear()
+                return {}
+            case ("GET", "/bindings"):
+                return sorted(cloud.iam.bindings())
+            case ("POST", "/bindings"):
+                return self._bind(**body)
+            case ("POST", _) if path.startswith("/run/"):
+                return await cloud.run.control(path.removeprefix("/run/"), body)
+        raise ApiError(404, f"no control {verb} {path}")
+
+    def _bind(self, resource: str, role: str, member: str, present: bool) -> Any:
+        """Adds or takes away one member of one role, behind Terraform's back."""
+        policy = self.cloud.iam.get(resource)
+        bindings = [dict(b, members=list(b["members"])) for b in policy["bindings"]]
+        for binding in bindings:
+            if binding["role"] == role and member in binding["members"]:
+                binding["members"].remove(member)
+        if present:
+            bindings.append({"role": role, "members": [member]})
+        return self.cloud.iam.set(resource, {"bindings": bindings})

@@ -1,0 +1,197 @@
+"""Authorization: allow policies by resource, inherited from the project, over a table of roles."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ApiError
+from .identity import Principal
+
+if TYPE_CHECKING:
+    from .server import Cloud
+
+# Role → permissions, limited to what the services here ask for. Source: named in the file.
+ROLES: dict[str, frozenset[str]] = {
+    role: frozenset(permissions)
+    for role, permissions in json.loads(Path(__file__).with_name("roles.json").read_text())[
+        "roles"
+    ].items()
+}
+MEMBER_KINDS = (
+    "user:",
+    "group:",
+    "domain:",
+    "serviceAccount:",
+    "principal://",
+    "principalSet://",
+    "projectOwner:",
+    "projectEditor:",
+    "projectViewer:",
+    "deleted:",
+)
+
+
+@functools.cache
+def _condition(expression: str) -> Any:
+    import celpy  # only conditional bindings pay for the import
+
+    environment = celpy.Environment()
+    return environment.program(environment.compile(expression))
+
+
+class Iam:
+    """Policies of all resources, by name ("projects/P/topics/T", "projects/_/buckets/B", …)."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
+        self.custom: dict[str, frozenset[str]] = {}  # custom roles by full name
+        self.owners: dict[str, str] = {}  # resources whose name does not hold their project
+        # (effective from, policy), oldest first: a late change leaves the old one in force.
+        self._policies: dict[str, list[tuple[float, dict[str, Any]]]] = {}
+        self._serial = 0
+        self.exercised: dict[str, set[tuple[str, str]]] = {}
+
+    def get(self, resource: str) -> dict[str, Any]:
+        """The policy as written last, whether in force yet or not."""
+        versions = self._policies.get(resource)
+        return versions[-1][1] if versions else {"version": 1, "etag": "ACAB", "bindings": []}
+
+    def set(self, resource: str, policy: dict[str, Any]) -> dict[str, Any]:
+        """Replaces a policy.
+
+        Raises:
+            ApiError: 409 when the etag is stale; 400 for an unknown role or member kind.
+        """
+        current = self.get(resource)
+        if policy.get("etag") and policy["etag"] != current["etag"]:
+            raise ApiError(
+                409,
+                "There were concurrent policy changes. Please retry the whole read-modify-write "
+                "with exponential backoff.",
+                "ABORTED",
+            )
+        bindings = [b for b in policy.get("bindings", []) if b.get("members")]
+        for binding in bindings:
+            self._check(binding)
+        self._serial += 1
+        etag = base64.b64encode(b"\x00\x00" + self._serial.to_bytes(6)).decode()
+        version = 3 if any("condition" in b for b in bindings) else 1
+        new = {"version": version, "etag": etag, "bindings": bindings}
+        now = self.cloud.clock.now()
+        delay = self.cloud.faults.iam_delay(resource)
+        kept = [v for v in self._policies.get(resource, []) if delay][-1:]
+        self._policies[resource] = [*kept, (now + delay, new)]
+        return new
+
+    def forget(self, resource: str) -> None:
+        self._policies.pop(resource, None)
+        self.owners.pop(resource, None)
+
+    def bindings(self) -> Iterator[tuple[str, str, str]]:
+        """All (resource, role, member) as written."""
+        for resource in self._policies:
+            for binding in self.get(resource)["bindings"]:
+                for member in binding["members"]:
+                    yield resource, binding["role"], member
+
+    def allowed(self, principal: Principal, permission: str, resource: str) -> bool:
+        return any(
+            permission in self._permissions(binding["role"])
+            and self._matches(principal, binding["members"], place)
+            and self._holds(binding.get("condition"), resource)
+            for place in self._chain(resource)
+            for binding in self._in_force(place)
+        )
+
+    def require(self, principal: Principal, permission: str, resource: str) -> None:
+        """Raises ApiError 401 or 403 unless `principal` holds `permission` on `resource`."""
+        if self.allowed(principal, permission, resource):
+            self.exercised.setdefault(principal.member, set()).add((permission, resource))
+            return
+        if principal.member == "allUsers":
+            raise ApiError(
+                401,
+                f"Anonymous caller does not have {permission} access to the resource.",
+                reason="required",
+            )
+        raise ApiError(
+            403,
+            f"{principal.email} does not have {permission} access. Permission '{permission}' "
+            f"denied on resource '{resource}' (or it may not exist).",
+            details=[
+                {
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                    "reason": "IAM_PERMISSION_DENIED",
+                    "domain": "iam.googleapis.com",
+                    "metadata": {"permission": permission, "resource": resource},
+                }
+            ],
+        )
+
+    def _in_force(self, resource: str) -> list[dict[str, Any]]:
+        now = self.cloud.clock.now()
+        for since, policy in reversed(self._policies.get(resource, ())):
+            if since <= now:
+                bindings: list[dict[str, Any]] = policy["bindings"]
+                return bindings
+        return []
+
+    def _chain(self, resource: str) -> Iterator[str]:
+        """A resource and what it inherits from, narrowest first."""
+        yield resource
+        if resource.startswith("projects/_/buckets/"):
+            bucket = "/".join(resource.split("/", 4)[:4])
+            if bucket != resource:
+                yield bucket
+            yield self.owners.get(bucket, "")
+            return
+        parts = resource.split("/")
+        if len(parts) > 2:
+            yield "/".join(parts[:2])
+
+    def _permissions(self, role: str) -> frozenset[str]:
+        return ROLES.get(role) or self.custom.get(role, frozenset())
+
+    def _matches(self, principal: Principal, members: list[str], place: str) -> bool:
+        for member in members:
+            if member == principal.member or member in principal.attributes or member == "allUsers":
+                return True
+            if member == "allAuthenticatedUsers" and principal.member != "allUsers":
+                return True
+            kind, _, project = member.partition(":")
+            if kind in ("projectOwner", "projectEditor", "projectViewer"):
+                role = "roles/" + kind.removeprefix("project").lower()
+                for binding in self._in_force(f"projects/{project}"):
+                    if binding["role"] == role and principal.member in binding["members"]:
+                        return True
+        return False
+
+    def _holds(self, condition: dict[str, Any] | None, resource: str) -> bool:
+        if not condition:
+            return True
+        from celpy import json_to_cel
+
+        name = resource
+        service = "storage.googleapis.com" if name.startswith("projects/_/buckets/") else ""
+        kind = "Object" if "/objects/" in name else "Bucket"
+        facts = {
+            "name": name,
+            "service": service,
+            "type": f"{service}/{kind}" if service else "",
+        }
+        return bool(_condition(condition["expression"]).evaluate({"resource": json_to_cel(facts)}))
+
+    def _check(self, binding: dict[str, Any]) -> None:
+        role = binding["role"]
+        if role not in ROLES and role not in self.custom:
+            raise ApiError(400, f"Role {role} is not supported for this resource.")
+        for member in binding["members"]:
+            if member not in ("allUsers", "allAuthenticatedUsers") and not member.startswith(
+                MEMBER_KINDS
+            ):
+                raise ApiError(400, f"Invalid member: {member}")

@@ -1,0 +1,138 @@
+"""Who calls: principals, access tokens, OIDC tokens, and the documents that let others verify them.
+
+An access token is opaque and names one principal; an OIDC token is a JWT signed by the key that
+`jwks` publishes. Both expire on real time, whatever the clock of the cloud says.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from .errors import ApiError
+
+ISSUER = "https://accounts.google.com"
+LIFETIME = 3600  # seconds: what Google gives by default
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A caller: `member` as IAM spells it (user:…, serviceAccount:…, principal://…), or nobody."""
+
+    member: str
+    attributes: tuple[str, ...] = ()  # principalSet://… members that a federated token matches
+
+    @property
+    def email(self) -> str:
+        return self.member.partition(":")[2]
+
+
+ANONYMOUS = Principal("allUsers")
+
+
+@dataclass
+class _Access:
+    principal: Principal
+    expires: float
+
+
+@dataclass
+class Identity:
+    """Mints and verifies tokens for one local cloud."""
+
+    key: rsa.RSAPrivateKey = field(
+        default_factory=lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    _access: dict[str, _Access] = field(default_factory=dict)
+    _refresh: dict[str, Principal] = field(default_factory=dict)
+    _issued: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+
+    def access_token(self, principal: Principal, seconds: float = LIFETIME) -> str:
+        now = time.time()
+        if len(self._access) > 10_000:
+            self._access = {t: a for t, a in self._access.items() if a.expires > now}
+        token = "ya29.local-" + secrets.token_urlsafe(24)
+        self._access[token] = _Access(principal, now + seconds)
+        return token
+
+    def refresh_token(self, principal: Principal) -> str:
+        token = "1//local-" + secrets.token_urlsafe(24)
+        self._refresh[token] = principal
+        return token
+
+    def redeem(self, refresh_token: str) -> tuple[Principal, str]:
+        """A refresh token → its principal and a fresh access token."""
+        principal = self._refresh.get(refresh_token)
+        if principal is None:
+            raise ApiError(400, "invalid_grant: the refresh token is unknown", "INVALID_ARGUMENT")
+        return principal, self.access_token(principal)
+
+    def expire_all(self) -> None:
+        """Every token handed out so far stops working (a fault on request)."""
+        self._access.clear()
+        self._issued.clear()
+
+    def authenticate(self, authorization: str | None) -> Principal:
+        """An Authorization header → its principal.
+
+        Raises:
+            ApiError: 401 when the header is no known, live bearer token.
+        """
+        if not authorization:
+            return ANONYMOUS
+        scheme, _, token = authorization.partition(" ")
+        access = self._access.get(token.strip()) if scheme.lower() == "bearer" else None
+        if access is None or access.expires < time.time():
+            raise ApiError(
+                401,
+                "Request had invalid authentication credentials. Expected OAuth 2 access token, "
+                "login cookie or other valid authentication credential.",
+                "UNAUTHENTICATED",
+                reason="authError",
+            )
+        return access.principal
+
+    def oidc_token(self, email: str, audience: str, seconds: float = LIFETIME) -> str:
+        """A signed identity token of a service account; reused while it has time left."""
+        token, expires = self._issued.get((email, audience), ("", 0.0))
+        if seconds == LIFETIME and expires > time.time() + 300:
+            return token
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": audience,
+            "azp": email,
+            "sub": email,
+            "email": email,
+            "email_verified": True,
+            "iat": now,
+            "exp": int(now + seconds),
+        }
+        token = jwt.encode(claims, self.key, "RS256", headers={"kid": "local"})
+        if seconds == LIFETIME:
+            self._issued[email, audience] = (token, now + seconds)
+        return token
+
+    def verify_oidc(self, token: str, audiences: list[str]) -> Principal:
+        """A JWT → the account that it speaks for.
+
+        Raises:
+            ApiError: 401 naming what is wrong (signature, issuer, audience, expiry).
+        """
+        try:
+            claims = jwt.decode(
+                token, self.key.public_key(), ["RS256"], audience=audiences, issuer=ISSUER
+            )
+        except jwt.PyJWTError as error:
+            raise ApiError(401, f"The identity token is refused: {error}", "UNAUTHENTICATED") from error
+        return Principal(f"serviceAccount:{claims['email']}")
+
+    def jwks(self) -> dict[str, Any]:
+        jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
+        return {"keys": [jwk | {"kid": "local", "use": "sig", "alg": "RS256"}]}

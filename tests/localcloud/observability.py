@@ -1,0 +1,132 @@
+"""Cloud Logging and Cloud Monitoring: the definitions that Terraform makes are kept; log entries are
+what the functions wrote. Nothing is measured here: tests derive metrics from the journal."""
+
+from __future__ import annotations
+
+from .api import Call, Json, rpc
+from .records import Records
+
+METRICS = "logging.projects.metrics"
+POLICIES = "monitoring.projects.alertPolicies"
+CHANNELS = "monitoring.projects.notificationChannels"
+DASHBOARDS = "monitoring.projects.dashboards"
+SERVICES = "monitoring.services"
+OBJECTIVES = "monitoring.services.serviceLevelObjectives"
+
+
+def project(call: Call, key: str = "name") -> str:
+    """The project of a resource name: where these services ask for permission."""
+    return "/".join(call.params[key].split("/")[:2])
+
+
+class Logging(Records):
+    documents = ("logging.v2",)
+
+    @rpc(f"{METRICS}.create", "logging.logMetrics.create", on="{parent}")
+    def create_metric(self, call: Call) -> Json:
+        name = f"{call.params['parent']}/metrics/{call.body['name']}"
+        return self._add(name, {"resourceName": name} | call.body)
+
+    @rpc(f"{METRICS}.get", "logging.logMetrics.get", on=lambda call: project(call, "metricName"))
+    def get_metric(self, call: Call) -> Json:
+        return self._get(call, "metricName")
+
+    @rpc(f"{METRICS}.update", "logging.logMetrics.update", on=lambda call: project(call, "metricName"))
+    def update_metric(self, call: Call) -> Json:
+        return self._update(call, "metricName")
+
+    @rpc(f"{METRICS}.delete", "logging.logMetrics.delete", on=lambda call: project(call, "metricName"))
+    def delete_metric(self, call: Call) -> Json:
+        return self._delete(call, "metricName")
+
+
+class Monitoring(Records):
+    documents = ("monitoring.v3", "monitoring.v1")
+
+    def _create(self, call: Call, collection: str, part: str = "") -> Json:
+        """Adds a record under a new number; `part` names members that get names of their own."""
+        name = f"{call.params.get('name') or call.params['parent']}/{collection}/"
+        name += str(self.cloud.clock.tick_micros())
+        for index, member in enumerate(call.body.get(part, ())):
+            member["name"] = f"{name}/{part}/{index}"
+        return self._add(name, call.body | {"name": name})
+
+    @rpc(f"{POLICIES}.create", "monitoring.alertPolicies.create", on="{name}")
+    def create_policy(self, call: Call) -> Json:
+        return self._create(call, "alertPolicies", "conditions")
+
+    @rpc(f"{POLICIES}.get", "monitoring.alertPolicies.get", on=project)
+    def get_policy(self, call: Call) -> Json:
+        return self._get(call)
+
+    @rpc(f"{POLICIES}.patch", "monitoring.alertPolicies.update", on=project)
+    def patch_policy(self, call: Call) -> Json:
+        return self._update(call)
+
+    @rpc(f"{POLICIES}.delete", "monitoring.alertPolicies.delete", on=project)
+    def delete_policy(self, call: Call) -> Json:
+        return self._delete(call)
+
+    @rpc(f"{POLICIES}.list", "monitoring.alertPolicies.list", on="{name}")
+    def list_policies(self, call: Call) -> Json:
+        return {"alertPolicies": self._under(call.params["name"] + "/alertPolicies")}
+
+    @rpc(f"{CHANNELS}.create", "monitoring.notificationChannels.create", on="{name}")
+    def create_channel(self, call: Call) -> Json:
+        return self._create(call, "notificationChannels")
+
+    @rpc(f"{CHANNELS}.get", "monitoring.notificationChannels.get", on=project)
+    def get_channel(self, call: Call) -> Json:
+        return self._get(call)
+
+    @rpc(f"{CHANNELS}.delete", "monitoring.notificationChannels.delete", on=project)
+    def delete_channel(self, call: Call) -> Json:
+        return self._delete(call)
+
+    @rpc(f"{DASHBOARDS}.create", "monitoring.dashboards.create", on="{parent}")
+    def create_dashboard(self, call: Call) -> Json:
+        record = self._create(call, "dashboards")
+        return record | {"etag": "0"}
+
+    @rpc(f"{DASHBOARDS}.get", "monitoring.dashboards.get", on=project)
+    def get_dashboard(self, call: Call) -> Json:
+        return self._get(call)
+
+    @rpc(f"{DASHBOARDS}.patch", "monitoring.dashboards.update", on=project)
+    def patch_dashboard(self, call: Call) -> Json:
+        return self._update(call)
+
+    @rpc(f"{DASHBOARDS}.delete", "monitoring.dashboards.delete", on=project)
+    def delete_dashboard(self, call: Call) -> Json:
+        return self._delete(call)
+
+    @rpc(f"{SERVICES}.create", "monitoring.services.create", on="{parent}")
+    def create_service(self, call: Call) -> Json:
+        name = f"{call.params['parent']}/services/{call.params['serviceId']}"
+        return self._add(name, call.body | {"name": name})
+
+    @rpc(f"{SERVICES}.get", "monitoring.services.get", on=project)
+    def get_service(self, call: Call) -> Json:
+        return self._get(call)
+
+    @rpc(f"{SERVICES}.delete", "monitoring.services.delete", on=project)
+    def delete_service(self, call: Call) -> Json:
+        return self._delete(call)
+
+    @rpc(f"{OBJECTIVES}.create", "monitoring.slos.create", on=lambda c: project(c, "parent"))
+    def create_objective(self, call: Call) -> Json:
+        objective = call.params["serviceLevelObjectiveId"]
+        name = f"{call.params['parent']}/serviceLevelObjectives/{objective}"
+        return self._add(name, call.body | {"name": name})
+
+    @rpc(f"{OBJECTIVES}.get", "monitoring.slos.get", on=project)
+    def get_objective(self, call: Call) -> Json:
+        return self._get(call)
+
+    @rpc(f"{OBJECTIVES}.patch", "monitoring.slos.update", on=project)
+    def patch_objective(self, call: Call) -> Json:
+        return self._update(call)
+
+    @rpc(f"{OBJECTIVES}.delete", "monitoring.slos.delete", on=project)
+    def delete_objective(self, call: Call) -> Json:
+        return self._delete(call)

@@ -1,0 +1,156 @@
+"""One local cloud: its services, and the process that runs them.
+
+`Cloud` holds everything; a service reaches another one through it (`cloud.pubsub.publish(...)`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from . import grpc_bridge
+from .api import Api, Service
+from .artifacts import Artifacts
+from .clock import Clock
+from .control import Control
+from .door import House
+from .faults import Faults
+from .functions import Functions
+from .iam import Iam
+from .iamservice import Accounts
+from .identity import Identity, Principal
+from .journal import Journal
+from .observability import Logging, Monitoring
+from .projects import Projects
+from .pubsub import PubSub
+from .run import Run
+from .storage import Storage
+from .tasks import Tasks
+
+
+class Cloud:
+    """All state of one local cloud with one project.
+
+    Args:
+        folder: where everything of this run lies (certificates, objects, journal, functions).
+        project: id of the project that exists from the start.
+        owner: email of the person who owns it.
+        cache: where environments of functions are kept between runs.
+    """
+
+    def __init__(self, folder: Path, project: str, owner: str, cache: Path) -> None:
+        self.folder, self.cache = folder, cache
+        self.project = project
+        self.number = str(10**11 + int.from_bytes(project.encode()[-4:], "big"))
+        self.clock = Clock()
+        self.faults = Faults()
+        self.identity = Identity()
+        self.journal = Journal(folder / "journal.jsonl", self.clock)
+        self.iam = Iam(self)
+        self.owner = Principal(f"user:{owner}")
+        self.projects = Projects(self)
+        self.accounts = Accounts(self)
+        self.storage = Storage(self)
+        self.pubsub = PubSub(self)
+        self.tasks = Tasks(self)
+        self.run = Run(self)
+        self.functions = Functions(self)
+        self.artifacts = Artifacts(self)
+        self.logging = Logging(self)
+        self.monitoring = Monitoring(self)
+        self.services: list[Service] = [
+            self.projects,
+            self.accounts,
+            self.storage,
+            self.pubsub,
+            self.tasks,
+            self.run,
+            self.functions,
+            self.artifacts,
+            self.logging,
+            self.monitoring,
+        ]
+        self.api = Api(self, self.services)
+        self.control = Control(self)
+        self.house = House(folder, self, self.control, folder / "grpc.sock")
+        owners = {"role": "roles/owner", "members": [self.owner.member]}
+        self.iam.set(f"projects/{project}", {"bindings": [owners]})
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """The ASGI application behind TLS: Google's APIs, and the functions' own addresses."""
+        assert scope["type"] == "http"
+        request = Request(scope, receive)
+        host = request.url.hostname or ""
+        if self.api.serves(host):
+            response = await self.api.handle(request)
+        else:
+            response = await self.run.handle_public(request)
+        await response(scope, receive, send)
+
+    def snapshot(self) -> list[str]:
+        """Names of everything that exists: to compare before and after."""
+        policies = [f"{role} {member} on {on}" for on, role, member in self.iam.bindings()]
+        return sorted(sum((s.snapshot() for s in self.services), []) + policies)
+
+    async def serve(self, port: int = 0, ready: Any = None) -> None:
+        """Runs until SIGTERM or SIGINT; `ready(port)` is called once the door is open."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        rpc = await grpc_bridge.serve(self, self.house.grpc_socket)
+        door = await self.house.open(port=port)
+        self.port = door.sockets[0].getsockname()[1]
+        watch = asyncio.create_task(self._with_parent(stop))
+        try:
+            if ready:
+                ready(self.port)
+            await stop.wait()
+        finally:
+            watch.cancel()
+            door.close()
+            await self.run.stop()
+            await rpc.stop(0.1)
+            self.journal.flush()
+
+    async def _with_parent(self, stop: asyncio.Event) -> None:
+        """Ends with the process that started it, unless that asked it to stay (`make local`)."""
+        if os.environ.get("LOCALCLOUD_STAY"):
+            return
+        parent = os.getppid()
+        while os.getppid() == parent:
+            await asyncio.sleep(0.5)
+        stop.set()
+
+
+def main(argv: list[str]) -> None:
+    """`python -m tests.localcloud.server FOLDER PROJECT CACHE`: prints one JSON line when ready."""
+    folder, project, cache = Path(argv[0]), argv[1], Path(argv[2])
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chmod(folder, 0o700)
+
+    def ready(port: int) -> None:
+        print(json.dumps({"port": port, "pid": os.getpid()}), flush=True)
+
+    async def run() -> None:
+        cloud = Cloud(folder, project, "you@example.com", cache)
+        await cloud.serve(ready=ready)
+
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(run())
+    else:
+        uvloop.run(run())
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])
