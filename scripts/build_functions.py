@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Builds build/bridge.zip and build/processor.zip, byte-identical on any machine and day.
 
 Terraform names each uploaded zip by its hash, so that an unchanged function is never deployed
@@ -39,8 +38,7 @@ def files_under(folder: Path) -> list[Path]:
         if path.is_file()
         and path.suffix != ".pyc"
         and not any(
-            part == "__pycache__" or part.startswith(".")
-            for part in path.relative_to(folder).parts
+            part == "__pycache__" or part.startswith(".") for part in path.relative_to(folder).parts
         )
     )
 

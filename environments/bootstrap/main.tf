@@ -1,0 +1,110 @@
+# What a project needs once, before its environments: APIs, the bucket that keeps Terraform's state,
+# and the account and repository that functions are built with. Applied by an owner of the project.
+
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "7.45.0"
+    }
+  }
+
+  # In the bucket that is made here: scripts/deploy.py begins with a local state and moves it there.
+  backend "gcs" {
+    prefix = "bootstrap"
+  }
+}
+
+provider "google" {
+  project = var.project_id
+}
+
+locals {
+  apis = {
+    "artifactregistry.googleapis.com"     = "keeps the functions' images"
+    "cloudbuild.googleapis.com"           = "builds the functions"
+    "cloudfunctions.googleapis.com"       = "deploys the functions"
+    "cloudresourcemanager.googleapis.com" = "tells the project's number and its policy"
+    "cloudtasks.googleapis.com"           = "holds the queues"
+    "iam.googleapis.com"                  = "holds the accounts"
+    "logging.googleapis.com"              = "takes what functions and queues log"
+    "pubsub.googleapis.com"               = "carries upload events"
+    "run.googleapis.com"                  = "runs the functions"
+    "storage.googleapis.com"              = "holds uploads, results, sources and state"
+  }
+
+  # Google copies a function's source into this bucket of its own and builds from there. It does
+  # not exist before the first build, so it cannot carry a binding of its own.
+  build_sources = "gcf-v2-sources-${module.state.project_number}-${var.region}"
+}
+
+resource "google_project_service" "this" {
+  for_each = local.apis
+
+  project            = var.project_id
+  service            = each.key
+  disable_on_destroy = false
+}
+
+module "state" {
+  source = "../../terraform/modules/bucket"
+
+  project_id = var.project_id
+  name       = "${var.project_id}-${var.prefix}-tfstate"
+  location   = var.region
+  # Earlier states are the way back from a broken one: kept for a quarter.
+  retention = { noncurrent_days = 90 }
+
+  depends_on = [google_project_service.this]
+}
+
+module "build_account" {
+  source = "../../terraform/modules/service_account"
+
+  project_id   = var.project_id
+  account_id   = "${var.prefix}-build"
+  display_name = "${var.prefix}: builds functions"
+  description  = "Cloud Build builds the functions as this account. May read their source, write logs and push images to one repository."
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_artifact_registry_repository" "functions" {
+  project       = var.project_id
+  location      = var.region
+  repository_id = "${var.prefix}-functions"
+  format        = "DOCKER"
+  description   = "Images of the functions, made by their builds."
+
+  depends_on = [google_project_service.this]
+}
+
+resource "google_artifact_registry_repository_iam_member" "build_writes_images" {
+  project    = var.project_id
+  location   = var.region
+  repository = google_artifact_registry_repository.functions.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = module.build_account.member
+}
+
+# The build's only roles on the project: nothing narrower exists for its log, and the bucket of its
+# source does not exist yet.
+resource "google_project_iam_member" "build_writes_logs" {
+  project = var.project_id
+  role    = "roles/logging.logWriter"
+  member  = module.build_account.member
+}
+
+resource "google_project_iam_member" "build_reads_sources" {
+  project = var.project_id
+  role    = "roles/storage.objectViewer"
+  member  = module.build_account.member
+
+  condition {
+    title       = "sources of functions"
+    description = "Only objects of the bucket that Google copies functions' sources into."
+    expression  = "resource.name.startsWith(\"projects/_/buckets/${local.build_sources}/objects/\")"
+  }
+}

@@ -1,0 +1,52 @@
+terraform {
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "7.45.0"
+    }
+  }
+
+  # The bucket is the project's; scripts/deploy.py names it.
+  backend "gcs" {
+    prefix = "dev"
+  }
+}
+
+provider "google" {
+  project = var.project_id
+}
+
+variable "project_id" {
+  description = "The Google project of this environment (TF_VAR_project_id)."
+  type        = string
+  nullable    = false
+}
+
+module "pipeline" {
+  source = "../../terraform"
+
+  project_id    = var.project_id
+  environment   = "dev"
+  bridge_zip    = "../../build/bridge.zip"
+  processor_zip = "../../build/processor.zip"
+
+  # Files of dev are for trying: gone with the environment, and not paid for after that.
+  force_destroy     = true
+  results_retention = { noncurrent_days = 1, soft_delete_days = 0 }
+  uploads_retention = { soft_delete_days = 0 }
+
+  # A mistake in dev costs little: 5 instances of 8 requests, and a tenth of those as a margin.
+  lanes = {
+    default = {
+      max_concurrent_dispatches = 36
+      max_instances             = 5
+    }
+  }
+}
+
+output "pipeline" {
+  description = "Buckets, queues and addresses, for people and for scripts."
+  value       = module.pipeline
+}

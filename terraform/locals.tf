@@ -1,0 +1,36 @@
+locals {
+  name = "${var.prefix}-${var.environment}"
+
+  # Made once for each project by environments/bootstrap, under these names.
+  build = {
+    account_email = "${var.prefix}-build@${var.project_id}.iam.gserviceaccount.com"
+    repository    = "projects/${var.project_id}/locations/${var.region}/repositories/${var.prefix}-functions"
+    source_bucket = module.sources.name
+  }
+
+  deployer_acts_as = var.deployer == "" ? {} : {
+    deployer = { role = "roles/iam.serviceAccountUser", member = var.deployer }
+  }
+
+  function_settings = {
+    ENVIRONMENT       = var.environment
+    HASH_OBJECT_NAMES = tostring(var.hash_object_names)
+    PROJECT_ID        = var.project_id
+    RESULTS_BUCKET    = module.results.name
+    UPLOADS_BUCKET    = module.uploads.name
+  }
+
+  # A lane is worked on by a processor deployed here, or by a target of the user's own.
+  processor_lanes = { for lane, settings in var.lanes : lane => settings if settings.target_url == "" }
+  target_accounts = { for lane, settings in var.lanes : lane => settings.target_account if settings.target_account != "" }
+
+  bridge_lanes = { for lane, settings in var.lanes : lane => {
+    queue                     = module.queue[lane].id
+    url                       = settings.target_url == "" ? module.processor[lane].uri : settings.target_url
+    audience                  = settings.target_url == "" ? module.processor[lane].uri : settings.target_audience
+    dispatch_deadline_seconds = settings.dispatch_deadline_seconds
+    prefixes                  = settings.prefixes
+    content_types             = settings.content_types
+    records                   = settings.records
+  } }
+}

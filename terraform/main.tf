@@ -1,0 +1,128 @@
+# uploads → events → bridge → queue → processor → results, once for each lane from the queue on.
+
+module "uploads" {
+  source = "./modules/bucket"
+
+  project_id      = var.project_id
+  name            = "${var.project_id}-${local.name}-uploads"
+  location        = var.region
+  deletion_policy = var.deletion_policy
+  force_destroy   = var.force_destroy
+  retention       = var.uploads_retention
+
+  iam_members = merge(
+    { processor = { role = "roles/storage.objectViewer", member = module.processor_account.member } },
+    { for lane, account in local.target_accounts : "target-${lane}" => {
+      role = "roles/storage.objectViewer", member = account
+    } },
+  )
+}
+
+module "object_events" {
+  source = "./modules/object_events"
+
+  project_id                 = var.project_id
+  name_prefix                = local.name
+  bucket                     = module.uploads.name
+  endpoint                   = module.bridge.uri
+  invoker_email              = module.events_invoker.email
+  delivery                   = var.delivery
+  dead_letter_retention_days = var.dead_letter_retention_days
+  deletion_policy            = var.deletion_policy
+}
+
+module "bridge" {
+  source = "./modules/function"
+
+  project_id      = var.project_id
+  region          = var.region
+  name            = "${local.name}-bridge"
+  build           = merge(local.build, { source_object = google_storage_bucket_object.zip["bridge"].name })
+  account_email   = module.bridge_account.email
+  invokers        = { events = module.events_invoker.member }
+  resources       = var.bridge
+  deletion_policy = var.deletion_policy
+
+  environment_variables = merge(local.function_settings, {
+    EXCLUDE_PREFIXES = jsonencode(var.exclude_prefixes)
+    INCLUDE_PREFIXES = jsonencode(var.include_prefixes)
+    LANES            = jsonencode(local.bridge_lanes)
+    TASKS_INVOKER    = module.tasks_invoker.email
+  })
+}
+
+module "queue" {
+  source   = "./modules/task_queue"
+  for_each = var.lanes
+
+  project_id                = var.project_id
+  region                    = var.region
+  name                      = "${local.name}-${each.key}"
+  enqueuers                 = { bridge = module.bridge_account.member }
+  max_concurrent_dispatches = each.value.max_concurrent_dispatches
+  max_dispatches_per_second = each.value.max_dispatches_per_second
+  paused                    = each.value.paused
+  deletion_policy           = var.deletion_policy
+
+  retry = {
+    duration_days       = var.queue_retention_days
+    max_attempts        = each.value.attempt_budget
+    max_backoff_seconds = each.value.max_backoff_seconds
+    max_doublings       = each.value.max_doublings
+    min_backoff_seconds = each.value.min_backoff_seconds
+  }
+}
+
+module "processor" {
+  source   = "./modules/function"
+  for_each = local.processor_lanes
+
+  project_id      = var.project_id
+  region          = var.region
+  name            = "${local.name}-processor-${each.key}"
+  build           = merge(local.build, { source_object = google_storage_bucket_object.zip["processor"].name })
+  account_email   = module.processor_account.email
+  invokers        = { tasks = module.tasks_invoker.member }
+  deletion_policy = var.deletion_policy
+
+  resources = {
+    concurrency     = each.value.concurrency
+    cpu             = each.value.cpu
+    max_instances   = each.value.max_instances
+    memory_mib      = each.value.memory_mib
+    min_instances   = each.value.min_instances
+    timeout_seconds = each.value.timeout_seconds
+  }
+
+  environment_variables = merge(local.function_settings, {
+    ATTEMPT_BUDGET = tostring(each.value.attempt_budget)
+    CONCURRENCY    = tostring(each.value.concurrency)
+    LANE           = each.key
+    MAX_FILE_BYTES = tostring(each.value.max_file_bytes)
+    MAX_PIXELS     = tostring(each.value.max_pixels)
+    MEMORY_BYTES   = tostring(each.value.memory_mib * 1048576)
+    RENDITIONS     = jsonencode(var.renditions)
+    SOURCE_VERSION = local.zip_sha256.processor
+    WORK_SECONDS   = tostring(each.value.work_seconds)
+  })
+}
+
+# Write once: whoever works on files may create results, and nobody may replace or delete them.
+module "results" {
+  source = "./modules/bucket"
+
+  project_id      = var.project_id
+  name            = "${var.project_id}-${local.name}-results"
+  location        = var.region
+  deletion_policy = var.deletion_policy
+  force_destroy   = var.force_destroy
+  # Claims of attempts are of use for as long as a task can live.
+  retention = merge(var.results_retention, { expire_prefix_days = { "attempts/" = 31 } })
+
+  iam_members = merge(
+    { processor = { role = "roles/storage.objectCreator", member = module.processor_account.member } },
+    { for lane, account in local.target_accounts : "target-${lane}" => {
+      role = "roles/storage.objectCreator", member = account
+    } if var.lanes[lane].records },
+  )
+}

@@ -1,0 +1,59 @@
+locals {
+  threads = coalesce(var.resources.threads, ceil(var.resources.cpu * 4))
+
+  memory = var.resources.memory_mib % 1024 == 0 ? "${var.resources.memory_mib / 1024}Gi" : "${var.resources.memory_mib}Mi"
+}
+
+resource "google_cloudfunctions2_function" "this" {
+  project  = var.project_id
+  location = var.region
+  name     = var.name
+
+  deletion_policy = var.deletion_policy
+
+  build_config {
+    runtime           = "python313"
+    entry_point       = "handle"
+    docker_repository = var.build.repository
+    service_account   = "projects/${var.project_id}/serviceAccounts/${var.build.account_email}"
+
+    source {
+      storage_source {
+        bucket = var.build.source_bucket
+        object = var.build.source_object
+      }
+    }
+
+    # Google mends the runtime under the function without a deployment.
+    automatic_update_policy {}
+  }
+
+  service_config {
+    all_traffic_on_latest_revision   = true
+    available_cpu                    = tostring(var.resources.cpu)
+    available_memory                 = local.memory
+    environment_variables            = merge(var.environment_variables, { THREADS = tostring(local.threads) })
+    ingress_settings                 = var.ingress
+    max_instance_count               = var.resources.max_instances
+    max_instance_request_concurrency = var.resources.concurrency
+    min_instance_count               = var.resources.min_instances
+    service_account_email            = var.account_email
+    timeout_seconds                  = var.resources.timeout_seconds
+  }
+}
+
+# The invoker role belongs on the Cloud Run service under the function, which has its name. A
+# re-created service comes without bindings.
+resource "google_cloud_run_service_iam_member" "invoker" {
+  for_each = var.invokers
+
+  project  = var.project_id
+  location = var.region
+  service  = google_cloudfunctions2_function.this.name
+  role     = "roles/run.invoker"
+  member   = each.value
+
+  lifecycle {
+    replace_triggered_by = [google_cloudfunctions2_function.this.id]
+  }
+}

@@ -1,0 +1,131 @@
+variable "account_email" {
+  description = "The account that the function runs as. The deployer must be allowed to act as it."
+  type        = string
+  nullable    = false
+}
+
+variable "build" {
+  description = "What Google builds and how: the zip source_object in source_bucket, as account_email, into the artifact repository (projects/…/repositories/…)."
+  type = object({
+    account_email = string
+    repository    = string
+    source_bucket = string
+    source_object = string
+  })
+  nullable = false
+}
+
+variable "deletion_policy" {
+  description = "What a destroy does to the function: DELETE, or PREVENT to refuse."
+  type        = string
+  nullable    = false
+  default     = "DELETE"
+
+  validation {
+    condition     = contains(["DELETE", "PREVENT"], var.deletion_policy)
+    error_message = "deletion_policy is ${var.deletion_policy}; it must be DELETE or PREVENT."
+  }
+}
+
+variable "environment_variables" {
+  description = "The function's settings. THREADS is set from resources."
+  type        = map(string)
+  nullable    = false
+  default     = {}
+
+  validation {
+    condition     = !contains(keys(var.environment_variables), "THREADS")
+    error_message = "environment_variables holds THREADS; set resources.threads instead, so that it is checked against the concurrency."
+  }
+}
+
+variable "ingress" {
+  description = "Where requests may come from. Pub/Sub and Cloud Tasks of the same project count as internal."
+  type        = string
+  nullable    = false
+  default     = "ALLOW_INTERNAL_ONLY"
+
+  validation {
+    condition     = contains(["ALLOW_ALL", "ALLOW_INTERNAL_AND_GCLB", "ALLOW_INTERNAL_ONLY"], var.ingress)
+    error_message = "ingress is ${var.ingress}; it must be ALLOW_INTERNAL_ONLY, ALLOW_INTERNAL_AND_GCLB or ALLOW_ALL."
+  }
+}
+
+variable "invokers" {
+  description = "Who may call the function, by a key of your choice that never changes."
+  type        = map(string)
+  nullable    = false
+  default     = {}
+
+  validation {
+    condition     = alltrue([for member in values(var.invokers) : !startswith(member, "all")])
+    error_message = "invokers names allUsers or allAuthenticatedUsers; a function here is called by named accounts only."
+  }
+}
+
+variable "name" {
+  description = "The function's name, and that of the Cloud Run service under it."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{2,47}[a-z0-9]$", var.name))
+    error_message = "name is ${var.name} (${length(var.name)} characters); it has 4 to 49 lower-case letters, digits and hyphens, begins with a letter and does not end with a hyphen."
+  }
+}
+
+variable "project_id" {
+  description = "The project that owns the function."
+  type        = string
+  nullable    = false
+}
+
+variable "region" {
+  description = "The function's region."
+  type        = string
+  nullable    = false
+}
+
+variable "resources" {
+  description = "What an instance has (cpu, memory_mib, threads: 4 for each CPU unless given), how many requests it takes at once (concurrency), for how long (timeout_seconds), and how many instances there are."
+  type = object({
+    concurrency     = number
+    cpu             = number
+    max_instances   = number
+    memory_mib      = number
+    min_instances   = optional(number, 0)
+    threads         = optional(number)
+    timeout_seconds = number
+  })
+  nullable = false
+
+  validation {
+    condition     = var.resources.concurrency == 1 || var.resources.cpu >= 1
+    error_message = "resources.concurrency is ${var.resources.concurrency} with ${var.resources.cpu} CPU; more than one request at a time takes at least 1 CPU."
+  }
+
+  validation {
+    condition     = var.resources.concurrency >= 1 && var.resources.concurrency <= coalesce(var.resources.threads, ceil(var.resources.cpu * 4))
+    error_message = "resources.concurrency is ${var.resources.concurrency}, but ${coalesce(var.resources.threads, ceil(var.resources.cpu * 4))} threads serve it, and the other requests would wait while their time runs. Lower the concurrency, or give more threads or CPU."
+  }
+
+  validation {
+    condition     = contains([1, 2, 4, 6, 8], var.resources.cpu) || (var.resources.cpu >= 0.08 && var.resources.cpu < 1)
+    error_message = "resources.cpu is ${var.resources.cpu}; Cloud Run takes 0.08 to below 1, or 1, 2, 4, 6 or 8."
+  }
+
+  validation {
+    condition     = var.resources.memory_mib >= 128 && var.resources.memory_mib <= 32768
+    error_message = "resources.memory_mib is ${var.resources.memory_mib}; Cloud Run takes 128 to 32768."
+  }
+
+  validation {
+    condition     = var.resources.min_instances >= 0 && var.resources.min_instances <= var.resources.max_instances && var.resources.max_instances >= 1
+    error_message = "resources ask for ${var.resources.min_instances} to ${var.resources.max_instances} instances; the minimum is at least 0 and not above the maximum, which is at least 1."
+  }
+
+  validation {
+    condition     = var.resources.timeout_seconds >= 1 && var.resources.timeout_seconds <= 3600
+    error_message = "resources.timeout_seconds is ${var.resources.timeout_seconds}; Cloud Run takes 1 to 3600."
+  }
+}

@@ -1,0 +1,117 @@
+# uploads bucket → topic → push to the endpoint; what stays undelivered → dead letters.
+
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
+# Cloud Storage's agent does not exist with the project: reading it makes sure that it does.
+data "google_storage_project_service_account" "this" {
+  project = var.project_id
+}
+
+locals {
+  pubsub_agent  = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+  storage_agent = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+}
+
+resource "google_pubsub_topic" "uploads" {
+  project         = var.project_id
+  name            = "${var.name_prefix}-uploads"
+  deletion_policy = var.deletion_policy
+}
+
+resource "google_pubsub_topic_iam_member" "storage_publishes_uploads" {
+  project = var.project_id
+  topic   = google_pubsub_topic.uploads.name
+  role    = "roles/pubsub.publisher"
+  member  = local.storage_agent
+}
+
+# The subscription comes first, since a topic without one drops its messages.
+resource "google_storage_notification" "uploads" {
+  bucket         = var.bucket
+  topic          = google_pubsub_topic.uploads.id
+  event_types    = ["OBJECT_FINALIZE"]
+  payload_format = "JSON_API_V1"
+
+  depends_on = [
+    google_pubsub_subscription.bridge,
+    google_pubsub_topic_iam_member.storage_publishes_uploads,
+  ]
+}
+
+resource "google_pubsub_subscription" "bridge" {
+  project         = var.project_id
+  name            = "${var.name_prefix}-bridge"
+  topic           = google_pubsub_topic.uploads.id
+  deletion_policy = var.deletion_policy
+
+  ack_deadline_seconds       = var.delivery.ack_deadline_seconds
+  message_retention_duration = "${var.delivery.retention_days * 86400}s"
+
+  push_config {
+    push_endpoint = var.endpoint
+
+    oidc_token {
+      service_account_email = var.invoker_email
+      audience              = var.endpoint
+    }
+  }
+
+  retry_policy {
+    minimum_backoff = "${var.delivery.min_backoff_seconds}s"
+    maximum_backoff = "${var.delivery.max_backoff_seconds}s"
+  }
+
+  dead_letter_policy {
+    dead_letter_topic     = google_pubsub_topic.dead_letters.id
+    max_delivery_attempts = var.delivery.max_attempts
+  }
+
+  # Never: otherwise a month without uploads deletes the subscription.
+  expiration_policy {
+    ttl = ""
+  }
+
+  # A dead letter published before its subscription exists would be lost.
+  depends_on = [google_pubsub_subscription.dead_letters]
+}
+
+resource "google_pubsub_topic" "dead_letters" {
+  project         = var.project_id
+  name            = "${var.name_prefix}-dead-letters"
+  deletion_policy = var.deletion_policy
+}
+
+resource "google_pubsub_subscription" "dead_letters" {
+  project         = var.project_id
+  name            = "${var.name_prefix}-dead-letters"
+  topic           = google_pubsub_topic.dead_letters.id
+  deletion_policy = var.deletion_policy
+
+  # As long for a person or a tool as the push has.
+  ack_deadline_seconds       = 60
+  message_retention_duration = "${var.dead_letter_retention_days * 86400}s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+# Pub/Sub's agent moves dead letters: it publishes them and takes them off the subscription. It
+# appears when the project first uses Pub/Sub, so both bindings wait for a subscription.
+resource "google_pubsub_topic_iam_member" "pubsub_publishes_dead_letters" {
+  project = var.project_id
+  topic   = google_pubsub_topic.dead_letters.name
+  role    = "roles/pubsub.publisher"
+  member  = local.pubsub_agent
+
+  depends_on = [google_pubsub_subscription.dead_letters]
+}
+
+resource "google_pubsub_subscription_iam_member" "pubsub_takes_dead_letters" {
+  project      = var.project_id
+  subscription = google_pubsub_subscription.bridge.name
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}

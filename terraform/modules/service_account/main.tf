@@ -1,0 +1,19 @@
+locals {
+  # Spelt out rather than read back, so that a plan shows who is granted what.
+  email = "${var.account_id}@${var.project_id}.iam.gserviceaccount.com"
+}
+
+resource "google_service_account" "this" {
+  project      = var.project_id
+  account_id   = var.account_id
+  display_name = var.display_name
+  description  = var.description
+}
+
+resource "google_service_account_iam_member" "this" {
+  for_each = var.iam_members
+
+  service_account_id = google_service_account.this.name
+  role               = each.value.role
+  member             = each.value.member
+}

@@ -1,0 +1,11 @@
+output "email" {
+  description = "The account's address, known once whoever needs it may act as it."
+  value       = local.email
+  depends_on  = [google_service_account.this, google_service_account_iam_member.this]
+}
+
+output "member" {
+  description = "The account as an IAM member."
+  value       = "serviceAccount:${local.email}"
+  depends_on  = [google_service_account.this, google_service_account_iam_member.this]
+}
