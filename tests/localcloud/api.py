@@ -62,7 +62,7 @@ class Call:
 class Method:
     id: str
     verb: str
-    regex: re.Pattern[str]
+    path: str
     parameters: Json
     request: Json | None
     response: Json | None
@@ -70,6 +70,13 @@ class Method:
     handler: Handler | None = None
     permission: str | None = None
     on: str | Callable[[Call], str] | None = None
+    _regex: re.Pattern[str] | None = None
+
+    @property
+    def regex(self) -> re.Pattern[str]:
+        if self._regex is None:
+            self._regex = _regex(self.path, self.parameters)
+        return self._regex
 
 
 def rpc(
@@ -139,28 +146,30 @@ class Document:
             method = Method(
                 spec["id"],
                 spec["httpMethod"],
-                _regex("/" + doc["servicePath"] + spec["path"], spec.get("parameters", {})),
+                "/" + doc["servicePath"] + spec["path"],
                 spec.get("parameters", {}),
                 spec.get("request"),
                 spec.get("response"),
                 self,
             )
             self.methods[method.id] = method
+
+    def index(self) -> None:
+        """To be called once the handlers are known: served methods come first."""
+        for method in self.methods.values():
             self.by_verb.setdefault(method.verb, []).append(method)
         for methods in self.by_verb.values():
-            # `…/{name}:verb` before `…/{name}`, longer before shorter.
-            methods.sort(key=lambda m: (":" not in m.regex.pattern[-30:], -len(m.regex.pattern)))
+            # Then `…/{name}:verb` before `…/{name}`, more segments before fewer.
+            methods.sort(
+                key=lambda m: (not m.handler, ":" not in m.path, -m.path.count("/"), -len(m.path))
+            )
 
     def find(self, verb: str, path: str) -> tuple[Method, Json] | None:
         """The method that serves a raw (undecoded) path, and its decoded path parameters."""
-        fallback = None
         for method in self.by_verb.get(verb, ()):
             if match := method.regex.fullmatch(path):
-                found = method, {k: unquote(v) for k, v in match.groupdict().items()}
-                if method.handler:
-                    return found
-                fallback = fallback or found
-        return fallback
+                return method, {k: unquote(v) for k, v in match.groupdict().items()}
+        return None
 
     def check(self, value: Any, schema: Json, where: str = "") -> None:
         """Raises ApiError 400 where `value` is not of `schema`."""
@@ -220,8 +229,8 @@ def _methods(doc: Json) -> Iterable[Json]:
 def _regex(path: str, parameters: Json) -> re.Pattern[str]:
     def group(match: re.Match[str]) -> str:
         plus, name = match.groups()
-        pattern = parameters.get(name, {}).get("pattern", "^[^/]+$") if plus else "^[^/]+$"
-        return f"(?P<{name}>{pattern[1:-1]})"
+        pattern = parameters.get(name, {}).get("pattern", "[^/]+") if plus else "[^/]+"
+        return f"(?P<{name}>{pattern.removeprefix('^').removesuffix('$')})"
 
     parts = re.split(r"(\{\+?\w+\})", path)
     return re.compile(
@@ -248,6 +257,7 @@ class Api:
                 for host in service.hosts:
                     self.patterns.append((re.compile(host), service, doc))
                 self._mount(service, doc)
+                doc.index()
                 self.methods |= doc.methods
 
     def _mount(self, service: Service, doc: Document) -> None:

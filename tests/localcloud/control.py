@@ -9,6 +9,7 @@ GET  /journal                 path of the journal, flushed; counts
 POST /hosts {host, port}      an HTTPS host outside Google, answered by a loopback HTTP port
 GET  /permissions             what each principal used: the record for least privilege
 GET  /bindings                every IAM binding; POST /bindings {resource, role, member, present}
+POST /standin                 starts the stand-in provider beside this cloud: its announcement
 POST /run/{action} {...}      what the service `run` offers (kill an instance, take a service away)
 """
 
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 class Control:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
+        self._reattach = ""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = Request(scope, receive)
@@ -96,9 +100,33 @@ class Control:
                 return sorted(cloud.iam.bindings())
             case ("POST", "/bindings"):
                 return self._bind(**body)
+            case ("POST", "/standin"):
+                return {"reattach": await self._standin()}
             case ("POST", _) if path.startswith("/run/"):
                 return await cloud.run.control(path.removeprefix("/run/"), body)
         raise ApiError(404, f"no control {verb} {path}")
+
+    async def _standin(self) -> str:
+        """Starts the stand-in provider, once; it ends with this process."""
+        if not self._reattach:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "tests.localcloud.standin", "--dir", str(self.cloud.folder)),
+                stdout=asyncio.subprocess.PIPE,
+                env=os.environ
+                | {
+                    "HTTPS_PROXY": f"http://127.0.0.1:{self.cloud.port}",
+                    "NO_PROXY": "127.0.0.1,localhost",
+                    "SSL_CERT_FILE": str(self.cloud.house.bundle),
+                    "REQUESTS_CA_BUNDLE": str(self.cloud.house.bundle),
+                },
+            )
+            assert process.stdout
+            self._reattach = (await process.stdout.readline()).decode().strip()
+            self._process = process
+        if not self._reattach:
+            raise ApiError(500, "the stand-in provider did not start")
+        return self._reattach
 
     def _bind(self, resource: str, role: str, member: str, present: bool) -> Any:
         """Adds or takes away one member of one role, behind Terraform's back."""

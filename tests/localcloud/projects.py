@@ -22,8 +22,9 @@ PROJECT = "cloudresourcemanager.projects"
 class Projects(Service):
     """One project, made with the cloud; its policy is the root of all inheritance."""
 
-    documents = ("cloudresourcemanager.v1", "serviceusage.v1", "cloudbilling.v1", "compute.v1")
+    documents = ("cloudresourcemanager.v1", "serviceusage.v1", "cloudbilling.v1")
     hosts = (
+        r"compute\.googleapis\.com",
         r"oauth2\.googleapis\.com",
         r"openidconnect\.googleapis\.com",
         r"www\.googleapis\.com",
@@ -85,12 +86,6 @@ class Projects(Service):
         wanted = call.body.get("permissions", [])
         allowed = self.cloud.iam.allowed
         return {"permissions": [p for p in wanted if allowed(call.principal, p, resource)]}
-
-    @rpc("compute.projects.get")
-    def compute_project(self, call: Call) -> Json:
-        resource = self._own(call.params["project"])
-        self.cloud.iam.require(call.principal, "resourcemanager.projects.get", resource)
-        return {"name": self.cloud.project, "id": self.cloud.number, "kind": "compute#project"}
 
     @rpc("cloudbilling.projects.getBillingInfo")
     def billing(self, call: Call) -> Json:
@@ -154,6 +149,12 @@ class Projects(Service):
             case ("openidconnect.googleapis.com", "GET", "/v1/userinfo"):
                 principal = identity.authenticate(request.headers.get("authorization"))
                 return JSONResponse({"sub": principal.email, "email": principal.email})
+            case ("compute.googleapis.com", "GET", path):
+                # The provider turns a project number into its id here; nothing else of Compute.
+                principal = identity.authenticate(request.headers.get("authorization"))
+                resource = self._own(path.removeprefix("/compute/v1/"))
+                self.cloud.iam.require(principal, "resourcemanager.projects.get", resource)
+                return JSONResponse({"name": self.cloud.project, "id": self.cloud.number})
             case ("www.googleapis.com", "GET", "/oauth2/v3/certs"):
                 return JSONResponse(identity.jwks())
             case ("sts.googleapis.com", "POST", "/v1/token"):
