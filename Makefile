@@ -1,0 +1,69 @@
+# Every command of this repository. The deploying ones need Python and Terraform only; the others make
+# their own environment in the checkout, once.
+PYTHON ?= python3
+ENV ?= dev
+BIN := .venv/bin
+DEPLOY = $(PYTHON) scripts/deploy.py
+FLAGS = --project "$(PROJECT)" $(if $(YES),--yes)
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# On one machine, without a Google account
+
+.PHONY: demo
+demo: prepare ## Apply to a local cloud, upload, show the results, re-plan, destroy
+	@$(BIN)/python -m tests.localcloud.demo
+
+.PHONY: local local-stop
+local: prepare ## The same, left running: source .local/activate
+	@$(BIN)/python -m tests.localcloud.local
+local-stop: prepare ## End what make local started
+	@$(BIN)/python -m tests.localcloud.local stop
+
+.PHONY: test
+test: prepare ## All tests
+	@$(BIN)/python -m pytest $(TESTS)
+
+.PHONY: check
+check: prepare lint test ## What CI runs: format, lint, types, all tests
+
+.PHONY: lint
+lint: prepare ## Format, lint and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@terraform fmt -check -recursive terraform environments
+
+.PHONY: format
+format: prepare ## Format Python and Terraform in place
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@terraform fmt -recursive terraform environments
+
+.PHONY: requirements
+requirements: ## Resolve all requirements anew and pin them with hashes (needs uv)
+	@$(PYTHON) scripts/requirements.py
+
+.PHONY: prepare
+prepare:
+	@command -v $(PYTHON) >/dev/null || { echo "Cannot go on: $(PYTHON) is not on PATH: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) scripts/prepare.py --gsutil
+
+# On Google Cloud: make bootstrap PROJECT=my-project, then make apply ENV=dev PROJECT=my-project
+
+.PHONY: build bootstrap plan apply verify destroy
+build: ## The functions' zips, the same bytes on any machine
+	@$(PYTHON) scripts/build_functions.py
+bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT=)
+	@$(DEPLOY) bootstrap $(FLAGS)
+plan: ## Show what would change (ENV= PROJECT=)
+	@$(DEPLOY) plan --environment $(ENV) $(FLAGS)
+apply: ## Plan, then apply that plan (ENV= PROJECT=)
+	@$(DEPLOY) apply --environment $(ENV) $(FLAGS)
+verify: ## Is what runs what is declared, and does a file go through? (ENV= PROJECT=)
+	@$(DEPLOY) verify --environment $(ENV) $(FLAGS)
+destroy: ## Take an environment away (ENV= PROJECT=, YES=1 to skip the question)
+	@$(DEPLOY) destroy --environment $(ENV) $(FLAGS)

@@ -1,0 +1,41 @@
+"""Pins every requirements.in of the repository anew, with hashes for all platforms.
+
+Needs uv on PATH or in the environment of this Python (pip install uv). The functions come first: the
+tests' environment holds the same versions.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = (
+    "functions/bridge/requirements",
+    "functions/processor/requirements",
+    "tests/requirements",
+    "tests/requirements-nodeps",
+    "tests/requirements-gsutil",
+)
+
+
+def main() -> int:
+    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
+    if uv is None:
+        print("uv is not there: pip install uv, then run this again", file=sys.stderr)
+        return 1
+    for name in FILES:
+        command = [uv, "pip", "compile", f"{name}.in", "-o", f"{name}.txt", "--quiet", "--upgrade"]
+        command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--system-certs"]
+        command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+        if name.endswith("nodeps"):
+            command.append("--no-deps")
+        print(f"{name}.txt", flush=True)
+        subprocess.run(command, cwd=ROOT, check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
