@@ -16,8 +16,6 @@ from .federation import exchange
 if TYPE_CHECKING:
     from .server import Cloud
 
-PROJECT = "cloudresourcemanager.projects"
-
 
 class Projects(Service):
     """One project, made with the cloud; its policy is the root of all inheritance."""
@@ -31,7 +29,6 @@ class Projects(Service):
         r"sts\.googleapis\.com",
         r"accounts\.google\.com",
     )
-    policies = {PROJECT: "resourcemanager.projects"}
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
@@ -67,7 +64,7 @@ class Projects(Service):
             "createTime": "2026-01-01T00:00:00Z",
         }
 
-    # The generic policy handlers want the full name; this API takes the bare id.
+    # Not by `policies`: this API takes the bare id, policies are kept by the full name.
     @rpc("cloudresourcemanager.projects.getIamPolicy")
     def get_policy(self, call: Call) -> Json:
         resource = self._own(call.params["resource"])

@@ -1,0 +1,139 @@
+"""The door, identities, authorization, checks against discovery documents, and the clock."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Callable
+
+import jwt
+import pytest
+import requests
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.clock import Clock
+
+Http = Callable[..., requests.Response]
+
+
+def test_a_host_outside_google_is_refused_by_name(cloud: LocalCloud, http: Http) -> None:
+    with pytest.raises(requests.exceptions.ProxyError, match="403"):
+        http("GET", "https://example.com/")
+
+
+def test_a_call_without_a_token_is_401(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+    assert http("GET", url, member=None).status_code == 401
+
+
+def test_an_expired_token_is_401(cloud: LocalCloud, http: Http) -> None:
+    token = cloud.token(seconds=-1)
+    url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+    answer = http("GET", url, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert answer.json()["error"]["status"] == "UNAUTHENTICATED"
+
+
+def test_a_stranger_is_403_and_told_which_permission(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+    error = http("GET", url, member="user:stranger@example.com").json()["error"]
+    assert error["code"] == 403
+    assert "resourcemanager.projects.get" in error["message"]
+    assert error["details"][0]["reason"] == "IAM_PERMISSION_DENIED"
+
+
+def test_a_misspelt_field_is_400(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    answer = http("POST", url, json={"accountID": "somebody"})
+    assert answer.status_code == 400
+    assert 'Unknown name "accountID"' in answer.json()["error"]["message"]
+
+
+def test_a_wrong_type_is_400(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    answer = http("POST", url, json={"accountId": 7})
+    assert answer.status_code == 400
+    assert "accountId" in answer.json()["error"]["message"]
+
+
+def test_an_unknown_query_parameter_is_400(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    assert http("GET", url, params={"pagesize": 3}).status_code == 400
+
+
+def test_what_is_not_served_says_so(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts/a@b/keys"
+    answer = http("POST", url, json={})
+    assert answer.status_code == 501
+    assert "not implemented: iam.projects.serviceAccounts.keys.create" in answer.text
+
+
+def test_a_stale_etag_is_409(cloud: LocalCloud, http: Http) -> None:
+    base = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+    policy = http("POST", base + ":getIamPolicy", json={}).json()
+    assert http("POST", base + ":setIamPolicy", json={"policy": policy}).status_code == 200
+    stale = http("POST", base + ":setIamPolicy", json={"policy": policy})
+    assert stale.status_code == 409
+    assert stale.json()["error"]["status"] == "ABORTED"
+
+
+def test_an_unknown_role_is_400(cloud: LocalCloud, http: Http) -> None:
+    base = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+    policy = http("POST", base + ":getIamPolicy", json={}).json()
+    policy["bindings"].append({"role": "roles/storage.wizard", "members": ["user:a@example.com"]})
+    assert http("POST", base + ":setIamPolicy", json={"policy": policy}).status_code == 400
+
+
+def test_identity_tokens_verify_against_the_published_keys(cloud: LocalCloud, http: Http) -> None:
+    body = {"email": "robot@example.com", "audience": "https://here"}
+    token = cloud.post("/oidc", body)["token"]
+    keys = http("GET", "https://www.googleapis.com/oauth2/v3/certs", member=None).json()["keys"]
+    key = jwt.PyJWK(keys[0]).key
+    assert jwt.decode(token, key, ["RS256"], audience="https://here")["email"] == body["email"]
+    with pytest.raises(jwt.InvalidAudienceError):
+        jwt.decode(token, key, ["RS256"], audience="https://elsewhere")
+
+
+def test_nobody_trusts_the_ca_but_those_who_are_told(cloud: LocalCloud) -> None:
+    command = ["curl", "-sS", "--proxy", cloud.proxy, "https://storage.googleapis.com/"]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert done.returncode == 60, done.stderr  # curl: peer certificate cannot be authenticated
+
+
+def test_the_door_is_on_loopback_only(cloud: LocalCloud) -> None:
+    table = subprocess.run(["cat", "/proc/net/tcp"], capture_output=True, text=True).stdout
+    port = f":{cloud.port:04X}"
+    sockets = [line.split() for line in table.splitlines()[1:]]
+    listening = [local for _, local, _, state, *_ in sockets if state == "0A"]
+    assert [a for a in listening if a.endswith(port)] == ["0100007F" + port]
+
+
+def test_advance_fires_timers_in_order_and_waits_for_their_work() -> None:
+    async def story() -> list[str]:
+        clock, seen = Clock(), []
+
+        async def work(name: str) -> None:
+            with clock.busy():
+                await asyncio.sleep(0)
+                seen.append(name)
+
+        tasks = []
+        clock.call_later(7200, lambda: tasks.append(asyncio.ensure_future(work("late"))))
+        clock.call_later(60, lambda: tasks.append(asyncio.ensure_future(work("early"))))
+        began = clock.now()
+        await clock.advance(3600)
+        assert seen == ["early"]
+        assert 3600 <= clock.now() - began < 3601
+        await clock.advance(3600)
+        return seen
+
+    assert asyncio.run(story()) == ["early", "late"]
+
+
+def test_a_cancelled_timer_does_nothing() -> None:
+    async def story() -> bool:
+        clock, fired = Clock(), []
+        clock.call_later(1, lambda: fired.append(1)).cancel()
+        await clock.advance(10)
+        return bool(fired)
+
+    assert asyncio.run(story()) is False
