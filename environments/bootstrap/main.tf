@@ -1,26 +1,6 @@
 # What a project needs once, before its environments: APIs, the bucket that keeps Terraform's state,
 # and the account and repository that functions are built with. Applied by an owner of the project.
 
-terraform {
-  required_version = ">= 1.9"
-
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = "7.45.0"
-    }
-  }
-
-  # In the bucket that is made here: scripts/deploy.py begins with a local state and moves it there.
-  backend "gcs" {
-    prefix = "bootstrap"
-  }
-}
-
-provider "google" {
-  project = var.project_id
-}
-
 locals {
   apis = {
     "artifactregistry.googleapis.com"     = "keeps the functions' images"
@@ -54,6 +34,8 @@ module "state" {
   project_id = var.project_id
   name       = "${var.project_id}-${var.prefix}-tfstate"
   location   = var.region
+
+  force_destroy = var.force_destroy
   # Earlier states are the way back from a broken one: kept for a quarter.
   retention = { noncurrent_days = 90 }
 

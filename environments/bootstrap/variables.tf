@@ -1,3 +1,10 @@
+variable "force_destroy" {
+  description = "Whether a destroy deletes the state bucket with every state in it. scripts/deploy.py sets it, once no environment is left."
+  type        = bool
+  nullable    = false
+  default     = false
+}
+
 variable "prefix" {
   description = "What the names of all resources begin with, as in the other environments."
   type        = string

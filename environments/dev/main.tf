@@ -1,29 +1,3 @@
-terraform {
-  required_version = ">= 1.9"
-
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = "7.45.0"
-    }
-  }
-
-  # The bucket is the project's; scripts/deploy.py names it.
-  backend "gcs" {
-    prefix = "dev"
-  }
-}
-
-provider "google" {
-  project = var.project_id
-}
-
-variable "project_id" {
-  description = "The Google project of this environment (TF_VAR_project_id)."
-  type        = string
-  nullable    = false
-}
-
 module "pipeline" {
   source = "../../terraform"
 
@@ -44,9 +18,4 @@ module "pipeline" {
       max_instances             = 5
     }
   }
-}
-
-output "pipeline" {
-  description = "Buckets, queues and addresses, for people and for scripts."
-  value       = module.pipeline
 }

@@ -1,0 +1,4 @@
+output "pipeline" {
+  description = "Buckets, queues and addresses, for people and for scripts."
+  value       = module.pipeline
+}

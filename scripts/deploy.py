@@ -1,0 +1,513 @@
+"""Plans, applies, verifies and destroys the environments: `python3 scripts/deploy.py --help`.
+
+Everything that Terraform needs is passed on its command line or in its environment, so nobody edits
+a file to try this. Each problem that has a known way on is told in one line.
+
+The bootstrap environment makes the bucket that its own state belongs in. Its first run therefore
+keeps the state in a local file, chosen by a git-ignored backend_override.tf, and then moves it. The
+local file goes last: as long as it is there, the next run takes up from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import build_functions
+from prepare import ROOT, Unprepared, check_python, check_terraform
+
+BOOTSTRAP = "bootstrap"
+PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
+TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT")
+LOCAL_BACKEND = 'terraform {{\n  backend "local" {{\n    path = "{path}"\n  }}\n}}\n'
+PROJECT = "TF_VAR_project_id"
+INTERRUPTED = 130
+
+
+class Refused(Exception):
+    """Something that the user can mend: what, and how."""
+
+
+class NoStateBucket(Refused):
+    """The project was not bootstrapped yet."""
+
+
+class Failed(Exception):
+    """Terraform said why; nothing is left to add but its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"terraform ended with {code}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of one project: its folder, and where its state and its plan are."""
+
+    name: str
+    project: str
+    prefix: str
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "environments" / self.name
+
+    @property
+    def state_bucket(self) -> str:
+        return f"{self.project}-{self.prefix}-tfstate"
+
+    @property
+    def local_state(self) -> Path:
+        """Bootstrap's state, while it is not in the bucket."""
+        return self.folder / f"{self.project}.tfstate"
+
+    @property
+    def override(self) -> Path:
+        return self.folder / "backend_override.tf"
+
+    @property
+    def plan(self) -> Path:
+        """The saved plan. It holds state, so it is git-ignored and readable by its owner only."""
+        return ROOT / "build" / f"{self.name}-{self.project}.tfplan"
+
+    @property
+    def planned_zips(self) -> Path:
+        """The hashes of the zips that the plan was made with."""
+        return self.plan.with_suffix(".json")
+
+    def command(self, verb: str) -> str:
+        return (
+            f"python3 scripts/deploy.py {verb} --environment {self.name} --project {self.project}"
+        )
+
+
+# Terraform
+
+
+def terraform(environment: Environment, *arguments: str, quiet: bool = False) -> str:
+    """Runs Terraform in the environment's folder.
+
+    Its output is shown as it comes. With `quiet` it is returned instead, and errors are shown only
+    where they have no known way on. Ctrl-C reaches Terraform once, and it is waited for, so that it
+    stops in good order and gives its lock back.
+
+    Raises:
+        Refused: for a failure with a known way on.
+        Failed: for any other; Terraform has shown why.
+        KeyboardInterrupt: once Terraform has ended after Ctrl-C.
+    """
+    errors: list[str] = []
+    with _signals_passed_on() as passed_on:
+        process = subprocess.Popen(
+            ["terraform", f"-chdir={environment.folder}", *arguments],
+            env=os.environ
+            | {
+                "TF_IN_AUTOMATION": "1",
+                "TF_INPUT": "0",
+                "TF_VAR_prefix": environment.prefix,
+                PROJECT: environment.project,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A group of its own: a terminal's Ctrl-C would reach it beside the one that is passed
+            # on, and at the second Terraform drops everything, its lock too.
+            process_group=0,
+        )
+        passed_on.to(process)
+        reader = threading.Thread(target=_keep, args=(process.stderr, errors, not quiet))
+        reader.start()
+        output = process.stdout.read() if process.stdout else ""
+        process.wait()
+        reader.join()
+    if passed_on.received:
+        raise KeyboardInterrupt
+    if process.returncode == 0:
+        return output
+    known = _known(environment, "".join(errors))
+    if known is None and quiet:
+        sys.stderr.writelines(errors)
+    raise known or Failed(process.returncode)
+
+
+def _keep(lines: Iterator[str], kept: list[str], shown: bool) -> None:
+    for line in lines:
+        kept.append(line)
+        if shown:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+class _PassedOn:
+    """Passes the first SIGINT or SIGTERM on to Terraform; further ones are answered with a line."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._process: subprocess.Popen[str] | None = None
+
+    def to(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        if self.received:
+            process.send_signal(signal.SIGINT)
+
+    def handle(self, _number: int, _frame: object) -> None:
+        os.write(2, b"deploy: waiting for Terraform to finish its step and unlock the state\n")
+        if not self.received and self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self.received = True
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[_PassedOn]:
+    passed_on = _PassedOn()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, passed_on.handle) for number in numbers}
+    try:
+        yield passed_on
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _known(environment: Environment, errors: str) -> Refused | None:
+    """The way on from a failure that is known by its text, or None."""
+    text = re.sub(r"\x1b\[[0-9;]*m|[│╷╵]", "", errors)
+    if "Error acquiring the state lock" in text:
+        found = dict(re.findall(r"^\s*(ID|Who|Operation|Created):\s+(.+?)\s*$", text, re.M))
+        if "ID" in found:
+            return Refused(
+                f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
+                f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
+                "Wait for that run to end; if it died, release its lock with: "
+                f"{environment.command('unlock')} --lock {found['ID']}"
+            )
+    if "Saved plan is stale" in text or "inconsistent final plan" in text:
+        environment.plan.unlink(missing_ok=True)
+        return Refused(
+            "the saved plan is older than the state or the zips, and is dropped. "
+            f"Plan again: {environment.command('plan')}"
+        )
+    if "bucket doesn't exist" in text or "bucket does not exist" in text:
+        return NoStateBucket(
+            f"the state bucket {environment.state_bucket} does not exist. Make it first: "
+            f"python3 scripts/deploy.py bootstrap --project {environment.project}"
+        )
+    if "Failed to query available provider packages" in text:
+        return Refused(
+            "the Terraform registry cannot be reached, nor is the provider on this machine. "
+            "Check the network and run this again"
+        )
+    if re.search(
+        r"could not find default credentials|invalid_grant|invalid authentication", text, re.I
+    ):
+        return Refused(
+            "Google does not accept the login. Log in with: gcloud auth application-default login"
+        )
+    return None
+
+
+# Where the state is
+
+
+def use_bucket(environment: Environment, *options: str) -> None:
+    """Initializes the environment with its state in the project's bucket."""
+    print(
+        f"deploy: initializing {environment.name} with its state in gs://{environment.state_bucket}"
+    )
+    environment.override.unlink(missing_ok=True)
+    terraform(
+        environment,
+        "init",
+        "-input=false",
+        f"-backend-config=bucket={environment.state_bucket}",
+        *(options or ("-reconfigure",)),
+        quiet=True,
+    )
+
+
+def use_local_file(environment: Environment, *options: str) -> None:
+    """Initializes bootstrap with its state in the local file. Drop the override afterwards."""
+    environment.override.write_text(LOCAL_BACKEND.format(path=environment.local_state.name))
+    terraform(environment, "init", "-input=false", *(options or ("-reconfigure",)), quiet=True)
+
+
+@contextmanager
+def initialized(environment: Environment) -> Iterator[None]:
+    """Initializes the environment where its state is: in the bucket or, for bootstrap, before that.
+
+    A bootstrap that has made the bucket has its state moved there at the end.
+    """
+    if environment.name != BOOTSTRAP:
+        use_bucket(environment)
+        yield
+        return
+    try:
+        if environment.local_state.exists():
+            print("deploy: going on from the local state of an earlier run")
+            use_local_file(environment)
+        else:
+            try:
+                use_bucket(environment)
+            except NoStateBucket:
+                print("deploy: the bucket does not exist yet: the state begins in a local file")
+                use_local_file(environment)
+        yield
+        if environment.override.exists() and "google_storage_bucket.this" in terraform(
+            environment, "state", "list", quiet=True
+        ):
+            move_to_bucket(environment)
+    finally:
+        environment.override.unlink(missing_ok=True)
+
+
+def move_to_bucket(environment: Environment) -> None:
+    print("deploy: the bucket is there: moving the state into it")
+    use_bucket(environment, "-migrate-state", "-force-copy")
+    drop_local_state(environment)
+
+
+def drop_local_state(environment: Environment) -> None:
+    backup = environment.local_state.with_suffix(".tfstate.backup")
+    backup.unlink(missing_ok=True)
+    environment.local_state.unlink(missing_ok=True)
+
+
+# Commands
+
+
+def plan(environment: Environment, *options: str) -> None:
+    """Makes and shows the plan, and saves it beside the hashes of the zips that it is about."""
+    zips = zips_for(environment)
+    environment.plan.parent.mkdir(parents=True, exist_ok=True)
+    environment.plan.unlink(missing_ok=True)
+    terraform(environment, "plan", "-input=false", f"-out={environment.plan}", *options)
+    environment.plan.chmod(0o600)
+    environment.planned_zips.write_text(json.dumps(zips))
+
+
+def apply_plan(environment: Environment) -> None:
+    """Applies the saved plan, once: whatever comes of it, the next apply needs a new one."""
+    try:
+        terraform(environment, "apply", "-input=false", str(environment.plan))
+    finally:
+        environment.plan.unlink(missing_ok=True)
+        environment.planned_zips.unlink(missing_ok=True)
+
+
+def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
+    with initialized(environment):
+        plan(environment)
+    print(f"deploy: saved. Apply it with: {environment.command('apply')}")
+
+
+def command_apply(environment: Environment, arguments: argparse.Namespace) -> None:
+    with initialized(environment):
+        if environment.plan.exists():
+            planned = json.loads(environment.planned_zips.read_text())
+            if zips_for(environment) != planned:
+                environment.plan.unlink()
+                raise Refused(
+                    "the functions changed after the plan was saved, and it is dropped. "
+                    f"Plan again: {environment.command('plan')}"
+                )
+            print(f"deploy: applying the saved plan {environment.plan.relative_to(ROOT)}")
+        else:
+            plan(environment)
+            confirm(f"Apply this to {environment.name} in {environment.project}?", arguments.yes)
+        apply_plan(environment)
+
+
+def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
+    zips_for(environment)
+    with initialized(environment):
+        try:
+            terraform(environment, "plan", "-input=false", "-detailed-exitcode")
+        except Failed as failure:
+            if failure.code != 2:
+                raise
+            raise Refused(
+                f"{environment.name} differs from its configuration, see above. "
+                f"Mend it with: {environment.command('plan')}"
+            ) from failure
+        terraform(environment, "output")
+    print(f"deploy: {environment.name} is as configured")
+
+
+def command_destroy(environment: Environment, arguments: argparse.Namespace) -> None:
+    if environment.name == BOOTSTRAP:
+        destroy_bootstrap(environment, arguments.yes)
+        return
+    with initialized(environment):
+        plan(environment, "-destroy")
+        confirm(f"Destroy {environment.name} in {environment.project}?", arguments.yes)
+        apply_plan(environment)
+
+
+def destroy_bootstrap(environment: Environment, yes: bool) -> None:
+    """Destroys the bucket that holds the states, so: not while one of them holds resources."""
+    force = "-var=force_destroy=true"
+    try:
+        if environment.local_state.exists():
+            use_local_file(environment)
+        else:
+            for other in environments():
+                if other != BOOTSTRAP:
+                    refuse_if_applied(Environment(other, environment.project, environment.prefix))
+            use_bucket(environment)
+        terraform(environment, "plan", "-input=false", "-destroy", force)
+        confirm(f"Destroy the state bucket and all else of {environment.project}'s bootstrap?", yes)
+        if not environment.override.exists():
+            print("deploy: moving the state out of its bucket")
+            use_local_file(environment, "-migrate-state", "-force-copy")
+        # A destroy empties the bucket only if it was applied with force_destroy.
+        bucket = "-target=module.state.google_storage_bucket.this"
+        terraform(environment, "apply", "-input=false", "-auto-approve", force, bucket, quiet=True)
+        terraform(environment, "destroy", "-input=false", "-auto-approve", force)
+        drop_local_state(environment)
+    finally:
+        environment.override.unlink(missing_ok=True)
+
+
+def refuse_if_applied(environment: Environment) -> None:
+    use_bucket(environment)
+    state = terraform(environment, "state", "pull", quiet=True)
+    if state.strip() and json.loads(state).get("resources"):
+        raise Refused(
+            f"{environment.name} still exists in {environment.project}, and its state is in the "
+            f"bucket. Destroy it first: {environment.command('destroy')}"
+        )
+
+
+def command_unlock(environment: Environment, arguments: argparse.Namespace) -> None:
+    if not arguments.lock:
+        raise Refused("unlock needs --lock ID, which the refused run has shown")
+    with initialized(environment):
+        terraform(environment, "force-unlock", "-force", arguments.lock)
+
+
+def lock_files(names: list[str]) -> None:
+    """Writes .terraform.lock.hcl for the platforms that people and CI work on."""
+    for name in names:
+        environment = Environment(name, "none", "none")
+        terraform(environment, "providers", "lock", *(f"-platform={name}" for name in PLATFORMS))
+
+
+# Checks
+
+
+def environments() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "environments").glob("*/main.tf"))
+
+
+def check_login() -> None:
+    """Whether there is a login at all; whether Google accepts it, only Google can tell."""
+    key = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    if key and not Path(key).is_file():
+        raise Refused(f"GOOGLE_APPLICATION_CREDENTIALS names {key}, where there is no file")
+    if key or any(os.environ.get(name) for name in TOKENS):
+        return
+    config = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config/gcloud"
+    if (Path(config) / "application_default_credentials.json").is_file():
+        return
+    # There the machine itself is logged in.
+    if os.environ.get("CLOUD_SHELL") == "true" or os.environ.get("GCE_METADATA_HOST"):
+        return
+    raise Refused(
+        "no login to Google Cloud is set up. Log in with: gcloud auth application-default login"
+    )
+
+
+def check_project(project: str) -> None:
+    if not project:
+        raise Refused("no project is named. Say which with --project (make: PROJECT=…)")
+    if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", project):
+        raise Refused(
+            f"{project} is no project id: it has 6 to 30 lower-case letters, digits and hyphens. "
+            "gcloud projects list shows yours"
+        )
+
+
+def zips_for(environment: Environment) -> dict[str, str]:
+    """Builds the zips that the environment deploys: name → sha256; bootstrap deploys none."""
+    return {} if environment.name == BOOTSTRAP else build_functions.build()
+
+
+def confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Refused("nobody is here to ask. Say --yes to go on without a question")
+    if input(f"{question} Only 'yes' goes on: ").strip() != "yes":
+        raise Refused("nothing was changed")
+
+
+COMMANDS: dict[str, Callable[[Environment, argparse.Namespace], None]] = {
+    "apply": command_apply,
+    "bootstrap": command_apply,
+    "destroy": command_destroy,
+    "plan": command_plan,
+    "unlock": command_unlock,
+    "verify": command_verify,
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    check_python()
+    check_terraform()
+    name = BOOTSTRAP if arguments.command == "bootstrap" else arguments.environment
+    if name and name not in environments():
+        raise Refused(f"there is no environment {name}; there are {', '.join(environments())}")
+    if arguments.command == "lock":
+        lock_files([name] if name else environments())
+        return
+    if not name:
+        raise Refused("no environment is named. Say which with --environment (make: ENV=…)")
+    check_project(arguments.project)
+    check_login()
+    COMMANDS[arguments.command](Environment(name, arguments.project, arguments.prefix), arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    description = "Plans, applies, verifies and destroys the environments."
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("command", choices=sorted([*COMMANDS, "lock"]))
+    made.add_argument("--environment", default="", help="a folder of environments/")
+    made.add_argument("--project", default=os.environ.get(PROJECT, ""))
+    made.add_argument("--prefix", default="files", help="as in the environments (default: files)")
+    made.add_argument("--yes", action="store_true", help="do not ask before changing anything")
+    made.add_argument("--lock", default="", help="unlock: the lock's id")
+    return made
+
+
+def main() -> int:
+    # So that what is under way is tidied up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run(parser().parse_args())
+    except (Refused, Unprepared, build_functions.BuildError) as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    except Failed as error:
+        return error.code
+    except OSError as error:
+        print(f"deploy: {error}. Is the disk full, or the checkout read-only?", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("deploy: interrupted; the same command goes on from here.", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
