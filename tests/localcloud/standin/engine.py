@@ -88,7 +88,7 @@ class Resource:
 
     def plan(self, cloud: Cloud, config: State, prior: State | None) -> State:
         planned = plan.planned_block(self.table.block, config, prior)
-        if "project" in self.fields and not self.settings.get("late") and not config["project"]:
+        if "project" in self.fields and not config["project"] and "late" not in self.settings:
             planned["project"] = cloud.project or planned["project"]
         if "deletion_policy" in self.fields and config["deletion_policy"] is None:
             planned["deletion_policy"] = cloud.deletion_policy or "DELETE"

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from .engine import Resource, State, expand
@@ -110,11 +109,11 @@ class Bucket(Resource):
 class Object(Resource):
     """An object's content: a changed one is uploaded again over the old."""
 
-    def _content(self, state: State) -> bytes | None:
+    def _content(self, cloud: Cloud, state: State) -> bytes | None:
         """The declared content; None where it is not known yet."""
         if isinstance(state.get("source"), str):
             try:
-                return Path(state["source"]).read_bytes()
+                return (cloud.caller.folder / state["source"]).read_bytes()
             except OSError as error:
                 raise ApiError(0, f"cannot read source: {error}") from error
         return state["content"].encode() if isinstance(state.get("content"), str) else None
@@ -127,7 +126,7 @@ class Object(Resource):
         if declared is UNKNOWN or declared != prior["source_md5hash"]:
             changed = True
         else:
-            content = None if declared else self._content(config)
+            content = None if declared else self._content(cloud, config)
             digest = content is not None and base64.b64encode(hashlib.md5(content).digest()).decode()
             changed = not declared and digest != prior["md5hash"]
         planned["detect_md5hash"] = "different hash" if changed else prior["detect_md5hash"]
@@ -137,7 +136,7 @@ class Object(Resource):
 
     def create(self, cloud: Cloud, planned: State) -> State:
         state = known(planned)
-        content = self._content(state)
+        content = self._content(cloud, state)
         if content is None:
             raise ApiError(0, 'Error, either "content" or "source" must be specified')
         names = ("cache_control", "content_disposition", "content_encoding", "content_type",
@@ -357,9 +356,7 @@ class ServiceAccount(Resource):
         if prior is None and isinstance(planned["project"], str) and planned["account_id"]:
             if planned["account_id"] is not UNKNOWN:
                 email = f"{planned['account_id']}@{planned['project']}.iam.gserviceaccount.com"
-                name = f"projects/{planned['project']}/serviceAccounts/{email}"
-                planned |= {"email": email, "member": f"serviceAccount:{email}", "name": name}
-                planned["id"] = name
+                planned |= {"email": email, "member": f"serviceAccount:{email}"}
         return planned
 
     def create(self, cloud: Cloud, planned: State) -> State:
@@ -372,7 +369,7 @@ class ServiceAccount(Resource):
         except ApiError as error:
             if error.code != 409 or not state["create_ignore_already_exists"]:
                 raise
-            answer = cloud.call("GET", "iam", planned["name"])
+            answer = self.fetch(cloud, state)
         if state["disabled"]:
             cloud.call("POST", "iam", f"{answer['name']}:disable", {})
         return self.read(cloud, state | {"email": answer["email"]}) or state

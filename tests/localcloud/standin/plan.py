@@ -91,8 +91,9 @@ def same(field: Field, new: Any, old: Any) -> bool:
 
 
 def _attribute(field: Field, config: Any, prior: Any, exists: bool) -> Any:
-    if config is UNKNOWN:
-        return UNKNOWN
+    items = config.values() if isinstance(config, dict) else config
+    if config is UNKNOWN or (isinstance(config, list | dict) and UNKNOWN in items):
+        return UNKNOWN  # one unknown item makes the whole list or map unknown
     if config is None or (config == "" and field.computed):
         if field.computed:
             return prior if exists else UNKNOWN
@@ -112,6 +113,16 @@ def _partner(field: Field, item: Any, index: int, prior: list[Any]) -> Any:
     return prior[index] if index < len(prior) else None
 
 
+def _without_nulls(block: Block | None, item: dict[str, Any]) -> None:
+    """In sets, the older provider kit has "" and [] for null."""
+    for name, field in (block or Block()).fields.items():
+        if field.block is not None:
+            for inner in item[name] if isinstance(item[name], list) else []:
+                _without_nulls(field.block, inner)
+        elif item[name] is None and field.type in ("string", "list"):
+            item[name] = "" if field.type == "string" else []
+
+
 def _blocks(field: Field, config: Any, prior: Any, exists: bool) -> Any:
     if config is UNKNOWN:
         return UNKNOWN
@@ -121,6 +132,8 @@ def _blocks(field: Field, config: Any, prior: Any, exists: bool) -> Any:
     for index, item in enumerate(config or []):
         old = _partner(field, item, index, prior or [])
         planned.append(planned_block(field.block, item, old))
+        if field.type == "setblock":
+            _without_nulls(field.block, planned[-1])
     return prior if exists and equal(field, planned, prior) else planned
 
 

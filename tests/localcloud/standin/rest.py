@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +41,14 @@ class ApiError(Exception):
         self.code = code
 
 
+@dataclass(frozen=True)
+class Caller:
+    """The Terraform that asks: its environment variables and its folder."""
+
+    environ: dict[str, str]
+    folder: Path
+
+
 @dataclass
 class Cloud:
     """The provider's configuration, and the calls made under it.
@@ -48,6 +56,7 @@ class Cloud:
     `endpoint` is for tests of the stand-in itself: https://HOST/ becomes ENDPOINT/HOST/.
     """
 
+    caller: Caller
     project: str | None = None
     region: str | None = None
     zone: str | None = None
@@ -61,9 +70,12 @@ class Cloud:
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            self._local.session = requests.Session()
-            bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE")
-            self._local.session.verify = bundle or True
+            environ, session = self.caller.environ, requests.Session()
+            session.trust_env = False  # this process's variables are not Terraform's
+            session.verify = environ.get("SSL_CERT_FILE") or True
+            proxy = environ.get("HTTPS_PROXY") or environ.get("https_proxy")
+            session.proxies = {"https": proxy} if proxy else {}
+            self._local.session = session
         return self._local.session  # type: ignore[no-any-return]
 
     def url(self, service: str, path: str, location: str | None = None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import json
 import logging
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from tf.gen import tfplugin_pb2_grpc as rpc
 
 from . import plan
 from .handlers import read_data, resources
-from .rest import ApiError, Cloud
+from .rest import ApiError, Caller, Cloud
 from .tables import Block, Field, Table, load
 from .values import decode, encode, from_json, known
 
@@ -95,10 +94,10 @@ def _faults(message: Any, faults: list[str]) -> Any:
 
 
 class Provider(rpc.ProviderServicer):  # type: ignore[misc]
-    """One stand-in provider; it serves one Terraform at a time, as a configuration is its state."""
+    """One stand-in provider, of one connection."""
 
-    def __init__(self, endpoint: str | None = None) -> None:
-        self.cloud = Cloud(endpoint=endpoint)
+    def __init__(self, caller: Caller, endpoint: str | None = None) -> None:
+        self.cloud = Cloud(caller, endpoint=endpoint)
         self.tables = load()
         self.resources = resources()
 
@@ -125,10 +124,13 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]
         config = decode(self.tables["provider", "google"].block, request.config.msgpack)
         config = known(config)
 
+        caller = self.cloud.caller
+
         def setting(name: str, *variables: str) -> str | None:
-            return config[name] or next((v for v in map(os.environ.get, variables) if v), None)
+            return config[name] or next((v for v in map(caller.environ.get, variables) if v), None)
 
         self.cloud = Cloud(
+            caller,
             project=setting("project", "GOOGLE_PROJECT", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT",
                             "CLOUDSDK_CORE_PROJECT"),
             region=setting("region", "GOOGLE_REGION", "GCLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),

@@ -20,7 +20,7 @@ condition        block optional new max=1
   expression     string required new
   title          string required new
 etag             string computed
-member           string required new ~case
+member           string required new ~case /^(?!deleted)(.+:.+|projectOwners|projectReaders|projectWriters|allUsers|allAuthenticatedUsers)/
 role             string required new"""
 SHORT = {
     "project": "project string optional computed new api=-",
@@ -139,7 +139,7 @@ def _parse(text: str, blocks: dict[str, Block]) -> list[Table]:
         if words[0] in SHORT and len(words) == 1:
             lines = [" " * depth + more for more in SHORT[words[0]].strip().splitlines()] + lines
             if words[0] == "iam":
-                tables[-1].settings["handler"] = "iam"
+                tables[-1].settings |= {"handler": "iam", "late": "project"}
             continue
         while stack[-1][0] >= depth:
             stack.pop()
