@@ -33,6 +33,8 @@ Handler = Callable[["Call"], Any]
 # Parameters that clients send and the discovery documents do not list.
 UNLISTED = {
     "artifactregistry.projects.locations.repositories.create": {"repository_id"},
+    "pubsub.projects.subscriptions.patch": {"updateMask"},
+    "pubsub.projects.topics.patch": {"updateMask"},
     "storage.objects.insert": {"upload_id"},
 }
 STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}
@@ -191,6 +193,8 @@ class Document:
                         f'Invalid JSON payload received. Unknown name "{key}"{place}: '
                         "Cannot find field.",
                     )
+                if isinstance(item, int) and "enum" in inner and 0 <= item < len(inner["enum"]):
+                    value[key] = item = inner["enum"][item]  # REST clients may send the number
                 self.check(item, inner, f"{where}.{key}" if where else key)
         elif kind == "array":
             if not isinstance(value, list):
@@ -208,8 +212,10 @@ def _whole(value: Any) -> bool:
 
 
 _SCALARS: dict[str, Callable[[Any, Json], bool]] = {
-    "string": lambda v, s: (_whole(v) if s.get("format", "").endswith("int64") else isinstance(v, str))
-    and ("enum" not in s or v in s["enum"]),
+    "string": lambda v, s: (
+        (_whole(v) if s.get("format", "").endswith("int64") else isinstance(v, str))
+        and ("enum" not in s or v in s["enum"])
+    ),
     "boolean": lambda v, s: isinstance(v, bool),
     "integer": lambda v, s: _whole(v),
     "number": lambda v, s: isinstance(v, int | float) and not isinstance(v, bool),
@@ -282,7 +288,9 @@ class Api:
             return self.cloud.iam.set(resource, call.body.get("policy") or {})
         wanted = call.body.get("permissions", [])
         return {
-            "permissions": [p for p in wanted if self.cloud.iam.allowed(call.principal, p, resource)]
+            "permissions": [
+                p for p in wanted if self.cloud.iam.allowed(call.principal, p, resource)
+            ]
         }
 
     def _at(self, host: str) -> list[tuple[Service, Document]]:
@@ -364,14 +372,14 @@ class Api:
             raise not_implemented(method.id)
         principal = None
         try:
-            await self.cloud.faults.before(method.id)
             principal = self.cloud.identity.authenticate(authorization)
             params |= self._query(method, query)
-            call = Call(method.id, params, self._body(method, body), principal, request)
-            self.authorize(method, call)
-            result = method.handler(call)
-            if inspect.isawaitable(result):
-                result = await result
+            async with self.cloud.faults.around(method.id, principal, params.get("object", "")):
+                call = Call(method.id, params, self._body(method, body), principal, request)
+                self.authorize(method, call)
+                result = method.handler(call)
+                if inspect.isawaitable(result):
+                    result = await result
         except ApiError as error:
             self.cloud.journal.api(principal, method.id, params, error.code, error.message)
             raise
@@ -407,6 +415,8 @@ class Api:
                 value = int(text)
             elif spec["type"] == "boolean":
                 value = text.lower() == "true"
+            elif "enum" in spec and text.isdigit() and int(text) < len(spec["enum"]):
+                value = spec["enum"][int(text)]
             if spec.get("repeated"):
                 values.setdefault(name, []).append(value)
             else:

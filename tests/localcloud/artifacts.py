@@ -16,7 +16,10 @@ class Artifacts(Records):
     def create(self, call: Call) -> Json:
         repository = call.params.get("repositoryId") or call.params["repository_id"]
         name = f"{call.params['parent']}/repositories/{repository}"
-        times = {"createTime": self.cloud.clock.timestamp(), "updateTime": self.cloud.clock.timestamp()}
+        times = {
+            "createTime": self.cloud.clock.timestamp(),
+            "updateTime": self.cloud.clock.timestamp(),
+        }
         self._add(name, call.body | {"name": name} | times)
         return self._operation(name)
 

@@ -1,7 +1,7 @@
 """Starts a local cloud and talks to its control interface: what tests and the demo use.
 
-    with LocalCloud.start() as cloud:
-        subprocess.run(["gsutil", "ls"], env=os.environ | cloud.environ())
+with LocalCloud.start() as cloud:
+    subprocess.run(["gsutil", "ls"], env=os.environ | cloud.environ())
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ class LocalCloud:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -173,7 +176,9 @@ class LocalCloud:
             "refresh_token": refresh,
         }
         _write(home / "application_default_credentials.json", json.dumps(user))
-        _write(home / "boto", _BOTO.format(port=self.port, ca=self.bundle, refresh=refresh, home=home))
+        _write(
+            home / "boto", _BOTO.format(port=self.port, ca=self.bundle, refresh=refresh, home=home)
+        )
         bundle = str(self.bundle)
         return {
             "HTTPS_PROXY": self.proxy,

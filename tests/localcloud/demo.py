@@ -71,8 +71,14 @@ def photo(path: Path) -> None:
     """A 12-megapixel picture like a phone's: turned by its EXIF orientation, lit from one side."""
     width, height = 4000, 3000
     image = Image.linear_gradient("L").resize((width, height))
-    image = Image.merge("RGB", (image, image.transpose(Image.Transpose.ROTATE_90).resize((width, height)),
-                                Image.radial_gradient("L").resize((width, height))))
+    image = Image.merge(
+        "RGB",
+        (
+            image,
+            image.transpose(Image.Transpose.ROTATE_90).resize((width, height)),
+            Image.radial_gradient("L").resize((width, height)),
+        ),
+    )
     draw = ImageDraw.Draw(image)
     chance = random.Random(7)
     for _ in range(300):
@@ -113,7 +119,9 @@ def main() -> int:
     except (CommandFailed, LocalCloudError, RuntimeError) as error:
         print(f"\nThe demo stopped: {error}\nTerraform's whole output: {log}", file=sys.stderr)
         return 1
-    print(f"\nAll of it in {time.monotonic() - began:.1f} s. Terraform's whole output: {log.relative_to(ROOT)}")
+    print(
+        f"\nAll of it in {time.monotonic() - began:.1f} s. Terraform's whole output: {log.relative_to(ROOT)}"
+    )
     return 0
 
 
@@ -190,7 +198,10 @@ def show(text: str) -> str:
 def summary(text: str) -> str:
     """What Terraform says at the end of an apply or destroy."""
     lines = [line.strip() for line in text.splitlines()]
-    return next((l for l in reversed(lines) if l.startswith(("Apply complete", "Destroy complete"))), lines[-1])
+    return next(
+        (l for l in reversed(lines) if l.startswith(("Apply complete", "Destroy complete"))),
+        lines[-1],
+    )
 
 
 def story(cloud: LocalCloud) -> str:

@@ -46,7 +46,12 @@ class Deployment:
         for part in PARTS:
             source = ROOT / part
             ignore = shutil.ignore_patterns(
-                "__pycache__", ".terraform*", "*.tfstate*", "*.tfplan", "*_override.tf", ".mypy_cache"
+                "__pycache__",
+                ".terraform*",
+                "*.tfstate*",
+                "*.tfplan",
+                "*_override.tf",
+                ".mypy_cache",
             )
             if source.is_dir():
                 shutil.copytree(source, checkout / part, ignore=ignore)
@@ -57,7 +62,9 @@ class Deployment:
         own = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("GOOGLE_", "CLOUDSDK_", "TF_VAR_", "TF_REATTACH", "MAKE", "MFLAGS"))
+            if not name.startswith(
+                ("GOOGLE_", "CLOUDSDK_", "TF_VAR_", "TF_REATTACH", "MAKE", "MFLAGS")
+            )
         }
         environ = own | cloud.environ() | provider.environ | {"TF_IN_AUTOMATION": "1"}
         return cls(cloud, provider, checkout, environ)
@@ -84,7 +91,9 @@ class Deployment:
                 file.write(f"$ {' '.join(map(str, command))}\n{done.stdout}\n")
         if check and done.returncode:
             tail = "\n".join(done.stdout.strip().splitlines()[-40:])
-            raise CommandFailed(f"{' '.join(map(str, command))} failed ({done.returncode}):\n{tail}")
+            raise CommandFailed(
+                f"{' '.join(map(str, command))} failed ({done.returncode}):\n{tail}"
+            )
         return done
 
     def make(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -98,10 +107,10 @@ class Deployment:
         return {k: v for k, v in self.environ.items() if os.environ.get(k) != v}
 
     def outputs(self, environment: str = "dev") -> dict[str, Any]:
-        """`terraform output` of an environment."""
+        """What the pipeline of an environment says of itself (`terraform output`)."""
         folder = f"-chdir=environments/{environment}"
         done = self.run("terraform", folder, "output", "-json", "-no-color")
-        return {name: value["value"] for name, value in json.loads(done.stdout).items()}
+        return dict(json.loads(done.stdout)["pipeline"]["value"])
 
 
 def client(name: str) -> list[str] | None:

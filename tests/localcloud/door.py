@@ -20,9 +20,13 @@ import trustme
 import uvicorn
 from uvicorn.server import ServerState
 
-OURS = re.compile(r"(.+\.)?googleapis\.com|.+\.run\.app|metadata\.google\.internal|accounts\.google\.com")
-TUNNELLED = re.compile(r"registry\.terraform\.io|releases\.hashicorp\.com|.+\.hashicorp\.com|"
-                       r"github\.com|.+\.githubusercontent\.com")
+OURS = re.compile(
+    r"(.+\.)?googleapis\.com|.+\.run\.app|metadata\.google\.internal|accounts\.google\.com"
+)
+TUNNELLED = re.compile(
+    r"registry\.terraform\.io|releases\.hashicorp\.com|.+\.hashicorp\.com|"
+    r"github\.com|.+\.githubusercontent\.com"
+)
 
 
 class _Held(asyncio.Protocol):
@@ -152,7 +156,9 @@ class Door(asyncio.Protocol):
     def _refuse(self, status: int, message: str) -> None:
         assert self.transport
         body = message.encode() + b"\n"
-        head = f"HTTP/1.1 {status} Refused\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status} Refused\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
         self.transport.write(head.encode() + body)
         self.transport.close()
 

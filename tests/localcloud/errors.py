@@ -74,4 +74,6 @@ def not_found(what: str) -> ApiError:
 
 
 def not_implemented(what: str) -> ApiError:
-    return ApiError(501, f"not implemented: {what} (this local cloud serves what the repository uses)")
+    return ApiError(
+        501, f"not implemented: {what} (this local cloud serves what the repository uses)"
+    )

@@ -9,24 +9,46 @@ from __future__ import annotations
 import fnmatch
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ApiError
+from .identity import Principal
+
+if TYPE_CHECKING:
+    from .server import Cloud
 
 
 @dataclass
 class Rule:
-    """Calls of methods that match `method` answer `code`, with probability `rate`, `times` at most."""
+    """Which calls fail, and how.
 
-    method: str
+    Attributes:
+        method: pattern over discovery ids.
+        code: what they answer.
+        rate: with which probability.
+        times: how often at most.
+        object: pattern over the object's name, for Cloud Storage.
+        member: pattern over the caller.
+        kill: instead of an answer, the calling function's instance dies: "before" the call takes
+            effect (also True), or "after" it.
+    """
+
+    method: str = "*"
     code: int = 503
     rate: float = 1.0
     times: int | None = None
+    object: str = "*"
+    member: str = "*"
+    kill: bool | str = False
+    skip: int = 0  # calls that match and are let through first
 
 
 class Faults:
-    def __init__(self) -> None:
+    def __init__(self, cloud: Cloud) -> None:
+        self.cloud = cloud
         self.counts: Counter[str] = Counter()
         self.reset()
 
@@ -56,17 +78,41 @@ class Faults:
             return True
         return False
 
-    async def before(self, method: str) -> None:
-        """Raises the fault that strikes this call, if any."""
+    def strike(self, method: str, member: str = "", name: str = "") -> Rule | None:
+        """The rule that strikes this call, if any; it is used up and counted."""
         for rule in self.rules:
-            if not fnmatch.fnmatchcase(method, rule.method) or rule.times == 0:
+            if rule.times == 0 or not (
+                fnmatch.fnmatchcase(method, rule.method)
+                and fnmatch.fnmatchcase(member, rule.member)
+                and fnmatch.fnmatchcase(name, rule.object)
+            ):
+                continue
+            if rule.skip > 0:
+                rule.skip -= 1
                 continue
             if rule.rate < 1 and self.random.random() >= rule.rate:
                 continue
             if rule.times is not None:
                 rule.times -= 1
-            self.counts[f"{method} {rule.code}"] += 1
+            self.counts[f"{method} {'kill' if rule.kill else rule.code}"] += 1
+            return rule
+        return None
+
+    @asynccontextmanager
+    async def around(self, method: str, caller: Principal, name: str = "") -> AsyncIterator[None]:
+        """Encloses a call's effect: the fault that strikes it comes before, or after.
+
+        Raises:
+            ApiError: the fault's code.
+        """
+        rule = self.strike(method, caller.member, name)
+        if rule and rule.kill != "after":
+            if rule.kill:
+                await self.cloud.run.kill_account(caller.email)
             raise ApiError(rule.code, f"Injected fault for {method}")
+        yield
+        if rule:
+            await self.cloud.run.kill_account(caller.email)
 
     def iam_delay(self, resource: str) -> float:
         if self.iam_seconds:

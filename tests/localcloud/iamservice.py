@@ -77,7 +77,9 @@ class Accounts(Service):
         name = self.resource(call.params["name"])
         self.cloud.iam.require(call.principal, "iam.serviceAccounts.update", name)
         self.accounts[name] |= {
-            k: v for k, v in call.body["serviceAccount"].items() if k in ("displayName", "description")
+            k: v
+            for k, v in call.body["serviceAccount"].items()
+            if k in ("displayName", "description")
         }
         return self.accounts[name]
 

@@ -130,7 +130,9 @@ class Identity:
                 token, self.key.public_key(), ["RS256"], audience=audiences, issuer=ISSUER
             )
         except jwt.PyJWTError as error:
-            raise ApiError(401, f"The identity token is refused: {error}", "UNAUTHENTICATED") from error
+            raise ApiError(
+                401, f"The identity token is refused: {error}", "UNAUTHENTICATED"
+            ) from error
         return Principal(f"serviceAccount:{claims['email']}")
 
     def jwks(self) -> dict[str, Any]:

@@ -26,7 +26,12 @@ class Journal:
         self._file.write(json.dumps(line, separators=(",", ":"), default=str) + "\n")
 
     def api(
-        self, principal: Principal | None, method: str, params: dict[str, Any], code: int, error: str
+        self,
+        principal: Principal | None,
+        method: str,
+        params: dict[str, Any],
+        code: int,
+        error: str,
     ) -> None:
         self.counts[f"{method} {code}"] += 1
         who = principal.member if principal else None

@@ -1,9 +1,9 @@
 """`make local`: bootstrap and dev applied to a local cloud that stays, for a shell of one's own.
 
-    make local                     start, or say that it runs
-    source .local/activate         point this shell's gcloud, gsutil, terraform and clients at it
-    deactivate_local               the shell is as before
-    make local-stop                end it; nothing is left
+make local                     start, or say that it runs
+source .local/activate         point this shell's gcloud, gsutil, terraform and clients at it
+deactivate_local               the shell is as before
+make local-stop                end it; nothing is left
 """
 
 from __future__ import annotations
@@ -65,8 +65,15 @@ def start() -> int:
         raise
     names = {"UPLOADS": outputs["uploads_bucket"], "RESULTS": outputs["results_bucket"]}
     STATE.parent.mkdir(exist_ok=True)
-    write_activate(deployment.environ_added() | names | {"LOCAL_CHECKOUT": str(deployment.checkout)})
-    record = {"folder": str(cloud.folder), "project": cloud.project, "port": cloud.port, "pid": cloud.pid}
+    write_activate(
+        deployment.environ_added() | names | {"LOCAL_CHECKOUT": str(deployment.checkout)}
+    )
+    record = {
+        "folder": str(cloud.folder),
+        "project": cloud.project,
+        "port": cloud.port,
+        "pid": cloud.pid,
+    }
     STATE.write_text(json.dumps(record))
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:

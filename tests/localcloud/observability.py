@@ -31,11 +31,19 @@ class Logging(Records):
     def get_metric(self, call: Call) -> Json:
         return self._get(call, "metricName")
 
-    @rpc(f"{METRICS}.update", "logging.logMetrics.update", on=lambda call: project(call, "metricName"))
+    @rpc(
+        f"{METRICS}.update",
+        "logging.logMetrics.update",
+        on=lambda call: project(call, "metricName"),
+    )
     def update_metric(self, call: Call) -> Json:
         return self._update(call, "metricName")
 
-    @rpc(f"{METRICS}.delete", "logging.logMetrics.delete", on=lambda call: project(call, "metricName"))
+    @rpc(
+        f"{METRICS}.delete",
+        "logging.logMetrics.delete",
+        on=lambda call: project(call, "metricName"),
+    )
     def delete_metric(self, call: Call) -> Json:
         return self._delete(call, "metricName")
 

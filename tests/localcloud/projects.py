@@ -99,7 +99,12 @@ class Projects(Service):
         parent = f"projects/{self.cloud.number}"
         state = "ENABLED" if name in self.enabled else "DISABLED"
         config = {"name": name}
-        return {"name": f"{parent}/services/{name}", "parent": parent, "config": config, "state": state}
+        return {
+            "name": f"{parent}/services/{name}",
+            "parent": parent,
+            "config": config,
+            "state": state,
+        }
 
     @rpc("serviceusage.services.list")
     def list_services(self, call: Call) -> Json:

@@ -49,7 +49,7 @@ class Cloud:
         self.project = project
         self.number = str(10**11 + int.from_bytes(project.encode()[-4:], "big"))
         self.clock = Clock()
-        self.faults = Faults()
+        self.faults = Faults(self)
         self.identity = Identity()
         self.journal = Journal(folder / "journal.jsonl", self.clock)
         self.iam = Iam(self)

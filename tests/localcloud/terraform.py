@@ -54,7 +54,9 @@ def choose(cloud: LocalCloud, wanted: str | None = None) -> Provider:
         if wanted == "real":
             raise RuntimeError(f"terraform init does not find hashicorp/google {pinned()}: {error}")
     announced = cloud.post("/standin")
-    title = f"stand-in for hashicorp/google {pinned()} (terraform init cannot get the real one here)"
+    title = (
+        f"stand-in for hashicorp/google {pinned()} (terraform init cannot get the real one here)"
+    )
     return Provider(STANDIN, title, {"TF_REATTACH_PROVIDERS": announced["reattach"]})
 
 

@@ -1,0 +1,49 @@
+"""The dev environment, applied once by the repository's own commands; real clients talk to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+from google.oauth2.credentials import Credentials
+
+from tests.localcloud.deployment import deployed
+from tests.system.pipeline import Pipeline
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def pipeline() -> Iterator[Pipeline]:
+    with deployed("dev") as deployment:
+        cloud = deployment.cloud
+        session = AuthorizedSession(Credentials(cloud.token()))
+        session.proxies, session.verify, session.trust_env = (
+            {"https": cloud.proxy},
+            str(cloud.bundle),
+            False,
+        )
+        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        yield Pipeline(deployment, deployment.outputs(), client)
+
+
+@pytest.fixture(autouse=True)
+def clean(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test: no faults, everything up."""
+    yield
+    if "pipeline" in request.fixturenames:
+        pipeline: Pipeline = request.getfixturevalue("pipeline")
+        pipeline.cloud.delete("/faults")
+        for service in ("bridge", "processor-default"):
+            pipeline.cloud.post("/run/up", {"service": f"files-dev-{service}"})
+        pipeline.settle()
+
+
+@pytest.fixture
+def fresh() -> str:
+    """A prefix that no other test uses."""
+    return f"t{next(_serial):03}"

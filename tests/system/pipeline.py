@@ -1,0 +1,93 @@
+"""An applied environment, as the system tests see it: uploads in, records out."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import storage
+from PIL import Image
+
+from tests.localcloud.deployment import Deployment
+
+
+@dataclass
+class Pipeline:
+    """An applied environment and a storage client of its owner."""
+
+    deployment: Deployment
+    outputs: dict[str, Any]
+    client: storage.Client
+
+    @property
+    def cloud(self) -> Any:
+        return self.deployment.cloud
+
+    @property
+    def uploads(self) -> str:
+        return str(self.outputs["uploads_bucket"])
+
+    @property
+    def results(self) -> str:
+        return str(self.outputs["results_bucket"])
+
+    def upload(self, name: str, data: bytes, content_type: str = "image/jpeg", **meta: Any) -> int:
+        """Uploads an object as its owner would; returns its generation."""
+        blob = self.client.bucket(self.uploads).blob(name)
+        for key, value in meta.items():
+            setattr(blob, key, value)
+        blob.upload_from_string(data, content_type=content_type)
+        return int(blob.generation)
+
+    def process(self, name: str, data: bytes, content_type: str = "image/jpeg", **meta: Any) -> int:
+        """Uploads, and waits until nothing is under way any more."""
+        generation = self.upload(name, data, content_type, **meta)
+        self.settle()
+        return generation
+
+    def settle(self, horizon: float = 1.0, timeout: float = 60) -> None:
+        self.cloud.idle(horizon=horizon, timeout=timeout)
+
+    def listing(self, prefix: str = "") -> list[str]:
+        blobs = self.client.list_blobs(self.results, prefix=prefix)
+        return [str(blob.name) for blob in blobs]
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.client.bucket(self.results).blob(name).download_as_bytes())
+
+    def manifest(self, name: str, generation: int, run: int = 0) -> dict[str, Any] | None:
+        return self._record("manifests", name, generation, run)
+
+    def failure(self, name: str, generation: int, run: int = 0) -> dict[str, Any] | None:
+        return self._record("failures", name, generation, run)
+
+    def _record(self, kind: str, name: str, generation: int, run: int) -> dict[str, Any] | None:
+        key = f"{name}/{generation}" + (f"-{run}" if run else "")
+        names = self.listing(f"{kind}/{key}.json")
+        return dict(json.loads(self.read(names[0]))) if names else None
+
+    def attempts(self, name: str, generation: int) -> list[str]:
+        return self.listing(f"attempts/{name}/{generation}/")
+
+    def deliveries(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """Journal lines of a kind that concern one object."""
+        return [line for line in self.cloud.journal(kind) if line.get("object") == name]
+
+
+def jpeg(width: int = 640, height: int = 480, orientation: int | None = None) -> bytes:
+    """A picture whose left half is red and whose right half is blue, stored as JPEG."""
+    image = Image.new("RGB", (width, height), (220, 30, 30))
+    image.paste((30, 30, 220), (width // 2, 0, width, height))
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=92, exif=exif)
+    return out.getvalue()
+
+
+def events(pipeline: Pipeline) -> str:
+    """The full name of the topic that carries the uploads' events."""
+    return f"projects/{pipeline.cloud.project}/topics/files-dev-uploads"
