@@ -9,40 +9,57 @@ import grpc
 from google.cloud import tasks_v2
 from google.protobuf import empty_pb2, json_format
 from google.pubsub_v1 import types as pubsub
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # noqa: F401 (ParseDict needs them)
 
 from .errors import ApiError
 
 if TYPE_CHECKING:
     from .server import Cloud
 
-TASKS = "cloudtasks.projects.locations.queues"
 EMPTY = empty_pb2.Empty
+Q = "/google.cloud.tasks.v2.CloudTasks/"
+P, S = "/google.pubsub.v1.Publisher/", "/google.pubsub.v1.Subscriber/"
+QUEUES, TOPICS, SUBSCRIPTIONS = (
+    "cloudtasks.projects.locations.queues",
+    "pubsub.projects.topics",
+    "pubsub.projects.subscriptions",
+)
 # gRPC method → discovery method, request class, response class.
 METHODS: dict[str, tuple[str, Any, Any]] = {
-    f"/google.cloud.tasks.v2.CloudTasks/{name}": (method, request.pb(), getattr(response, "pb", lambda r=response: r)())
-    for name, method, request, response in (
-        ("CreateTask", f"{TASKS}.tasks.create", tasks_v2.CreateTaskRequest, tasks_v2.Task),
-        ("GetTask", f"{TASKS}.tasks.get", tasks_v2.GetTaskRequest, tasks_v2.Task),
-        ("ListTasks", f"{TASKS}.tasks.list", tasks_v2.ListTasksRequest, tasks_v2.ListTasksResponse),
-        ("DeleteTask", f"{TASKS}.tasks.delete", tasks_v2.DeleteTaskRequest, EMPTY),
-        ("RunTask", f"{TASKS}.tasks.run", tasks_v2.RunTaskRequest, tasks_v2.Task),
-        ("GetQueue", f"{TASKS}.get", tasks_v2.GetQueueRequest, tasks_v2.Queue),
-        ("PauseQueue", f"{TASKS}.pause", tasks_v2.PauseQueueRequest, tasks_v2.Queue),
-        ("ResumeQueue", f"{TASKS}.resume", tasks_v2.ResumeQueueRequest, tasks_v2.Queue),
-        ("PurgeQueue", f"{TASKS}.purge", tasks_v2.PurgeQueueRequest, tasks_v2.Queue),
-    )
-} | {
-    f"/google.pubsub.v1.{name}": (f"pubsub.projects.{method}", request.pb(), getattr(response, "pb", lambda r=response: r)())
-    for name, method, request, response in (
-        ("Publisher/Publish", "topics.publish", pubsub.PublishRequest, pubsub.PublishResponse),
-        ("Publisher/GetTopic", "topics.get", pubsub.GetTopicRequest, pubsub.Topic),
-        ("Subscriber/GetSubscription", "subscriptions.get", pubsub.GetSubscriptionRequest, pubsub.Subscription),
-        ("Subscriber/Pull", "subscriptions.pull", pubsub.PullRequest, pubsub.PullResponse),
-        ("Subscriber/Acknowledge", "subscriptions.acknowledge", pubsub.AcknowledgeRequest, EMPTY),
-        ("Subscriber/ModifyAckDeadline", "subscriptions.modifyAckDeadline", pubsub.ModifyAckDeadlineRequest, EMPTY),
-    )
+    Q + "CreateTask": (f"{QUEUES}.tasks.create", tasks_v2.CreateTaskRequest, tasks_v2.Task),
+    Q + "GetTask": (f"{QUEUES}.tasks.get", tasks_v2.GetTaskRequest, tasks_v2.Task),
+    Q + "ListTasks": (
+        f"{QUEUES}.tasks.list",
+        tasks_v2.ListTasksRequest,
+        tasks_v2.ListTasksResponse,
+    ),
+    Q + "DeleteTask": (f"{QUEUES}.tasks.delete", tasks_v2.DeleteTaskRequest, EMPTY),
+    Q + "RunTask": (f"{QUEUES}.tasks.run", tasks_v2.RunTaskRequest, tasks_v2.Task),
+    Q + "GetQueue": (f"{QUEUES}.get", tasks_v2.GetQueueRequest, tasks_v2.Queue),
+    Q + "PauseQueue": (f"{QUEUES}.pause", tasks_v2.PauseQueueRequest, tasks_v2.Queue),
+    Q + "ResumeQueue": (f"{QUEUES}.resume", tasks_v2.ResumeQueueRequest, tasks_v2.Queue),
+    Q + "PurgeQueue": (f"{QUEUES}.purge", tasks_v2.PurgeQueueRequest, tasks_v2.Queue),
+    P + "GetTopic": (f"{TOPICS}.get", pubsub.GetTopicRequest, pubsub.Topic),
+    P + "Publish": (f"{TOPICS}.publish", pubsub.PublishRequest, pubsub.PublishResponse),
+    S + "GetSubscription": (
+        f"{SUBSCRIPTIONS}.get",
+        pubsub.GetSubscriptionRequest,
+        pubsub.Subscription,
+    ),
+    S + "Pull": (f"{SUBSCRIPTIONS}.pull", pubsub.PullRequest, pubsub.PullResponse),
+    S + "Acknowledge": (f"{SUBSCRIPTIONS}.acknowledge", pubsub.AcknowledgeRequest, EMPTY),
+    S + "ModifyAckDeadline": (
+        f"{SUBSCRIPTIONS}.modifyAckDeadline",
+        pubsub.ModifyAckDeadlineRequest,
+        EMPTY,
+    ),
 }
+STATUS = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _plain(message: Any) -> Any:
+    """The protobuf class under a proto-plus one."""
+    return message.pb() if hasattr(message, "pb") else message
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -51,34 +68,33 @@ class _Handlers(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method not in METHODS:
-            return None
+            return None  # gRPC answers UNIMPLEMENTED
         method, request_class, response_class = METHODS[details.method]
+        response_class = _plain(response_class)
 
         async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
-            fields = json_format.MessageToDict(request)
             metadata = dict(context.invocation_metadata() or ())
+            fields = json_format.MessageToDict(request)
             try:
                 answer = await self.cloud.api.call(method, fields, metadata.get("authorization"))
             except ApiError as error:
-                code = code_pb2.Code.Value(error.status)
-                status = status_pb2.Status(code=code, message=error.message)
-                trailing = (("grpc-status-details-bin", status.SerializeToString()),)
-                context.set_trailing_metadata(trailing)
-                await context.abort(_CODES[code], error.message)
+                await self._abort(context, error)
             return json_format.ParseDict(answer, response_class(), ignore_unknown_fields=True)
 
         return grpc.unary_unary_rpc_method_handler(
-            serve, request_class.FromString, response_class.SerializeToString
+            serve, _plain(request_class).FromString, response_class.SerializeToString
         )
 
-
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
+    async def _abort(self, context: grpc.aio.ServicerContext, error: ApiError) -> None:
+        code = code_pb2.Code.Value(error.status)
+        body = {"code": code, "message": error.message, "details": error.details}
+        status = json_format.ParseDict(body, status_pb2.Status())
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+        await context.abort(STATUS[code], error.message)
 
 
 async def serve(cloud: Cloud, socket: Path) -> grpc.aio.Server:
-    server = grpc.aio.server(
-        options=[("grpc.max_receive_message_length", 32 << 20), ("grpc.so_reuseport", 0)]
-    )
+    server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 << 20)])
     server.add_generic_rpc_handlers((_Handlers(cloud),))
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
