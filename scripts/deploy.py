@@ -32,6 +32,7 @@ TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_IMPERSONATE
 LOCAL_BACKEND = 'terraform {{\n  backend "local" {{\n    path = "{path}"\n  }}\n}}\n'
 PROJECT = "TF_VAR_project_id"
 INTERRUPTED = 130
+NOBODY = "nobody is here to ask. Say --yes (make: YES=1) to go on without a question"
 
 
 class Refused(Exception):
@@ -76,14 +77,14 @@ class Environment:
         return self.folder / "backend_override.tf"
 
     @property
-    def plan(self) -> Path:
-        """The saved plan. It holds state, so it is git-ignored and readable by its owner only."""
+    def saved_plan(self) -> Path:
+        """What `plan` saved for `apply`; git-ignored."""
         return ROOT / "build" / f"{self.name}-{self.project}.tfplan"
 
     @property
     def planned_zips(self) -> Path:
-        """The hashes of the zips that the plan was made with."""
-        return self.plan.with_suffix(".json")
+        """The hashes of the zips that the saved plan was made with."""
+        return self.saved_plan.with_suffix(".json")
 
     def command(self, verb: str) -> str:
         return (
@@ -94,7 +95,7 @@ class Environment:
 # Terraform
 
 
-def terraform(environment: Environment, *arguments: str, quiet: bool = False) -> str:
+def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool = False) -> str:
     """Runs Terraform in the environment's folder.
 
     Its output is shown as it comes. With `quiet` it is returned instead, and errors are shown only
@@ -109,7 +110,7 @@ def terraform(environment: Environment, *arguments: str, quiet: bool = False) ->
     errors: list[str] = []
     with _signals_passed_on() as passed_on:
         process = subprocess.Popen(
-            ["terraform", f"-chdir={environment.folder}", *arguments],
+            ["terraform", f"-chdir={environment.folder}", verb, *_colour(verb), *arguments],
             env=os.environ
             | {
                 "TF_IN_AUTOMATION": "1",
@@ -139,6 +140,16 @@ def terraform(environment: Environment, *arguments: str, quiet: bool = False) ->
     if known is None and quiet:
         sys.stderr.writelines(errors)
     raise known or Failed(process.returncode)
+
+
+def _colour(verb: str) -> tuple[str, ...]:
+    """Colours are for terminals: not for files, nor for who asks for none."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return (
+        ()
+        if wanted or verb not in ("init", "plan", "apply", "destroy", "output")
+        else ("-no-color",)
+    )
 
 
 def _keep(lines: Iterator[str], kept: list[str], shown: bool) -> None:
@@ -193,9 +204,8 @@ def _known(environment: Environment, errors: str) -> Refused | None:
                 f"{environment.command('unlock')} --lock {found['ID']}"
             )
     if "Saved plan is stale" in text or "inconsistent final plan" in text:
-        environment.plan.unlink(missing_ok=True)
         return Refused(
-            "the saved plan is older than the state or the zips, and is dropped. "
+            "the plan is older than the state or the zips, and is dropped. "
             f"Plan again: {environment.command('plan')}"
         )
     if "bucket doesn't exist" in text or "bucket does not exist" in text:
@@ -286,46 +296,55 @@ def drop_local_state(environment: Environment) -> None:
 # Commands
 
 
-def plan(environment: Environment, *options: str) -> None:
-    """Makes and shows the plan, and saves it beside the hashes of the zips that it is about."""
-    zips = zips_for(environment)
-    environment.plan.parent.mkdir(parents=True, exist_ok=True)
-    environment.plan.unlink(missing_ok=True)
-    terraform(environment, "plan", "-input=false", f"-out={environment.plan}", *options)
-    environment.plan.chmod(0o600)
-    environment.planned_zips.write_text(json.dumps(zips))
+def plan(environment: Environment, path: Path, *options: str) -> None:
+    """Makes and shows a plan and saves it. It holds state, so nobody else may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    terraform(environment, "plan", "-input=false", f"-out={path}", *options)
+    path.chmod(0o600)
 
 
-def apply_plan(environment: Environment) -> None:
-    """Applies the saved plan, once: whatever comes of it, the next apply needs a new one."""
+def plan_and_apply(environment: Environment, question: str, yes: bool, *options: str) -> None:
+    """Shows a plan, asks, and applies that very plan. No other run can meet it: it goes at the end."""
+    if not yes and not sys.stdin.isatty():
+        raise Refused(NOBODY)
+    path = environment.saved_plan.with_suffix(f".{os.getpid()}.tfplan")
     try:
-        terraform(environment, "apply", "-input=false", str(environment.plan))
+        plan(environment, path, *options)
+        if not yes:
+            confirm(question)
+        terraform(environment, "apply", "-input=false", str(path))
     finally:
-        environment.plan.unlink(missing_ok=True)
-        environment.planned_zips.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
+    zips = zips_for(environment)
     with initialized(environment):
-        plan(environment)
+        plan(environment, environment.saved_plan)
+    environment.planned_zips.write_text(json.dumps(zips))
     print(f"deploy: saved. Apply it with: {environment.command('apply')}")
 
 
 def command_apply(environment: Environment, arguments: argparse.Namespace) -> None:
+    zips = zips_for(environment)
     with initialized(environment):
-        if environment.plan.exists():
-            planned = json.loads(environment.planned_zips.read_text())
-            if zips_for(environment) != planned:
-                environment.plan.unlink()
+        if not environment.saved_plan.exists():
+            question = f"Apply this to {environment.name} in {environment.project}?"
+            plan_and_apply(environment, question, arguments.yes)
+            return
+        # Once: whatever comes of it, the next apply needs a new plan.
+        try:
+            if zips != json.loads(environment.planned_zips.read_text()):
                 raise Refused(
-                    "the functions changed after the plan was saved, and it is dropped. "
+                    "the functions changed after the plan was saved, so it is dropped. "
                     f"Plan again: {environment.command('plan')}"
                 )
-            print(f"deploy: applying the saved plan {environment.plan.relative_to(ROOT)}")
-        else:
-            plan(environment)
-            confirm(f"Apply this to {environment.name} in {environment.project}?", arguments.yes)
-        apply_plan(environment)
+            print(f"deploy: applying the saved plan {environment.saved_plan.relative_to(ROOT)}")
+            terraform(environment, "apply", "-input=false", str(environment.saved_plan))
+        finally:
+            environment.saved_plan.unlink(missing_ok=True)
+            environment.planned_zips.unlink(missing_ok=True)
 
 
 def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
@@ -348,15 +367,17 @@ def command_destroy(environment: Environment, arguments: argparse.Namespace) -> 
     if environment.name == BOOTSTRAP:
         destroy_bootstrap(environment, arguments.yes)
         return
+    zips_for(environment)
     with initialized(environment):
-        plan(environment, "-destroy")
-        confirm(f"Destroy {environment.name} in {environment.project}?", arguments.yes)
-        apply_plan(environment)
+        question = f"Destroy {environment.name} in {environment.project}?"
+        plan_and_apply(environment, question, arguments.yes, "-destroy")
 
 
 def destroy_bootstrap(environment: Environment, yes: bool) -> None:
     """Destroys the bucket that holds the states, so: not while one of them holds resources."""
     force = "-var=force_destroy=true"
+    if not yes and not sys.stdin.isatty():
+        raise Refused(NOBODY)
     try:
         if environment.local_state.exists():
             use_local_file(environment)
@@ -366,7 +387,8 @@ def destroy_bootstrap(environment: Environment, yes: bool) -> None:
                     refuse_if_applied(Environment(other, environment.project, environment.prefix))
             use_bucket(environment)
         terraform(environment, "plan", "-input=false", "-destroy", force)
-        confirm(f"Destroy the state bucket and all else of {environment.project}'s bootstrap?", yes)
+        if not yes:
+            confirm(f"Destroy the state bucket and all else of {environment.project}'s bootstrap?")
         if not environment.override.exists():
             print("deploy: moving the state out of its bucket")
             use_local_file(environment, "-migrate-state", "-force-copy")
@@ -443,11 +465,7 @@ def zips_for(environment: Environment) -> dict[str, str]:
     return {} if environment.name == BOOTSTRAP else build_functions.build()
 
 
-def confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Refused("nobody is here to ask. Say --yes to go on without a question")
+def confirm(question: str) -> None:
     if input(f"{question} Only 'yes' goes on: ").strip() != "yes":
         raise Refused("nothing was changed")
 

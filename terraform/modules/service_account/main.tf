@@ -13,7 +13,7 @@ resource "google_service_account" "this" {
 resource "google_service_account_iam_member" "this" {
   for_each = var.iam_members
 
-  service_account_id = google_service_account.this.name
+  service_account_id = "projects/${google_service_account.this.project}/serviceAccounts/${local.email}"
   role               = each.value.role
   member             = each.value.member
 }
