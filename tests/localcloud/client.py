@@ -68,7 +68,10 @@ class LocalCloud:
             stderr=log,
             text=True,
             start_new_session=stay,
-            env=os.environ | ({"LOCALCLOUD_STAY": "1"} if stay else {}),
+            # gRPC's fork handlers would only complain: what this process forks, it execs.
+            env=os.environ
+            | {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+            | ({"LOCALCLOUD_STAY": "1"} if stay else {}),
         )
         assert process.stdout
         line = process.stdout.readline()

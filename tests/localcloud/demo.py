@@ -133,10 +133,10 @@ def run(cloud: LocalCloud, log: Path) -> None:
         say(f"project   {cloud.project}")
         say(f"provider  {deployment.provider.title}")
         say(f"uploads   with {uploader()[0]}")
-    with demo.step(f"make bootstrap PROJECT={cloud.project}"), demo.progress():
-        say(summary(deployment.make("bootstrap", log=log).stdout))
-    with demo.step(f"make apply ENV=dev PROJECT={cloud.project}"), demo.progress():
-        say(summary(deployment.make("apply", "ENV=dev", log=log).stdout))
+    with demo.step(f"make bootstrap PROJECT={cloud.project} YES=1"), demo.progress():
+        say(summary(deployment.make("bootstrap", "YES=1", log=log).stdout))
+    with demo.step(f"make apply ENV=dev PROJECT={cloud.project} YES=1"), demo.progress():
+        say(summary(deployment.make("apply", "ENV=dev", "YES=1", log=log).stdout))
     outputs = deployment.outputs()
     uploads, results = outputs["uploads_bucket"], outputs["results_bucket"]
     with demo.step("A photo and a broken file go into the uploads bucket"):

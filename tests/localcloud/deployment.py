@@ -66,7 +66,7 @@ class Deployment:
                 ("GOOGLE_", "CLOUDSDK_", "TF_VAR_", "TF_REATTACH", "MAKE", "MFLAGS")
             )
         }
-        environ = own | cloud.environ() | provider.environ | {"TF_IN_AUTOMATION": "1"}
+        environ = own | cloud.environ() | provider.environ | {"TF_IN_AUTOMATION": "1", "TF_CLI_ARGS": "-no-color"}
         return cls(cloud, provider, checkout, environ)
 
     def run(
@@ -108,9 +108,13 @@ class Deployment:
 
     def outputs(self, environment: str = "dev") -> dict[str, Any]:
         """What the pipeline of an environment says of itself (`terraform output`)."""
-        folder = f"-chdir=environments/{environment}"
-        done = self.run("terraform", folder, "output", "-json", "-no-color")
-        return dict(json.loads(done.stdout)["pipeline"]["value"])
+        command = ["terraform", f"-chdir=environments/{environment}", "output", "-json"]
+        done = subprocess.run(
+            command, cwd=self.checkout, env=self.environ, capture_output=True, text=True
+        )
+        if done.returncode:
+            raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()}")
+        return {name: value["value"] for name, value in json.loads(done.stdout).items()}
 
 
 def client(name: str) -> list[str] | None:
@@ -126,8 +130,8 @@ def deployed(environment: str = "dev", provider: Provider | None = None) -> Iter
     """A local cloud with bootstrap and one environment applied."""
     with LocalCloud.start() as cloud:
         deployment = Deployment.prepare(cloud, provider)
-        deployment.make("bootstrap")
-        deployment.make("apply", f"ENV={environment}")
+        deployment.make("bootstrap", "YES=1")
+        deployment.make("apply", f"ENV={environment}", "YES=1")
         yield deployment
 
 

@@ -52,10 +52,10 @@ def start() -> int:
         deployment = Deployment.prepare(cloud)
         print(f"provider  {deployment.provider.title}")
         demo = Demo(cloud)
-        with demo.step(f"make bootstrap PROJECT={cloud.project}"), demo.progress():
-            print("    " + summary(deployment.make("bootstrap").stdout))
-        with demo.step(f"make apply ENV=dev PROJECT={cloud.project}"), demo.progress():
-            print("    " + summary(deployment.make("apply", "ENV=dev").stdout))
+        with demo.step(f"make bootstrap PROJECT={cloud.project} YES=1"), demo.progress():
+            print("    " + summary(deployment.make("bootstrap", "YES=1").stdout))
+        with demo.step(f"make apply ENV=dev PROJECT={cloud.project} YES=1"), demo.progress():
+            print("    " + summary(deployment.make("apply", "ENV=dev", "YES=1").stdout))
         outputs = deployment.outputs()
     except BaseException as error:
         cloud.stop()
