@@ -374,7 +374,8 @@ class Api:
         try:
             principal = self.cloud.identity.authenticate(authorization)
             params |= self._query(method, query)
-            async with self.cloud.faults.around(method.id, principal, params.get("object", "")):
+            name = params.get("object") or params.get("name", "")
+            async with self.cloud.faults.around(method.id, principal, name):
                 call = Call(method.id, params, self._body(method, body), principal, request)
                 self.authorize(method, call)
                 result = method.handler(call)
