@@ -1,0 +1,300 @@
+"""Instances of a function: processes as Google starts them, and the connections to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httptools
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+# gunicorn closes a connection after 2 s without a request: ours are not reused for that long, so
+# that an answer which never comes always means a crash.
+KEEP_ALIVE = 1.0
+HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host", "upgrade"}
+# functions-framework as its command starts it, except that Linux kills the process, and those that
+# it forks, when the parent ends (PR_SET_PDEATHSIG): no instance survives its cloud.
+LAUNCH = """
+import ctypes, os, runpy, sys
+die = lambda: ctypes.CDLL(None).prctl(1, 9)
+die()
+os.register_at_fork(after_in_child=die)
+os.getppid() == int(sys.argv.pop(1)) or os._exit(1)
+sys.path.pop(0)
+runpy.run_module("functions_framework", run_name="__main__", alter_sys=True)
+"""
+
+
+@dataclass(slots=True)
+class Result:
+    """An HTTP answer; header names are lower case."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+class _Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection: one exchange at a time."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.closed = self.used = False
+        self.since = 0.0
+        self._answer: asyncio.Future[Result] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+
+    async def exchange(self, head: bytes, body: bytes) -> Result:
+        assert self.transport
+        self._answer = asyncio.get_running_loop().create_future()
+        self._result = Result(0)
+        self._chunks: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self.transport.write(head + body if len(body) < 65536 else head)
+        if len(body) >= 65536:
+            self.transport.write(body)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, AttributeError):
+            if self.transport:
+                self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._result.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._result.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+
+    def on_message_complete(self) -> None:
+        if self._result.status < 200:  # 100 Continue and the like: the answer follows
+            self._result, self._chunks = Result(0), []
+            return
+        self._result.body = b"".join(self._chunks)
+        self.closed = self.closed or not self._parser.should_keep_alive()
+        if self._answer and not self._answer.done():
+            self._answer.set_result(self._result)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        if self._answer is None or self._answer.done():
+            return
+        headers = self._result.headers
+        if self._result.status and not {"content-length", "transfer-encoding"} & headers.keys():
+            self.on_message_complete()  # the end of the connection is the end of the body
+        else:
+            self._answer.set_exception(ConnectionResetError("no answer came"))
+
+    def close(self) -> None:
+        self.closed = True
+        if self.transport:
+            self.transport.close()
+
+
+class Client:
+    """Keep-alive connections to one loopback port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._idle: list[_Connection] = []
+
+    async def request(
+        self, verb: str, target: str, host: str, headers: dict[str, str], body: bytes
+    ) -> Result:
+        """One exchange. A cancelled one closes its connection.
+
+        Raises:
+            OSError: nobody listens, or no answer came.
+        """
+        lines = [f"{verb} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+        lines += [f"{n}: {v}" for n, v in headers.items() if n.lower() not in HOP_BY_HOP]
+        connection = await self._connection()
+        try:
+            result = await connection.exchange("\r\n".join([*lines, "", ""]).encode(), body)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.closed or verb == "HEAD":
+            connection.close()
+        else:
+            connection.since = time.monotonic()
+            self._idle.append(connection)
+        return result
+
+    async def _connection(self) -> _Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed and time.monotonic() - connection.since < KEEP_ALIVE:
+                return connection
+            connection.close()
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, "127.0.0.1", self.port)
+        return connection
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class StartFailed(Exception):
+    """The process ended, or did not listen in time."""
+
+
+class Instance(asyncio.SubprocessProtocol):
+    """One running copy of a function, in its own process group, folder and HOME.
+
+    Args:
+        folder: its own; removed with it.
+        log: takes each line that it writes.
+        ended: called when it is gone.
+    """
+
+    def __init__(
+        self, folder: Path, log: Callable[[str], None], ended: Callable[[Instance], None]
+    ) -> None:
+        self.folder, self._log, self._ended = folder, log, ended
+        self.busy = 0
+        self.served = 0
+        self.pid = 0
+        self.seconds = 0.0  # from start to listening
+        self.idle_since = 0.0  # on the cloud's clock
+        self.alive = False
+        self.draining = False
+        self.peak = 0  # bytes
+        self.sampled = 0.0
+        self._partial = {1: b"", 2: b""}
+        self._exited = asyncio.get_running_loop().create_future()
+
+    async def start(
+        self, python: Path, source: Path, target: str, environment: dict[str, str], patience: float
+    ) -> None:
+        """Returns once it listens.
+
+        Raises:
+            StartFailed: it did not.
+        """
+        start = time.monotonic()
+        home, work = self.folder / "home", self.folder / "workspace"
+        (home / "tmp").mkdir(parents=True)
+        shutil.copytree(source, work)
+        # Bound but not listening: nobody else gets the port, gunicorn's SO_REUSEADDR may have it.
+        holder = socket.socket()
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        own = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "PORT": str(port)}
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.subprocess_exec(
+                lambda: self,
+                *(str(python), "-c", LAUNCH, str(os.getpid()), f"--target={target}"),
+                *("--source=main.py", "--host=127.0.0.1"),
+                stdin=subprocess.DEVNULL,
+                cwd=work,
+                env=environment | own,
+                start_new_session=True,
+            )
+            self.pid = transport.get_pid()
+            self.alive = True
+            self.client = Client(port)
+            while not await self._listens(port):
+                if not self.alive or time.monotonic() - start > patience:
+                    self.kill()
+                    raise StartFailed
+                await asyncio.sleep(0.015)
+        except BaseException:
+            self.kill()
+            raise
+        finally:
+            holder.close()
+        self.seconds = time.monotonic() - start
+
+    async def _listens(self, port: int) -> bool:
+        try:
+            connection = await self.client._connection()
+        except OSError:
+            return False
+        connection.since = time.monotonic()
+        self.client._idle.append(connection)
+        return True
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.alive:
+            self.alive = number != signal.SIGKILL  # no request may meet it from now on
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+    async def exited(self) -> None:
+        await asyncio.shield(self._exited)
+
+    def memory(self, exact: bool = False) -> int:
+        """Bytes of memory of its processes; pages shared by them count once if `exact`."""
+        total = 0
+        for pid in self._pids():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if exact:
+                    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                    total += int(rollup.split("\nPss:", 1)[1].split(None, 1)[0]) << 10
+                else:
+                    total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+        if exact:
+            self.peak = max(self.peak, total)
+        return total
+
+    def _pids(self) -> list[int]:
+        found, queue = [], [self.pid]
+        while queue:
+            found.append(pid := queue.pop())
+            with contextlib.suppress(OSError):
+                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        *lines, self._partial[fd] = (self._partial[fd] + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._log(line.decode(errors="replace"))
+
+    def process_exited(self) -> None:
+        # Workers that outlive their master would be nobody's.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.alive = False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The process has ended and its pipes are closed: all that it wrote has been read."""
+        for rest in self._partial.values():
+            if rest.strip():
+                self._log(rest.decode(errors="replace"))
+        if hasattr(self, "client"):
+            self.client.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._exited.done():
+            self._exited.set_result(None)
+        self._ended(self)
+
+
+def payload(line: str) -> Any:
+    """A line of output as Cloud Logging takes it: JSON objects are structured."""
+    if line.startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.loads(line)
+    return line

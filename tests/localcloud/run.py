@@ -1,0 +1,782 @@
+"""Cloud Run as functions use it: who may call, which instance answers, how many there are.
+
+A deployed function is a `Site` with one `Fleet` of instances (see instances.py). Calls come from
+Pub/Sub and Cloud Tasks (`invoke`, internal) or through the door (`handle_public`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import math
+import signal
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from .api import Call, Json, Service, rpc
+from .build import Environment
+from .errors import ApiError, not_found
+from .identity import ANONYMOUS, Principal
+from .instances import Client, Instance, Result, StartFailed, payload
+from .metadata import Metadata
+
+if TYPE_CHECKING:
+    from .server import Cloud
+
+INVOKE = "run.routes.invoke"
+IDLE = 900.0  # seconds on the clock after which a surplus instance ends
+PENDING = 10.0  # seconds that a request waits for an instance before 429, as Google documents
+START = 240.0  # seconds that an instance may take to listen, as Google's startup probe
+WATCH = 0.2  # seconds between two looks at the memory of busy instances
+MAX_REQUEST = 32 << 20  # bytes of an HTTP/1 request
+PAGES = {
+    401: ("Unauthorized", "Your client does not have permission to the requested URL."),
+    403: ("Forbidden", "Your client does not have permission to get this URL from this server."),
+    404: ("Page not found", "The requested URL was not found on this server."),
+}
+TEXTS = {
+    413: "Request Entity Too Large",
+    429: "Rate exceeded.",
+    503: "Service Unavailable",
+    504: "upstream request timeout",
+}
+
+
+class NoAnswer(Exception):
+    """The caller got no answer: its own time was up, or nobody is at that address."""
+
+
+class _Refused(Exception):
+    """An answer that does not come from the function."""
+
+    def __init__(self, status: int, reason: str, **headers: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason, self.headers = status, reason, headers
+
+    def result(self) -> Result:
+        if self.status not in PAGES:
+            body, kind = TEXTS[self.status], "text/plain"
+        else:
+            title, text = PAGES[self.status]
+            kind = "text/html; charset=UTF-8"
+            body = (
+                f"<html><head>\n<title>{self.status} {title}</title>\n</head>\n"
+                f"<body><h1>Error: {title}</h1>\n<h2>{text}</h2>\n</body></html>\n"
+            )
+        return Result(self.status, {"content-type": kind} | self.headers, body.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What a deployment runs.
+
+    Attributes:
+        name: of the revision, such as "files-dev-bridge-00001-abc".
+        source: folder of the unpacked zip.
+        target: entry point.
+        variables: declared environment.
+        account: email of the runtime service account.
+        memory: bytes; cpu: cores; timeout: seconds.
+        minimum, maximum: number of instances; concurrency: requests at a time in each.
+        ingress: ALLOW_ALL, ALLOW_INTERNAL_ONLY or ALLOW_INTERNAL_AND_GCLB.
+        urls: addresses that are valid audiences; the first is the service's own.
+    """
+
+    project: str
+    location: str
+    service: str
+    name: str
+    source: Path
+    environment: Environment
+    target: str
+    variables: dict[str, str]
+    account: str
+    memory: int
+    cpu: float
+    concurrency: int
+    timeout: int
+    minimum: int
+    maximum: int
+    ingress: str
+    urls: tuple[str, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def resource(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}/services/{self.service}"
+
+
+class Fleet:
+    """The instances of one revision: started on demand, replaced when they die."""
+
+    def __init__(self, run: Run, revision: Revision) -> None:
+        self.run, self.revision = run, revision
+        self.instances: list[Instance] = []
+        self.starting = 0
+        self.retired = False
+        self.lines: deque[str] = deque(maxlen=20)  # written last, to explain a failed start
+        self._waiting: deque[asyncio.Future[Instance]] = deque()
+        self._serial = 0
+        self._reaper: Any = None
+
+    async def acquire(self) -> Instance:
+        """An instance with room for one more request, which must be released.
+
+        Raises:
+            _Refused: 429 when all are full for a while, 503 when none can be started.
+        """
+        if not self._waiting and (instance := self._free()):
+            self._take(instance)
+            return instance
+        future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self.grow()
+        try:
+            while not (await asyncio.wait((future,), timeout=self.run.pending))[0]:
+                if not self.starting:
+                    raise _Refused(429, "saturated")
+            return future.result()
+        except StartFailed:
+            raise _Refused(503, "the instance could not start") from None
+        except BaseException:
+            if future.done() and not future.cancelled() and not future.exception():
+                self.release(future.result())
+            future.cancel()
+            raise
+
+    def release(self, instance: Instance) -> None:
+        instance.busy -= 1
+        instance.served += 1
+        instance.idle_since = self.run.cloud.clock.now()
+        if instance.alive and time.monotonic() - instance.sampled > WATCH:
+            instance.sampled = time.monotonic()
+            self.run.gauge(self.revision, "memory", instance.memory(exact=True), pid=instance.pid)
+        self._hand_out()
+        if self.retired and not instance.busy:
+            self._end(instance)
+        elif self._reaper is None and len(self.instances) > max(1, self.revision.minimum):
+            self._reaper = self.run.cloud.clock.call_later(IDLE, self._reap)
+
+    def grow(self) -> None:
+        """Starts instances for the requests that wait, and up to the minimum."""
+        revision = self.revision
+        while (there := len(self.instances) + self.starting) < revision.maximum and (
+            len(self._waiting) > self.starting * revision.concurrency
+            or (there < revision.minimum and not self.retired)
+        ):
+            self.starting += 1
+            self.run.spawn(self._start_one())
+
+    async def start(self) -> Instance:
+        """One more instance, listening. Raises StartFailed."""
+        run, revision = self.run, self.revision
+        self._serial += 1
+        folder = run.cloud.folder / "instances" / f"{revision.name}-{self._serial}"
+        instance = Instance(folder, self._log, self._ended)
+        run.instances[instance] = self
+        variables = await run.variables(revision)
+        try:
+            await instance.start(
+                revision.environment.python, revision.source, revision.target, variables, START
+            )
+        finally:
+            if not instance.pid:
+                run.instances.pop(instance, None)
+        instance.idle_since = run.cloud.clock.now()
+        self.instances.append(instance)
+        run.gauge(revision, "start_seconds", round(instance.seconds, 3), pid=instance.pid)
+        self._hand_out()
+        return instance
+
+    def retire(self) -> None:
+        """Ends the instances: idle ones now, busy ones after their request."""
+        self.retired = True
+        for instance in self.instances:
+            if not instance.busy:
+                self._end(instance)
+
+    async def _start_one(self) -> None:
+        try:
+            async with self.run.slots:
+                if self._waiting or len(self.instances) < self.revision.minimum:
+                    await self.start()
+        except StartFailed:
+            for _ in range(min(self.revision.concurrency, len(self._waiting))):
+                if not (future := self._waiting.popleft()).done():
+                    future.set_exception(StartFailed())
+        finally:
+            self.starting -= 1
+        if self._waiting:
+            self.grow()
+
+    def _free(self) -> Instance | None:
+        room = self.revision.concurrency
+        free = [i for i in self.instances if i.busy < room and i.alive and not i.draining]
+        return min(free, key=lambda i: i.busy) if free else None
+
+    def _take(self, instance: Instance) -> None:
+        instance.busy += 1
+        self.run.watch()
+
+    def _hand_out(self) -> None:
+        while self._waiting:
+            if self._waiting[0].done():
+                self._waiting.popleft()
+            elif instance := self._free():
+                self._take(instance)
+                self._waiting.popleft().set_result(instance)
+            else:
+                break
+
+    def _end(self, instance: Instance) -> None:
+        instance.draining = True
+        instance.client.close()
+        instance.kill(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(10, instance.kill)
+
+    def _reap(self) -> None:
+        # The last instance stays, unlike at Google: a test that lets hours pass would otherwise
+        # pay a cold start for each of them.
+        self._reaper = None
+        now = self.run.cloud.clock.now()
+        surplus = len(self.instances) - max(1, self.revision.minimum)
+        idle = [i for i in self.instances if not i.busy and i.idle_since <= now - IDLE]
+        for instance in idle[: max(0, surplus)]:
+            self._end(instance)
+        if surplus > len(idle):
+            self._reaper = self.run.cloud.clock.call_later(IDLE, self._reap)
+
+    def _log(self, line: str) -> None:
+        self.lines.append(line)
+        content = payload(line)
+        severity = content.get("severity", "DEFAULT") if isinstance(content, dict) else "DEFAULT"
+        self.run.log(self.revision, str(severity), content)
+
+    def _ended(self, instance: Instance) -> None:
+        self.run.instances.pop(instance, None)
+        if instance in self.instances:
+            self.instances.remove(instance)
+            if not instance.draining and not self.retired and not self.run.stopping:
+                self.run.log(self.revision, "WARNING", "Container ended; it is replaced on demand.")
+                self.grow()
+
+
+@dataclass
+class _Kill:
+    """Kills an instance in the middle of a request, `times` times, after skipping `skip`."""
+
+    skip: int
+    delay: float
+    times: int
+
+
+@dataclass
+class Site:
+    """A Cloud Run service."""
+
+    fleet: Fleet
+    created: str
+    generation: int = 1
+    down: bool = False
+    stub: Client | None = None
+    typical: float = 0.05  # seconds that requests took lately
+    kills: list[_Kill] = field(default_factory=list)
+
+    @property
+    def revision(self) -> Revision:
+        return self.fleet.revision
+
+
+class Run(Service):
+    documents = ("run.v1",)
+    hosts = (r"[a-z0-9-]+-run\.googleapis\.com",)
+    policies = {"run.projects.locations.services": "run.services"}
+
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud)
+        self.sites: dict[str, Site] = {}  # by resource name
+        self.hosts_of: dict[str, Site] = {}
+        self.outside: dict[str, int] = {}  # host outside Google → loopback port
+        self.instances: dict[Instance, Fleet] = {}
+        self.metadata = Metadata(cloud)
+        self.pending = PENDING
+        # More starts at a time than cores would only make each of them slower.
+        self.slots = asyncio.Semaphore(2)
+        self.stopping = False
+        self._clients: dict[int, Client] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._watching = False
+        self._after: list[dict[str, Any]] = []
+        cloud.journal.observers.append(self._observe)
+
+    # What other services use.
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Work in the background that ends with the cloud."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def deploy(self, revision: Revision) -> None:
+        """Makes `revision` the one that serves, once an instance of it listens.
+
+        Raises:
+            StartFailed: it does not start; what it wrote last is the message. The previous revision
+                keeps serving.
+        """
+        fleet = Fleet(self, revision)
+        try:
+            await fleet.start()
+        except StartFailed:
+            said = " | ".join(list(fleet.lines)[-3:]) or "it wrote nothing"
+            raise StartFailed(said) from None
+        site = self.sites.get(revision.resource)
+        if site:
+            site.fleet.retire()
+            site.fleet = fleet
+            site.generation += 1
+        else:
+            site = self.sites[revision.resource] = Site(fleet, self.cloud.clock.timestamp())
+        for url in revision.urls:
+            self.hosts_of[urlsplit(url).hostname or ""] = site
+        fleet.grow()
+
+    def remove(self, resource: str) -> None:
+        if site := self.sites.pop(resource, None):
+            for instance, fleet in self.instances.items():  # those of earlier revisions, too
+                if fleet.revision.resource == resource:
+                    fleet.retired = True
+                    instance.kill()
+            self.hosts_of = {h: s for h, s in self.hosts_of.items() if s is not site}
+        self.cloud.iam.forget(resource)
+
+    async def invoke(
+        self, url: str, verb: str, headers: dict[str, str], body: bytes, timeout: float, source: str
+    ) -> Result:
+        """A call by a Google service, which counts as internal.
+
+        Args:
+            url: its host is a function's, or one registered as outside.
+            timeout: real seconds that the caller waits.
+            source: who calls, for the journal.
+
+        Raises:
+            NoAnswer: the time was up (the function goes on working), or nobody is there.
+        """
+        with self.cloud.clock.busy():
+            parts = urlsplit(url)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            host = parts.netloc
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._route(host, verb, target, headers, body, source, True)
+            except TimeoutError:
+                raise NoAnswer(f"no answer from {host} within {timeout:g} s") from None
+            except OSError as error:
+                raise NoAnswer(f"no answer from {host}: {error}") from None
+
+    async def handle_public(self, request: Request) -> Response:
+        """A call through the door, from anywhere."""
+        with self.cloud.clock.busy():
+            body = await request.body()
+            path = request.scope["raw_path"].decode("ascii")
+            query = request.scope["query_string"].decode("ascii")
+            target = path + (f"?{query}" if query else "")
+            host = request.url.hostname or ""
+            try:
+                headers = dict(request.headers)
+                result = await self._route(
+                    host, request.method, target, headers, body, "public", False
+                )
+            except OSError as error:
+                return Response(f"no answer: {error}\n", 502)
+        kept = {k: v for k, v in result.headers.items() if k not in ("connection", "keep-alive",
+                "transfer-encoding", "content-length")}  # fmt: skip
+        return Response(result.body, result.status, kept)
+
+    async def control(self, action: str, body: dict[str, Any]) -> Any:
+        """What tests ask for, by POST /run/{action}.
+
+        instances {service?}: pid, busy, served, memory (bytes), start seconds of each
+        kill {service}: all its instances, now
+        kill {service, at: "mid-request", after_requests?, delay?, times?}: skips some requests,
+            then kills the instance `delay` seconds into each of `times` requests
+        kill {service, after: method, where?, times?}: the moment that an API call by the function's
+            account has succeeded, before it hears of it; `where` is part of the journal's line
+        down {service, seconds?}: 503 to every call, for that long on the clock or until `up`
+        stub {service, port}: that loopback port answers instead of instances; null: no longer
+        pending {seconds}: how long a call waits for room before 429
+        """
+        if action == "pending":
+            self.pending = body["seconds"]
+            return {}
+        if action == "instances":
+            return [
+                {"service": f.revision.service, "revision": f.revision.name, "pid": i.pid}
+                | {"busy": i.busy, "served": i.served, "start_seconds": round(i.seconds, 3)}
+                | {"memory": i.memory(exact=True), "peak": i.peak}
+                for i, f in self.instances.items()
+                if i.alive and body.get("service", f.revision.service) == f.revision.service
+            ]
+        site = self._site(body["service"])
+        match action:
+            case "kill" if "after" in body:
+                self._after.append({"times": 1, "where": ""} | body)
+            case "kill" if "at" in body or "after_requests" in body:
+                skip, delay = body.get("after_requests", 0), body.get("delay", 0.0)
+                site.kills.append(_Kill(skip, delay, body.get("times", 1)))
+            case "kill":
+                for instance in list(site.fleet.instances):
+                    instance.kill()
+                    await instance.exited()
+            case "down":
+                site.down = True
+                if "seconds" in body:
+                    self.cloud.clock.call_later(
+                        body["seconds"], lambda: setattr(site, "down", False)
+                    )
+            case "up":
+                site.down = False
+            case "stub":
+                site.stub = Client(body["port"]) if body["port"] else None
+            case _:
+                raise ApiError(404, f"no control run/{action}")
+        return {}
+
+    async def kill_account(self, email: str) -> None:
+        """Every instance that runs as this account dies: what a fault asks for."""
+        for instance, fleet in list(self.instances.items()):
+            if fleet.revision.account == email:
+                instance.kill()
+                await instance.exited()
+
+    async def stop(self) -> None:
+        """Ends every process that was started here, within a second."""
+        self.stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        instances = list(self.instances)
+        for instance in instances:
+            instance.kill()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*(i.exited() for i in instances if i.pid)), 1)
+        self.metadata.close()
+
+    def exists(self, resource: str) -> bool:
+        return resource in self.sites
+
+    def snapshot(self) -> list[str]:
+        return list(self.sites)
+
+    # What fleets use.
+
+    async def variables(self, revision: Revision) -> dict[str, str]:
+        """The environment of an instance: Google's, the way into this cloud, the declared one."""
+        door = f"http://127.0.0.1:{self.cloud.port}"
+        bundle = str(self.cloud.house.bundle)
+        metadata = await self.metadata.address(revision.account, revision.location)
+        return {
+            "PATH": f"{revision.environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PYTHONUNBUFFERED": "TRUE",
+            "K_SERVICE": revision.service,
+            "K_REVISION": revision.name,
+            "K_CONFIGURATION": revision.service,
+            "FUNCTION_TARGET": revision.target,
+            "FUNCTION_SIGNATURE_TYPE": "http",
+            "LOG_EXECUTION_ID": "true",
+            "CLOUD_RUN_TIMEOUT_SECONDS": str(revision.timeout),
+            # functions-framework's own rule, for the declared cores instead of this machine's.
+            "THREADS": str(4 * max(1, math.ceil(revision.cpu))),
+            "HTTPS_PROXY": door,
+            "https_proxy": door,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "SSL_CERT_FILE": bundle,
+            "REQUESTS_CA_BUNDLE": bundle,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
+            "GCE_METADATA_HOST": metadata,
+            "GCE_METADATA_IP": metadata,
+        } | revision.variables
+
+    def log(self, revision: Revision, severity: str, content: Any) -> None:
+        """One line of Cloud Logging."""
+        self.cloud.journal.write(
+            "log",
+            service=revision.service,
+            location=revision.location,
+            revision=revision.name,
+            severity=severity,
+            payload=content,
+        )
+
+    def gauge(self, revision: Revision, metric: str, value: float, **labels: Any) -> None:
+        self.cloud.journal.write(
+            "gauge", service=revision.service, metric=metric, value=value, **labels
+        )
+
+    def watch(self) -> None:
+        """Looks at the memory of busy instances until none is busy."""
+        if not self._watching:
+            self._watching = True
+            asyncio.get_running_loop().call_later(WATCH, self._look)
+
+    def _look(self) -> None:
+        self._watching = False
+        for instance, fleet in self.instances.items():
+            limit = fleet.revision.memory
+            if not instance.busy or not instance.alive:
+                continue
+            self.watch()
+            # The cheap sum counts shared pages twice: it can only be too high.
+            if instance.memory() > limit and (used := instance.memory(exact=True)) > limit:
+                self.log(fleet.revision, "ERROR",
+                    f"Memory limit of {limit >> 20} MiB exceeded with {used >> 20} MiB used. "
+                    "Consider increasing the memory limit.")  # fmt: skip
+                instance.kill()
+
+    # The way of one call.
+
+    async def _route(
+        self,
+        host: str,
+        verb: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        source: str,
+        internal: bool,
+    ) -> Result:
+        if port := self.outside.get(host):
+            client = self._clients.setdefault(port, Client(port))
+            return await client.request(verb, target, host, headers, body)
+        site = self.hosts_of.get(host)
+        if site is None:
+            if host.endswith(".run.app"):
+                return _Refused(404, "no such service").result()
+            raise OSError("the host is unknown")
+        start = time.perf_counter()
+        fields: dict[str, Any] = {"service": site.revision.service, "verb": verb, "source": source}
+        status = 499  # where the caller does not wait for the answer
+        try:
+            principal = self._admit(site, headers, internal)
+            fields["principal"] = principal.member
+            if len(body) > MAX_REQUEST:
+                raise _Refused(413, "request too large")
+            result = await self._perform(site, host, verb, target, headers, body)
+            status = result.status
+        except _Refused as refused:
+            result, status = refused.result(), refused.status
+            fields["refused"] = refused.reason
+        finally:
+            seconds = time.perf_counter() - start
+            if status < 400:
+                site.typical += 0.1 * (seconds - site.typical)
+            self.cloud.journal.write(
+                "run.request",
+                status=status,
+                seconds=round(seconds, 4),
+                revision=site.revision.name,
+                **fields,
+            )
+        return result
+
+    def _admit(self, site: Site, headers: dict[str, str], internal: bool) -> Principal:
+        """The caller, if it may call."""
+        revision = site.revision
+        if site.down:
+            raise _Refused(503, "down")
+        if not internal and revision.ingress != "ALLOW_ALL":
+            raise _Refused(404, "ingress is internal only")
+        iam = self.cloud.iam
+        given = next((v for k, v in headers.items() if k.lower() == "authorization"), "")
+        principal, problem = ANONYMOUS, "no identity token"
+        if given:
+            token = given.partition(" ")[2].strip()
+            try:
+                principal = self.cloud.identity.verify_oidc(token, list(revision.urls))
+            except ApiError as error:
+                problem = error.message
+        try:
+            iam.require(principal, INVOKE, revision.resource)
+        except ApiError as error:
+            if given and principal is ANONYMOUS:
+                text = 'Bearer error="invalid_token" error_description="The access token could not be verified"'  # noqa: E501
+                raise _Refused(401, problem, **{"www-authenticate": text}) from None
+            if given:
+                problem = error.message
+            raise _Refused(403, problem) from None
+        return principal
+
+    async def _perform(
+        self, site: Site, host: str, verb: str, target: str, headers: dict[str, str], body: bytes
+    ) -> Result:
+        """The function's own answer, or Google's where it gives none."""
+        # As at Google, a function sees who called but cannot use the token for itself.
+        passed = {"X-Forwarded-Proto": "https"} | {
+            k: v.rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
+            if k.lower() == "authorization" and v.count(".") == 2
+            else v
+            for k, v in headers.items()
+        }
+        fleet = site.fleet
+        killing = None
+        try:
+            if site.stub:
+                return await site.stub.request(verb, target, host, passed, body)
+            async with asyncio.timeout(fleet.revision.timeout):
+                instance = await fleet.acquire()
+                try:
+                    killing = self._killing(site, instance)
+                    return await instance.client.request(verb, target, host, passed, body)
+                finally:
+                    fleet.release(instance)
+        except TimeoutError:
+            self.log(fleet.revision, "ERROR",
+                "The request has been terminated because it has reached the maximum request "
+                "timeout.")  # fmt: skip
+            raise _Refused(504, "timeout") from None
+        except OSError:
+            raise _Refused(503, "the instance ended") from None
+        finally:
+            if killing:
+                killing.cancel()
+
+    def _killing(self, site: Site, instance: Instance) -> asyncio.TimerHandle | None:
+        """The kill that strikes this request, armed."""
+        delay = None
+        if site.kills:
+            plan = site.kills[0]
+            if plan.skip:
+                plan.skip -= 1
+            else:
+                delay = plan.delay
+                plan.times -= 1
+                if not plan.times:
+                    site.kills.pop(0)
+        elif self.cloud.faults.chance("run.kill"):
+            delay = self.cloud.faults.random.random() * site.typical
+        if delay is None:
+            return None
+        return asyncio.get_running_loop().call_later(delay, instance.kill)
+
+    def _observe(self, line: dict[str, Any]) -> None:
+        """Kills an instance right after the API call that a test named."""
+        if not self._after or line["kind"] != "api" or line["code"] >= 400:
+            return
+        for plan in self._after:
+            if line["method"] != plan["after"] or plan["where"] not in json.dumps(line):
+                continue
+            busy = [
+                instance
+                for instance, fleet in self.instances.items()
+                if instance.busy
+                and fleet.revision.service == plan["service"]
+                and line["principal"] == f"serviceAccount:{fleet.revision.account}"
+            ]
+            for instance in busy:
+                instance.kill()
+            plan["times"] -= bool(busy)
+        self._after = [plan for plan in self._after if plan["times"] > 0]
+
+    def _site(self, service: str) -> Site:
+        for site in self.sites.values():
+            if site.revision.service == service:
+                return site
+        raise not_found(f"The service {service}")
+
+    # The API, as `gcloud run services` reads it.
+
+    @rpc("run.projects.locations.services.get", "run.services.get", on="{name}")
+    def get(self, call: Call) -> Json:
+        return self._knative(call.params["name"])
+
+    @rpc("run.projects.locations.services.list", "run.services.list", on="{parent}")
+    def listed(self, call: Call) -> Json:
+        return self._list(call.params["parent"].replace("/locations/-", "") + "/")
+
+    @rpc("run.namespaces.services.get")
+    def get_in_namespace(self, call: Call) -> Json:
+        name = self._full(call, call.params["name"])
+        self.cloud.iam.require(call.principal, "run.services.get", name)
+        return self._knative(name)
+
+    @rpc("run.namespaces.services.list")
+    def list_in_namespace(self, call: Call) -> Json:
+        parent = self._full(call, call.params["parent"])
+        self.cloud.iam.require(call.principal, "run.services.list", parent)
+        return self._list(parent + "/")
+
+    def _full(self, call: Call, name: str) -> str:
+        """namespaces/P… at a regional host → projects/P/locations/L…"""
+        assert call.request
+        host = call.request.url.hostname or ""
+        location = host.removesuffix("-run.googleapis.com")
+        if location == host:
+            raise ApiError(400, "Namespaced resources are served at the region's own host.")
+        _, project, *rest = name.split("/")
+        return "/".join(["projects", project, "locations", location, *rest])
+
+    def _list(self, prefix: str) -> Json:
+        items = [self._knative(name) for name in self.sites if name.startswith(prefix)]
+        return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "items": items}
+
+    def _knative(self, name: str) -> Json:
+        site = self.sites.get(name)
+        if site is None:
+            raise not_found(f"Resource '{name}'")
+        revision = site.revision
+        variables = [{"name": k, "value": v} for k, v in sorted(revision.variables.items())]
+        limits = {"memory": f"{revision.memory >> 20}Mi", "cpu": f"{revision.cpu:g}"}
+        scale = {
+            "autoscaling.knative.dev/minScale": str(revision.minimum),
+            "autoscaling.knative.dev/maxScale": str(revision.maximum),
+        }
+        ingress = "all" if revision.ingress == "ALLOW_ALL" else "internal"
+        traffic = [{"percent": 100, "latestRevision": True}]
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": site.created}
+        return {
+            "apiVersion": "serving.knative.dev/v1",
+            "kind": "Service",
+            "metadata": {
+                "name": revision.service,
+                "namespace": self.cloud.number,
+                "generation": site.generation,
+                "creationTimestamp": site.created,
+                "labels": revision.labels | {"cloud.googleapis.com/location": revision.location},
+                "annotations": {"run.googleapis.com/ingress": ingress},
+            },
+            "spec": {
+                "template": {
+                    "metadata": {"name": revision.name, "annotations": scale},
+                    "spec": {
+                        "containerConcurrency": revision.concurrency,
+                        "timeoutSeconds": revision.timeout,
+                        "serviceAccountName": revision.account,
+                        "containers": [{"env": variables, "resources": {"limits": limits}}],
+                    },
+                },
+                "traffic": traffic,
+            },
+            "status": {
+                "url": revision.urls[0],
+                "address": {"url": revision.urls[0]},
+                "observedGeneration": site.generation,
+                "latestCreatedRevisionName": revision.name,
+                "latestReadyRevisionName": revision.name,
+                "conditions": [ready],
+                "traffic": [{"percent": 100, "revisionName": revision.name}],
+            },
+        }

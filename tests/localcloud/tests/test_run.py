@@ -1,0 +1,542 @@
+"""Functions as they are deployed, started, called, limited, killed and taken away."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from tests.localcloud.client import OWNER, LocalCloud
+
+REGION = "us-central1"
+MAIN = """
+import json, os, time, urllib.request
+import functions_framework
+
+KEPT = []
+print("loaded")
+
+
+@functions_framework.http
+def handle(request):
+    order = request.get_json(silent=True) or {}
+    if "sleep" in order:
+        time.sleep(order["sleep"])
+    if "allocate" in order:
+        KEPT.append(b"x" * order["allocate"])
+        time.sleep(2)
+    if "get" in order:
+        url = f"http://{os.environ['GCE_METADATA_HOST']}/computeMetadata/v1/instance/service-accounts/default/token"
+        asked = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+        token = json.load(urllib.request.urlopen(asked))["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        return urllib.request.urlopen(urllib.request.Request(order["get"], headers=headers)).read()
+    if order.get("die"):
+        os._exit(1)
+    if "log" in order:
+        print(order["log"], flush=True)
+    if "metadata" in order:
+        url = f"http://{os.environ['GCE_METADATA_HOST']}/computeMetadata/v1/{order['metadata']}"
+        asked = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+        return urllib.request.urlopen(asked).read().decode()
+    return {"pid": os.getpid(), "parent": os.getppid(), "environment": dict(os.environ),
+            "headers": dict(request.headers), "path": request.full_path, "cwd": os.getcwd(),
+            "order": order}
+"""
+Send = Callable[..., requests.Response]
+
+
+def archive(**files: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as made:
+        for name, text in files.items():
+            made.writestr(name.replace("_py", ".py").replace("_txt", ".txt"), text)
+    return buffer.getvalue()
+
+
+class Project:
+    """Accounts, a repository and a bucket with sources; deploys functions and calls them."""
+
+    def __init__(self, cloud: LocalCloud, http: Send) -> None:
+        self.cloud, self.http = cloud, http
+        self.parent = f"projects/{cloud.project}/locations/{REGION}"
+        self.bucket = f"{cloud.project}-sources"
+        for name in ("runner", "builder", "caller"):
+            self.json("POST", f"iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts",
+                      json={"accountId": name, "serviceAccount": {}})  # fmt: skip
+        self.json("POST", f"artifactregistry.googleapis.com/v1/{self.parent}/repositories"
+                  "?repository_id=images", json={"format": "DOCKER"})  # fmt: skip
+        self.json("POST", f"storage.googleapis.com/storage/v1/b?project={cloud.project}",
+                  json={"name": self.bucket})  # fmt: skip
+        self.upload("good.zip", archive(main_py=MAIN))
+        for role in ("roles/logging.logWriter", "roles/artifactregistry.writer",
+                     "roles/storage.objectViewer"):  # fmt: skip
+            self.bind(f"projects/{cloud.project}", role, "builder", True)
+
+    def json(self, verb: str, address: str, **more: Any) -> Any:
+        answer = self.http(verb, f"https://{address}", **more)
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def account(self, name: str) -> str:
+        return f"{name}@{self.cloud.project}.iam.gserviceaccount.com"
+
+    def upload(self, name: str, content: bytes) -> None:
+        self.json("POST", f"storage.googleapis.com/upload/storage/v1/b/{self.bucket}/o"
+                  f"?uploadType=media&name={name}", data=content)  # fmt: skip
+
+    def bind(self, resource: str, role: str, name: str, present: bool) -> None:
+        member = (
+            name if ":" in name or name == "allUsers" else f"serviceAccount:{self.account(name)}"
+        )
+        self.cloud.post(
+            "/bindings",
+            {"resource": resource, "role": role, "member": member, "present": present},
+        )
+
+    def body(self, source: str = "good.zip", **service: Any) -> dict[str, Any]:
+        project = self.cloud.project
+        return {
+            "buildConfig": {
+                "runtime": "python313",
+                "entryPoint": "handle",
+                "source": {"storageSource": {"bucket": self.bucket, "object": source}},
+                "serviceAccount": f"projects/{project}/serviceAccounts/{self.account('builder')}",
+                "dockerRepository": f"{self.parent}/repositories/images",
+                "automaticUpdatePolicy": {},
+            },
+            "serviceConfig": {
+                "serviceAccountEmail": self.account("runner"),
+                "availableMemory": "512Mi",
+                "availableCpu": "1",
+                "maxInstanceCount": 1,
+            }
+            | service,
+            "labels": {"goog-terraform-provisioned": "true"},
+        }
+
+    def operate(self, verb: str, address: str, **more: Any) -> dict[str, Any]:
+        """Sends a change and waits for its operation, as clients do."""
+        operation = self.json(verb, f"cloudfunctions.googleapis.com/v2/{address}", **more)
+        while not operation["done"]:
+            operation = self.json("GET", f"cloudfunctions.googleapis.com/v2/{operation['name']}")
+        return dict(operation)
+
+    def deploy(
+        self, name: str, body: dict[str, Any] | None = None, **service: Any
+    ) -> dict[str, Any]:
+        operation = self.operate("POST", f"{self.parent}/functions?functionId={name}",
+                                 json=body or self.body(**service))  # fmt: skip
+        assert "error" not in operation, operation
+        function = operation["response"]
+        self.bind(function["serviceConfig"]["service"], "roles/run.invoker", "caller", True)
+        return dict(function)
+
+    def delete(self, name: str) -> None:
+        self.operate("DELETE", f"{self.parent}/functions/{name}")
+
+    def oidc(self, uri: str, name: str = "caller", **more: Any) -> str:
+        body = {"email": self.account(name), "audience": uri} | more
+        return str(self.cloud.post("/oidc", body)["token"])
+
+    def call(self, function: dict[str, Any], order: Any = None, token: str | None = None,
+             path: str = "/") -> requests.Response:  # fmt: skip
+        uri = function["serviceConfig"]["uri"]
+        headers = {"Authorization": f"Bearer {token or self.oidc(uri)}"}
+        return self.http("POST", uri + path, member=None, json=order or {}, headers=headers)
+
+
+@pytest.fixture(scope="session")
+def project(cloud: LocalCloud, http: Send) -> Project:
+    return Project(cloud, http)
+
+
+@pytest.fixture(scope="module")
+def echo(project: Project) -> Iterator[dict[str, Any]]:
+    yield project.deploy("echo", maxInstanceRequestConcurrency=4)
+    project.delete("echo")
+
+
+def test_deployed_function_answers_as_google_describes_it(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    service = f"{project.parent}/services/echo"
+    assert echo["state"] == "ACTIVE"
+    assert echo["environment"] == "GEN_2"
+    assert echo["serviceConfig"]["service"] == service
+    assert echo["serviceConfig"]["uri"].startswith("https://echo-")
+    assert echo["serviceConfig"]["uri"].endswith("-uc.a.run.app")
+    assert echo["url"] == f"https://{REGION}-{cloud.project}.cloudfunctions.net/echo"
+    assert "/builds/" in echo["buildConfig"]["build"]
+    assert {service, f"{project.parent}/functions/echo"} <= set(cloud.get("/snapshot"))
+    answer = project.json(
+        "GET", f"cloudfunctions.googleapis.com/v2/{project.parent}/functions/echo"
+    )
+    assert answer["serviceConfig"]["availableMemory"] == "512Mi"
+    listed = project.json("GET", f"cloudfunctions.googleapis.com/v2/{project.parent}/functions")
+    assert "echo" in [f["name"].rpartition("/")[2] for f in listed["functions"]]
+    described = project.json("GET", f"{REGION}-run.googleapis.com/apis/serving.knative.dev/v1/"
+                             f"namespaces/{cloud.project}/services/echo")  # fmt: skip
+    assert described["status"]["url"] == echo["serviceConfig"]["uri"]
+
+
+def test_instance_sees_googles_environment_and_nothing_of_this_machine(
+    project: Project, echo: dict[str, Any]
+) -> None:
+    seen = project.call(echo, path="/a%20b?c=d").json()
+    environment = seen["environment"]
+    assert environment["K_SERVICE"] == environment["K_CONFIGURATION"] == "echo"
+    assert environment["K_REVISION"] == echo["serviceConfig"]["revision"]
+    assert environment["FUNCTION_TARGET"] == "handle"
+    assert environment["THREADS"] == "4"
+    assert environment["CLOUD_RUN_TIMEOUT_SECONDS"] == "60"
+    assert environment["HOME"] != os.environ["HOME"]
+    assert {"GOOGLE_CLOUD_PROJECT", "VIRTUAL_ENV", "PYTEST_CURRENT_TEST"}.isdisjoint(environment)
+    assert seen["path"] == "/a b?c=d"
+    assert seen["headers"]["Authorization"].endswith(".SIGNATURE_REMOVED_BY_GOOGLE")
+    assert seen["headers"]["Host"] == echo["serviceConfig"]["uri"].removeprefix("https://")
+
+
+def test_metadata_server_speaks_for_the_functions_account_alone(
+    project: Project, echo: dict[str, Any], http: Send, cloud: LocalCloud
+) -> None:
+    def ask(path: str) -> str:
+        return project.call(echo, {"metadata": path}).text
+
+    assert ask("instance/service-accounts/default/email") == project.account("runner")
+    assert ask("project/project-id") == cloud.project
+    facts = json.loads(ask("instance/service-accounts/default/?recursive=true"))
+    assert facts["email"] == project.account("runner")
+    token = json.loads(ask("instance/service-accounts/default/token"))
+    url = f"https://storage.googleapis.com/storage/v1/b/{project.bucket}"
+    headers = {"Authorization": f"Bearer {token['access_token']}"}
+    denied = http("GET", url, member=None, headers=headers)
+    assert denied.status_code == 403
+    assert project.account("runner") in denied.text
+    uri = echo["serviceConfig"]["uri"]
+    own = ask(f"instance/service-accounts/default/identity?audience={uri}&format=full")
+    assert project.call(echo, token=own).status_code == 403  # known, but no invoker
+
+
+@pytest.mark.parametrize(
+    ("case", "status"),
+    [
+        ("none", 403),
+        ("other account", 403),
+        ("wrong audience", 401),
+        ("expired", 401),
+        ("forged", 401),
+        ("access token", 401),
+        ("right", 200),
+    ],
+)
+def test_callers_are_refused_unless_token_and_binding_are_right(
+    case: str, status: int, project: Project, echo: dict[str, Any], http: Send, cloud: LocalCloud
+) -> None:
+    uri = echo["serviceConfig"]["uri"]
+    token = {
+        "none": lambda: "",
+        "other account": lambda: project.oidc(uri, "builder"),
+        "wrong audience": lambda: project.oidc("https://elsewhere.example"),
+        "expired": lambda: project.oidc(uri, seconds=-60),
+        "forged": lambda: project.oidc(uri).rpartition(".")[0] + ".AAAA",
+        "access token": lambda: cloud.token(f"serviceAccount:{project.account('caller')}"),
+        "right": lambda: project.oidc(uri),
+    }[case]()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    answer = http("POST", uri, member=None, headers=headers, json={})
+    assert answer.status_code == status
+    logged = cloud.journal("run.request")[-1]
+    assert logged["status"] == status
+    assert ("refused" in logged) == (status != 200)
+
+
+def test_internal_ingress_hides_the_function_from_outside(project: Project, http: Send) -> None:
+    function = project.deploy("hidden", ingressSettings="ALLOW_INTERNAL_ONLY")
+    assert project.call(function).status_code == 404
+    project.delete("hidden")
+
+
+def test_policy_of_the_service_is_set_at_its_own_address(
+    project: Project, echo: dict[str, Any]
+) -> None:
+    address = f"{REGION}-run.googleapis.com/v1/{project.parent}/services/echo"
+    policy = project.json("GET", f"{address}:getIamPolicy")
+    assert policy["bindings"][0]["role"] == "roles/run.invoker"
+    again = project.json("POST", f"{address}:setIamPolicy", json={"policy": policy})
+    assert again["bindings"] == policy["bindings"]
+
+
+def test_output_is_logged_with_its_severity(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    line = {"severity": "WARNING", "message": "look", "logging.googleapis.com/trace": "t"}
+    project.call(echo, {"log": json.dumps(line)})
+    project.call(echo, {"log": "plain words"})
+    logs = [line for line in cloud.journal("log") if line["service"] == "echo"]
+    structured = next(log for log in logs if "look" in str(log["payload"]))
+    assert structured["severity"] == "WARNING"
+    assert structured["payload"]["logging.googleapis.com/trace"] == "t"
+    assert any(log["payload"] == "plain words" for log in logs) or any(
+        "plain words" in str(log["payload"]) for log in logs
+    )
+
+
+def test_crash_answers_503_and_the_next_request_finds_a_new_worker(
+    project: Project, echo: dict[str, Any]
+) -> None:
+    before = project.call(echo).json()["pid"]
+    assert project.call(echo, {"die": True}).status_code == 503
+    after = project.call(echo)
+    assert after.status_code == 200
+    assert after.json()["pid"] != before
+
+
+def test_killed_instance_answers_503_and_is_replaced(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    project.call(echo)
+    cloud.post("/run/kill", {"service": "echo", "at": "mid-request", "delay": 0.1})
+    started = time.monotonic()
+    assert project.call(echo, {"sleep": 5}).status_code == 503
+    assert time.monotonic() - started < 2
+    assert project.call(echo).status_code == 200
+    cloud.post("/run/kill", {"service": "echo", "after_requests": 1})
+    assert [project.call(echo).status_code for _ in range(3)] == [200, 503, 200]
+
+
+def test_instance_is_killed_right_after_the_call_that_is_named(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    bucket = f"https://storage.googleapis.com/storage/v1/b/{project.bucket}"
+    project.bind(f"projects/{cloud.project}", "roles/storage.admin", "runner", True)
+    order = {"service": "echo", "after": "storage.buckets.get", "where": project.bucket}
+    cloud.post("/run/kill", order)
+    assert project.http("GET", bucket).ok  # not the function's own call: nothing happens
+    assert project.call(echo).status_code == 200
+    assert project.call(echo, {"get": bucket}).status_code == 503
+    assert project.call(echo, {"get": bucket}).json()["name"] == project.bucket
+    project.bind(f"projects/{cloud.project}", "roles/storage.admin", "runner", False)
+
+
+def test_service_that_is_down_answers_503_until_it_is_up(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    cloud.post("/run/down", {"service": "echo", "seconds": 3600})
+    assert project.call(echo).status_code == 503
+    cloud.advance(3601)
+    assert project.call(echo).status_code == 200
+
+
+def test_timeout_answers_504_and_leaves_the_worker_running(
+    project: Project, cloud: LocalCloud
+) -> None:
+    function = project.deploy("slow", timeoutSeconds=1)
+    pid = project.call(function).json()["pid"]
+    started = time.monotonic()
+    assert project.call(function, {"sleep": 1.3}).status_code == 504
+    assert time.monotonic() - started < 1.3
+    assert project.call(function).json()["pid"] == pid
+    project.delete("slow")
+
+
+def test_full_fleet_answers_429_and_grows_up_to_its_maximum(
+    project: Project, cloud: LocalCloud
+) -> None:
+    function = project.deploy("small", maxInstanceCount=2)
+    cloud.post("/run/pending", {"seconds": 0.3})
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            orders = [{"sleep": 2.5}] * 4
+            answers = [a.status_code for a in pool.map(lambda o: project.call(function, o), orders)]
+    finally:
+        cloud.post("/run/pending", {"seconds": 10})
+    assert sorted(answers) == [200, 200, 429, 429]
+    instances = cloud.post("/run/instances", {"service": "small"})
+    assert len(instances) == 2
+    assert all(i["memory"] > 10 << 20 for i in instances)
+    cloud.advance(3600)  # idle ones end, the last one stays
+    deadline = time.monotonic() + 10
+    while len(cloud.post("/run/instances", {"service": "small"})) > 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    project.delete("small")
+
+
+def test_instance_over_its_memory_is_killed(project: Project, cloud: LocalCloud) -> None:
+    function = project.deploy("greedy", availableMemory="128Mi", availableCpu="0.083")
+    assert project.call(function, {"allocate": 200 << 20}).status_code == 503
+    logs = [log for log in cloud.journal("log") if log["service"] == "greedy"]
+    assert any("Memory limit of 128 MiB exceeded" in str(log["payload"]) for log in logs)
+    assert project.call(function).status_code == 200
+    project.delete("greedy")
+
+
+def test_update_replaces_the_revision_and_keeps_what_is_not_in_the_mask(
+    project: Project, cloud: LocalCloud
+) -> None:
+    first = project.deploy("changing")
+    body = project.body(environmentVariables={"COLOUR": "blue"})
+    address = f"{project.parent}/functions/changing?updateMask=serviceConfig"
+    second = project.operate("PATCH", address, json=body)["response"]
+    assert second["serviceConfig"]["revision"] != first["serviceConfig"]["revision"]
+    assert second["serviceConfig"]["uri"] == first["serviceConfig"]["uri"]
+    assert second["buildConfig"]["build"] == first["buildConfig"]["build"]
+    assert project.call(second).json()["environment"]["COLOUR"] == "blue"
+    project.delete("changing")
+    gone = project.http("GET", f"https://cloudfunctions.googleapis.com/v2/{project.parent}"
+                        "/functions/changing")  # fmt: skip
+    assert gone.status_code == 404
+    assert project.call(second).status_code == 404
+    assert not cloud.post("/run/instances", {"service": "changing"})
+    assert not [b for b in cloud.get("/bindings") if b[0].endswith("/changing")]
+
+
+def test_stub_answers_instead_of_instances(
+    project: Project, echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cloud.post("/run/stub", {"service": "echo", "port": server.server_port})
+        assert project.call(echo).status_code == 204
+        cloud.post("/run/stub", {"service": "echo", "port": None})
+        assert project.call(echo).status_code == 200
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("role", "permission"),
+    [
+        ("roles/logging.logWriter", "logging.logEntries.create"),
+        ("roles/artifactregistry.writer", "artifactregistry.repositories.uploadArtifacts"),
+        ("roles/storage.objectViewer", "storage.objects.get"),
+    ],
+)
+def test_build_fails_without_each_permission_of_the_build_account(
+    role: str, permission: str, project: Project, cloud: LocalCloud
+) -> None:
+    on = f"projects/{cloud.project}"
+    project.bind(on, role, "builder", False)
+    try:
+        operation = project.operate("POST", f"{project.parent}/functions?functionId=unbuilt",
+                                    json=project.body())  # fmt: skip
+    finally:
+        project.bind(on, role, "builder", True)
+    assert "missing permission on the build service account" in operation["error"]["message"]
+    assert permission in operation["error"]["message"]
+    state = project.json(
+        "GET", f"cloudfunctions.googleapis.com/v2/{project.parent}/functions/unbuilt"
+    )
+    assert state["state"] == "FAILED"
+    project.delete("unbuilt")
+
+
+@pytest.mark.parametrize("account", ["runner", "builder"])
+def test_deployer_must_act_as_both_accounts(
+    account: str, project: Project, cloud: LocalCloud, http: Send
+) -> None:
+    member = "user:deployer@example.com"
+    other = {"runner": "builder", "builder": "runner"}[account]
+    bindings = [
+        (f"projects/{cloud.project}", "roles/cloudfunctions.developer"),
+        (f"projects/{cloud.project}/serviceAccounts/{project.account(other)}",
+         "roles/iam.serviceAccountUser"),
+    ]  # fmt: skip
+    for resource, role in bindings:
+        project.bind(resource, role, member, True)
+    answer = http("POST", f"https://cloudfunctions.googleapis.com/v2/{project.parent}/functions"
+                  "?functionId=denied", member=member, json=project.body())  # fmt: skip
+    for resource, role in bindings:
+        project.bind(resource, role, member, False)
+    assert answer.status_code == 403
+    assert "iam.serviceAccounts.actAs" in answer.text
+    assert project.account(account) in answer.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"availableCpu": "0.5", "maxInstanceRequestConcurrency": 2}, "cpu < 1"),
+        ({"availableMemory": "8Gi", "availableCpu": "1"}, "needs at least 2 CPU"),
+        ({"availableMemory": "64Mi"}, "availableMemory"),
+        ({"availableCpu": "3"}, "availableCpu"),
+        ({"timeoutSeconds": 3601}, "timeoutSeconds"),
+        ({"minInstanceCount": 2}, "minInstanceCount"),
+        ({"environmentVariables": {"K_SERVICE": "x"}}, "K_SERVICE"),
+        ({"timeoutSecond": 1}, "Unknown name"),
+    ],
+)
+def test_settings_that_google_refuses_are_refused(
+    change: dict[str, Any], message: str, project: Project, http: Send
+) -> None:
+    answer = http("POST", f"https://cloudfunctions.googleapis.com/v2/{project.parent}/functions"
+                  "?functionId=refused", json=project.body(**change))  # fmt: skip
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["abc", "Upper", "a" * 50, "ends-"])
+def test_names_that_google_refuses_are_refused(name: str, project: Project, http: Send) -> None:
+    answer = http("POST", f"https://cloudfunctions.googleapis.com/v2/{project.parent}/functions"
+                  f"?functionId={name}", json=project.body())  # fmt: skip
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"main_py": "import nothing_of_that_name"}, "nothing_of_that_name"),
+        ({"main_py": "x = 1"}, "handle"),
+        ({"other_py": MAIN}, "missing main.py"),
+        ({"main_py": MAIN, "requirements_txt": "no-such-thing-at-all==9.9\n"}, "no-such-thing"),
+    ],
+)
+def test_source_that_cannot_run_fails_the_deployment(
+    files: dict[str, str], message: str, project: Project
+) -> None:
+    project.upload("bad.zip", archive(**files))
+    operation = project.operate("POST", f"{project.parent}/functions?functionId=broken",
+                                json=project.body("bad.zip"))  # fmt: skip
+    assert message in operation["error"]["message"]
+    project.delete("broken")
+
+
+def test_nothing_outlives_a_killed_server(project: Project, http: Send) -> None:
+    with LocalCloud.start() as doomed:
+        session = requests.Session()
+        session.trust_env = False
+        session.proxies, session.verify = {"https": doomed.proxy}, str(doomed.bundle)
+        token = doomed.token(OWNER)
+
+        def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> Any:
+            if member:
+                more["headers"] = {"Authorization": f"Bearer {token}"}
+            return session.request(verb, url, timeout=60, **more)
+
+        own = Project(doomed, send)
+        seen = own.call(own.deploy("orphan")).json()
+        os.kill(doomed.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 3
+        while any(Path(f"/proc/{pid}").exists() for pid in (seen["pid"], seen["parent"])):
+            assert time.monotonic() < deadline, "an instance outlived its server"
+            time.sleep(0.02)
