@@ -223,7 +223,8 @@ def _config(app: Any) -> uvicorn.Config:
 def http_protocol(app: Any, state: ServerState | None = None) -> asyncio.Protocol:
     """An HTTP/1.1 connection served by an ASGI application."""
     config = _config(app)
-    protocol: asyncio.Protocol = _prompt(config.http_protocol_class)(
+    kind: Any = config.http_protocol_class
+    protocol: asyncio.Protocol = _prompt(kind)(
         config=config, server_state=state or ServerState(), app_state={}
     )
     return protocol

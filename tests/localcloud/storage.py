@@ -432,9 +432,11 @@ class Storage(Service):
         return {"kind": "storage#storageLayout", "bucket": bucket.name} | kept
 
     @rpc("storage.anywhereCaches.list")
-    def caches(self, call: Call) -> Json:
-        self._bucket(call, "storage.anywhereCaches.list")
-        return {"kind": "storage#anywhereCaches"}
+    @rpc("storage.managedFolders.list")
+    def nothing_to_list(self, call: Call) -> Json:
+        """Clients ask for these before they delete a bucket; there are none."""
+        self._bucket(call, call.method)
+        return {"kind": "storage#" + call.method.split(".")[1]}
 
     @rpc(
         "storage.projects.serviceAccount.get",
@@ -1077,7 +1079,8 @@ class Storage(Service):
         with self.cloud.clock.busy():
             content = await asyncio.to_thread(join)
         count = sum(part.meta.get("componentCount", 1) for part in parts)
-        meta = call.body.get("destination") or {}
+        destination = call.body.get("destination") or {}
+        meta = {k: v for k, v in destination.items() if k in WRITABLE}  # gcloud sends an MD5
         return self._commit(bucket, name, content, meta, params, call.principal, count).meta
 
     # ---- lifecycle --------------------------------------------------------------------------
