@@ -666,9 +666,11 @@ class Storage(Service):
         assert call.request
         request, params, kind = call.request, call.params, call.params.get("uploadType")
         if "upload_id" in params:
-            return await self._resume(call)
+            async with self.cloud.faults.around(call.method, call.principal):
+                return await self._resume(call)
         if kind == "resumable":
-            return await self._begin(call)
+            async with self.cloud.faults.around(call.method, call.principal):
+                return await self._begin(call)
         bucket = self.bucket(params["bucket"])
         if kind == "multipart":
             multipart = Multipart(request)
@@ -683,13 +685,14 @@ class Storage(Service):
             meta, chunks = {}, request.stream()
             if "content-type" in request.headers:
                 meta["contentType"] = request.headers["content-type"]
-        name = _name(params, meta)
-        self.cloud.iam.require(
-            call.principal, "storage.objects.create", _resource(bucket.name, name)
-        )
-        writer = await self._writer().fill(chunks)
-        meta = announced(request) | meta
-        return self._commit(bucket, name, writer.finish(), meta, params, call.principal).meta
+        name = params["name"] = _name(params, meta)
+        async with self.cloud.faults.around(call.method, call.principal, name):
+            self.cloud.iam.require(
+                call.principal, "storage.objects.create", _resource(bucket.name, name)
+            )
+            writer = await self._writer().fill(chunks)
+            meta = announced(request) | meta
+            return self._commit(bucket, name, writer.finish(), meta, params, call.principal).meta
 
     async def _begin(self, call: Call) -> Response:
         assert call.request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ class Pipeline:
 
     def attempts(self, name: str, generation: int) -> list[str]:
         return self.listing(f"attempts/{name}/{generation}/")
+
+    def dispatches(self, name: str, generation: int, run: int = 0) -> list[dict[str, Any]]:
+        """Journal lines of the attempts to run one identity's task."""
+        identity = f"{self.uploads}/{name}#{generation}/{run}"
+        task = hashlib.sha256(identity.encode()).hexdigest()
+        return [line for line in self.cloud.journal("tasks.attempt") if line["task"] == task]
 
     def deliveries(self, kind: str, name: str) -> list[dict[str, Any]]:
         """Journal lines of a kind that concern one object."""
