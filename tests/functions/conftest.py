@@ -31,3 +31,57 @@ def logged(capsys: pytest.CaptureFixture[str]) -> Any:
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return read
+
+
+class Driven:
+    """The processor behind its HTTP front, with a fake of Cloud Storage at its back."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+        from function_fakes import FakeStorage
+
+        self.main, self.http = load("processor")
+        self.cloud = FakeStorage()
+        self.logged = logged
+        self._monkeypatch = monkeypatch
+        self.configure()
+
+    def configure(self, **changes: str) -> None:
+        from common.logs import Log
+        from function_fakes import PROCESSOR_ENV
+        from worker.memory import Gate
+        from worker.storage import Storage
+
+        config = self.main.Config.from_env(PROCESSOR_ENV | changes)
+        storage = Storage(self.cloud.session(), config.results_bucket)
+        gate = Gate(config.memory_bytes - self.main.BASE_BYTES)
+        self.worker = self.main.Worker(config, storage, gate, Log(config.project_id, False))
+        self._monkeypatch.setattr(self.main, "worker", lambda: self.worker)
+
+    def post(self, resource: dict[str, Any], run: int = 0) -> tuple[int, dict[str, Any]]:
+        """Delivers the object's task; gives status and record."""
+        from function_fakes import task
+
+        answer = self.http.post("/", json=task(resource, run))
+        return answer.status_code, answer.json
+
+    def process(self, data: bytes, **fields: Any) -> dict[str, Any]:
+        """Uploads the bytes and delivers their task; gives the record, which must be there."""
+        status, record = self.post(self.cloud.put(data, **fields))
+        assert status == 200, record
+        return record
+
+    def outputs(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The pictures that a manifest names."""
+        import io
+
+        from PIL import Image
+
+        return {
+            output["name"]: Image.open(io.BytesIO(self.cloud.results[output["object"]].data))
+            for output in record["outputs"]
+        }
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch, logged: Any) -> Driven:
+    return Driven(monkeypatch, logged)

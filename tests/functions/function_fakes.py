@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter
+from urllib3 import HTTPResponse
 
 PROJECT = "acme-files"
 UPLOADS = "acme-files-files-dev-uploads"
@@ -110,3 +120,134 @@ class _Status:
         import grpc
 
         return grpc.StatusCode[self.name]
+
+
+PROCESSOR_ENV = {
+    "PROJECT_ID": PROJECT,
+    "ENVIRONMENT": "dev",
+    "LANE": "default",
+    "UPLOADS_BUCKET": UPLOADS,
+    "RESULTS_BUCKET": RESULTS,
+    "SOURCE_VERSION": "f" * 64,
+    "ATTEMPT_BUDGET": "3",
+    "MAX_FILE_BYTES": "104857600",
+    "MAX_PIXELS": "100000000",
+    "WORK_SECONDS": "240",
+    "MEMORY_BYTES": str(2 << 30),
+    "CONCURRENCY": "4",
+    "RENDITIONS": '{"thumbnail": {"width": 300, "height": 300}}',
+    "HASH_OBJECT_NAMES": "false",
+}
+
+
+@dataclass
+class Stored:
+    data: bytes
+    resource: dict[str, Any]
+
+
+class FakeStorage(BaseAdapter):
+    """Cloud Storage at the end of a real requests session: what a worker may do, and no more.
+
+    results maps names to objects, requests holds "METHOD name" of each request. `fault` is called
+    with that text first; it may return a status to answer with, or raise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.uploads: dict[tuple[str, str], Stored] = {}
+        self.results: dict[str, Stored] = {}
+        self.requests: list[str] = []
+        self.fault: Callable[[str], int | None] = lambda request: None
+        self.lock = threading.Lock()
+        self.refuse_overwrite = 412
+
+    def session(self) -> requests.Session:
+        session = requests.Session()
+        session.mount("https://", self)
+        return session
+
+    def put(self, data: bytes, name: str = "cats/tom.jpg", **fields: Any) -> dict[str, Any]:
+        """Uploads an object; gives its resource."""
+        made = resource(name, **{"size": str(len(data)), "crc32c": checksum(data)} | fields)
+        self.uploads[name, made["generation"]] = Stored(data, made)
+        return made
+
+    def send(self, request: Any, **options: Any) -> requests.Response:
+        parts = urlsplit(request.url)
+        query = dict(parse_qsl(parts.query))
+        if request.method == "POST":
+            head, data = self._multipart(request)
+            text = f"POST {head['name']}"
+        else:
+            bucket, _, name = parts.path.removeprefix("/storage/v1/b/").partition("/o/")
+            assert bucket == UPLOADS
+            name = unquote(name)
+            text = f"GET {name} {request.headers.get('Range', 'all')}"
+        with self.lock:
+            self.requests.append(text)
+        status = self.fault(text)
+        if status:
+            return self._answer(request, status, b'{"error": {"message": "injected"}}')
+        if request.method == "POST":
+            assert parts.path == f"/upload/storage/v1/b/{RESULTS}/o"
+            assert query["ifGenerationMatch"] == "0"
+            return self._insert(request, head, data)
+        return self._media(request, self.uploads.get((name, query["generation"])))
+
+    def close(self) -> None:
+        pass
+
+    def _multipart(self, request: Any) -> tuple[dict[str, Any], bytes]:
+        kind = request.headers["Content-Type"]
+        kind = kind.decode() if isinstance(kind, bytes) else kind
+        boundary = kind.partition("boundary=")[2].strip('"').encode()
+        _, first, second, end = request.body.split(b"--" + boundary)
+        assert end.strip() == b"--"
+        data = second.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        return json.loads(first.partition(b"\r\n\r\n")[2]), data
+
+    def _insert(self, request: Any, head: dict[str, Any], data: bytes) -> requests.Response:
+        assert head["crc32c"] == checksum(data)
+        assert len(head["name"].encode()) <= 1024
+        with self.lock:
+            if head["name"] in self.results:
+                message = b'{"error": {"message": "x does not have storage.objects.delete access"}}'
+                return self._answer(request, self.refuse_overwrite, message)
+            self.results[head["name"]] = Stored(data, head)
+        return self._answer(request, 200, b'{"generation": "1"}')
+
+    def _media(self, request: Any, found: Stored | None) -> requests.Response:
+        if found is None:
+            return self._answer(request, 404, b"No such object")
+        headers = {"Content-Length": str(len(found.data))}
+        if found.resource.get("contentEncoding"):
+            assert "gzip" in request.headers["Accept-Encoding"]
+            headers["Content-Encoding"] = found.resource["contentEncoding"]
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        if not wanted:
+            return self._answer(request, 200, found.data, headers)
+        start, end = int(wanted[1]), int(wanted[2] or len(found.data) - 1)
+        if start >= len(found.data):
+            return self._answer(request, 416, b"")
+        piece = found.data[start : end + 1]
+        headers["Content-Range"] = f"bytes {start}-{start + len(piece) - 1}/{len(found.data)}"
+        headers["Content-Length"] = str(len(piece))
+        return self._answer(request, 206, piece, headers)
+
+    def _answer(
+        self, request: Any, status: int, body: bytes, headers: dict[str, str] | None = None
+    ) -> requests.Response:
+        raw = HTTPResponse(io.BytesIO(body), headers or {}, status, preload_content=False)
+        return HTTPAdapter().build_response(request, raw)
+
+
+def checksum(data: bytes) -> str:
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
+def task(resource: dict[str, Any], run: int = 0) -> dict[str, Any]:
+    """The body that the bridge would make."""
+    return {"object": resource, "run": run, "lane": "default"}

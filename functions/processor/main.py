@@ -1,0 +1,49 @@
+"""The processor: a task of one object generation becomes a manifest or a failure record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import functions_framework
+from common.logs import Log
+from common.once import once
+from flask import Request
+from worker.delivery import Delivery, Worker
+from worker.memory import Gate
+from worker.settings import Config
+from worker.storage import Storage, authorized_session
+from worker.task import Malformed, Task
+
+Answer = tuple[dict[str, Any], int]
+BASE_BYTES = 128 * 1024 * 1024  # the interpreter, all libraries, and what the allocator keeps
+
+
+@once
+def worker() -> Worker:
+    config = Config.from_env()
+    storage = Storage(authorized_session(config.concurrency), config.results_bucket)
+    gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
+    return Worker(config, storage, gate, Log(config.project_id, config.hash_object_names))
+
+
+@functions_framework.http
+def handle(request: Request) -> Answer:
+    """GET → health; POST of a task → its record, or 5xx when there is none yet."""
+    this = worker()
+    if request.method != "POST":
+        return {"status": "ok", "version": this.config.source_version}, 200
+    try:
+        task = Task.parse(request.get_data())
+    except Malformed as error:
+        return _rejected(this, "malformed", str(error))
+    if task.work.bucket != this.config.uploads_bucket:
+        return _rejected(this, "foreign_bucket", "the object is not in the uploads bucket")
+    return Delivery(this, task).run()
+
+
+def _rejected(this: Worker, reason: str, detail: str) -> Answer:
+    """2xx: no record can be written, and trying again would change nothing."""
+    this.log.write(
+        "ERROR", "rejected", "not a task of this processor", reason=reason, detail=detail
+    )
+    return {"status": "rejected", "reason": reason, "detail": detail}, 200

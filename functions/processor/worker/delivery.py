@@ -1,0 +1,210 @@
+"""One delivery of a task: read its beginning, wait for room, claim an attempt, work, record.
+
+Nothing is spent before the claim, so that an outage costs no attempt. The answer is 2xx only once
+a record is confirmed.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from common.logs import Log
+
+from worker.errors import AttemptsExhausted, Fault, TransientError
+from worker.kinds import KINDS, Job, Outcome, Output, canonical, kind_of, sniff
+from worker.memory import Gate
+from worker.settings import Config
+from worker.storage import Storage, crc32c, too_large
+from worker.task import Task
+
+JSON = "application/json"
+CACHE_CONTROL = "private, max-age=31536000, immutable"  # an output is written once
+_OVERLOADED = frozenset({"no_room", "storage_unavailable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    config: Config
+    storage: Storage
+    gate: Gate
+    log: Log
+
+
+class Delivery:
+    """What one delivery knows of itself, and its one public method."""
+
+    def __init__(self, worker: Worker, task: Task) -> None:
+        self._config, self._storage, self._gate = worker.config, worker.storage, worker.gate
+        self._task, self._work = task, task.work
+        self._log = worker.log.about(task.work)
+        self._attempt = 0
+        self._started = time.monotonic()
+        self._queued = _age(task.created)
+
+    def run(self) -> tuple[dict[str, Any], int]:
+        """The record and 200; or the reason why there is none yet, and 5xx."""
+        try:
+            try:
+                return self._process(), 200
+            except Fault as fault:
+                return self._conclude(fault, None)
+            except Exception as error:
+                detail = f"An unexpected {type(error).__name__}."
+                return self._conclude(TransientError("internal_error", detail), error)
+        except TransientError as fault:  # not even the record could be written
+            return self._retry(fault, None)
+
+    def _process(self) -> dict[str, Any]:
+        task, config = self._task, self._config
+        whole = canonical(task.declared) in KINDS and (task.size or 0) <= config.max_file_bytes
+        with closing(self._storage.open(self._work, task.size or 0, whole)) as source:
+            sniffed = sniff(source.head)
+            size = config.max_file_bytes if source.is_gzip else source.size
+            kind = kind_of(sniffed)
+            with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
+                if not room.take(0):
+                    source.close()  # no connection stays open over a long wait
+                    room.wait(self._remaining() / 2)
+                self._claim()
+                if size > config.max_file_bytes:
+                    raise too_large(config.max_file_bytes)
+                outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
+                source.verify(task.crc32c)
+                worked = time.monotonic()
+                outputs = self._upload(outcome.outputs)
+                timings = {
+                    "queued": self._queued,
+                    "download": source.seconds,
+                    "process": worked - self._started - source.seconds,
+                    "upload": time.monotonic() - worked,
+                }
+                return self._record_done(outcome, outputs, timings)
+
+    def _claim(self) -> None:
+        """Takes the lowest attempt that nobody has. Raises AttemptsExhausted."""
+        body = json.dumps({"trace": self._work.trace, "version": self._config.source_version})
+        for number in range(1, self._config.attempt_budget + 1):
+            if self._storage.create(self._work.attempt(number), body.encode(), JSON):
+                self._attempt = number
+                self._log.write("INFO", "started", "attempt claimed", attempt=number)
+                return
+        self._attempt = self._config.attempt_budget
+        raise AttemptsExhausted(
+            "attempts_exhausted", f"{self._attempt} attempts were started and left no record."
+        )
+
+    def _upload(self, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
+        """All at once; what they are called in the manifest."""
+        if len(outputs) < 2:
+            return [self._upload_one(output) for output in outputs]
+        with ThreadPoolExecutor(len(outputs)) as pool:
+            return list(pool.map(self._upload_one, outputs))
+
+    def _upload_one(self, output: Output) -> dict[str, Any]:
+        name = self._work.output(output.file, self._attempt)
+        identity = {
+            "source-bucket": self._work.bucket,
+            "source-object": self._work.name,
+            "source-generation": self._work.generation,
+            "run": str(self._work.run),
+        }
+        self._write(
+            name, output.data, output.content_type, metadata=identity, cacheControl=CACHE_CONTROL
+        )
+        return {
+            "name": output.name,
+            "object": name,
+            "contentType": output.content_type,
+            "size": len(output.data),
+            "width": output.width,
+            "height": output.height,
+            "crc32c": crc32c(output.data),
+        }
+
+    def _record_done(
+        self, outcome: Outcome, outputs: list[dict[str, Any]], timings: dict[str, float | None]
+    ) -> dict[str, Any]:
+        declared = canonical(self._task.declared)
+        matches = None if declared is None else outcome.matches(declared)
+        record = self._record("done") | {
+            "detected": {"contentType": outcome.content_type, "matchesDeclared": matches},
+            **outcome.facts,
+            "outputs": outputs,
+            "timings": {k: v if v is None else round(v, 3) for k, v in timings.items()},
+        }
+        first = self._write(self._work.manifest, _json(record), JSON)
+        event, message = ("done", "manifest written") if first else ("duplicate", "done before")
+        self._log.write(
+            "INFO", event, message,
+            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
+            bytes=self._task.size, content_type=outcome.content_type,
+        )  # fmt: skip
+        return record
+
+    def _conclude(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
+        """A failure record where the fault is final or the budget spent. Raises TransientError."""
+        if not fault.final and self._attempt < self._config.attempt_budget:
+            return self._retry(fault, error)
+        record = self._record("failed") | {
+            "reason": fault.reason,
+            "detail": fault.detail,
+            "retryable": fault.retryable,
+            "trace": self._work.trace,
+        }
+        first = self._storage.create(self._work.failure, _json(record), JSON)
+        event, message = ("failed", "failure recorded") if first else ("duplicate", "failed before")
+        self._log.write(
+            "ERROR" if fault.retryable else "WARNING", event, message,
+            reason=fault.reason, detail=fault.detail, attempt=self._attempt,
+            seconds=self._elapsed(), age_seconds=_age(self._task.created), error=error,
+        )  # fmt: skip
+        return record, 200
+
+    def _retry(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
+        self._log.write(
+            "WARNING", "retry", "to be tried again", reason=fault.reason, detail=fault.detail,
+            attempt=self._attempt, seconds=self._elapsed(), error=error,
+        )  # fmt: skip
+        body = {"status": "retry", "reason": fault.reason, "detail": fault.detail}
+        return body, 503 if fault.reason in _OVERLOADED else 500
+
+    def _record(self, status: str) -> dict[str, Any]:
+        return {
+            "schema": 1,
+            "status": status,
+            "source": self._task.source,
+            "run": self._work.run,
+            "attempt": self._attempt,
+            "version": self._config.source_version,
+        }
+
+    def _write(self, name: str, data: bytes, content_type: str, **fields: Any) -> bool:
+        """Only while there is time: a later attempt may have begun after that."""
+        if self._remaining() <= 0:
+            raise TransientError("deadline_exceeded", "The work did not end in its time.")
+        return self._storage.create(name, data, content_type, **fields)
+
+    def _elapsed(self) -> float:
+        return round(time.monotonic() - self._started, 3)
+
+    def _remaining(self) -> float:
+        return self._config.work_seconds - (time.monotonic() - self._started)
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, ensure_ascii=False, indent=1).encode()
+
+
+def _age(created: str | None) -> float | None:
+    """Seconds since the upload; None when its time is unknown."""
+    try:
+        then = datetime.fromisoformat(created or "")
+        return round((datetime.now(UTC) - then).total_seconds(), 3)
+    except (ValueError, TypeError):
+        return None

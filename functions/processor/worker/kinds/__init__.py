@@ -1,0 +1,110 @@
+"""The registry of kinds of files.
+
+A kind is a module here with two functions, and a line in KINDS for each content type:
+    need(head, size, content_type, config) -> bytes of memory, None for all there is. It runs before
+        the attempt is claimed: plain Python over the first bytes, no decoder.
+    process(job) -> Outcome. Raises Fault.
+Modules are imported when their first file comes, so that a cold start pays only for what it needs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import filetype  # type: ignore[import-untyped]
+
+from worker.memory import Room
+from worker.settings import Config
+from worker.storage import Source
+
+KINDS = {
+    "image/avif": "image",
+    "image/bmp": "image",
+    "image/gif": "image",
+    "image/heic": "image",
+    "image/jpeg": "image",
+    "image/png": "image",
+    "image/tiff": "image",
+    "image/webp": "image",
+    "application/pdf": "pdf",
+}
+# Other names under which the same content is declared.
+_ALIASES = {
+    "image/heif": "image/heic",
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-ms-bmp": "image/bmp",
+}
+_TEXTUAL = ("json", "xml", "yaml", "javascript", "csv", "sql", "toml", "x-sh", "ndjson")
+# Major brands of the ISO container that the sniffing library does not know.
+_BRANDS = {
+    b"avis": "image/avif", b"heim": "image/heic", b"heis": "image/heic", b"heix": "image/heic",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A file to write beside the manifest; width and height in pixels."""
+
+    name: str
+    file: str
+    data: bytes
+    content_type: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was learnt (facts, under the kind's name in the manifest) and what was made."""
+
+    content_type: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()
+
+    def matches(self, declared: str) -> bool:
+        """Text has many names: what is text may be declared as any of them."""
+        if self.content_type != "text/plain":
+            return declared == self.content_type
+        return declared.startswith("text/") or declared.endswith(_TEXTUAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file to process, with its sniffed and its declared type, and the memory held for it.
+
+    size is the most bytes that reading all of it can give.
+    """
+
+    source: Source
+    size: int
+    sniffed: str | None
+    declared: str | None
+    config: Config
+    room: Room
+
+
+class Kind(Protocol):
+    def need(self, head: bytes, size: int, content_type: str, config: Config) -> int | None: ...
+
+    def process(self, job: Job) -> Outcome: ...
+
+
+def sniff(head: bytes) -> str | None:
+    """The content type by signature; None for text and for what nobody knows."""
+    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
+        return _BRANDS[head[8:12]]
+    found = cast("str | None", filetype.guess_mime(head)) if head else None
+    return "image/png" if found == "image/apng" else found
+
+
+def canonical(declared: str | None) -> str | None:
+    return _ALIASES.get(declared, declared) if declared else None
+
+
+def kind_of(content_type: str | None) -> Kind:
+    name = KINDS.get(content_type or "", "plain")
+    return cast(Kind, importlib.import_module(f"worker.kinds.{name}"))

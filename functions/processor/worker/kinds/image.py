@@ -1,0 +1,132 @@
+"""Images: admitted by their header, then decoded once, no larger than the renditions need."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from typing import Any
+
+from PIL import Image
+
+from worker.errors import Fault, PermanentError
+from worker.kinds import Job, Outcome
+from worker.kinds.headers import Header, header, memory
+from worker.kinds.render import UPRIGHT, render, scale_of
+from worker.settings import Config
+
+_FORMATS = {
+    "image/avif": "AVIF", "image/bmp": "BMP", "image/gif": "GIF", "image/heic": "HEIF",
+    "image/jpeg": "JPEG", "image/png": "PNG", "image/tiff": "TIFF", "image/webp": "WEBP",
+}  # fmt: skip
+_MAX_FRAMES = 10_000
+_ORIENTATION, _MAKE, _MODEL, _EXIF, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _admit refuses earlier
+
+
+def need(head: bytes, size: int, content_type: str, config: Config) -> int | None:
+    format = _FORMATS[content_type]
+    found = header(head, format)
+    return _memory(format, found, size, config) if found else None
+
+
+def process(job: Job) -> Outcome:
+    format, config = _FORMATS[job.sniffed or ""], job.config
+    found = header(job.source.head, format)
+    if found:
+        _admit(job, format, found)
+    file = job.source.all(config.max_file_bytes)
+    if format == "HEIF":
+        import pi_heif  # type: ignore[import-untyped]
+
+        pi_heif.register_heif_opener(thumbnails=False)
+    Image.MAX_IMAGE_PIXELS = config.max_pixels
+    try:
+        image = Image.open(file, formats=[format])
+        size = image.size
+        if not found or (found.width, found.height) != size:
+            _admit(job, format, Header(*size, found.scans if found else 9.0))
+        frames = getattr(image, "n_frames", 1)
+        if frames > _MAX_FRAMES:
+            raise PermanentError("too_many_frames", f"It has more than {_MAX_FRAMES} frames.")
+        exif = image.getexif()
+        facts = _facts(exif)
+        orientation = facts["orientation"]
+        image.draft(None, _draft_size(size, orientation, config))
+        image.load()
+        if format == "TIFF":  # comes upright out of its decoder
+            size, orientation = image.size, 1
+    except Image.DecompressionBombError as error:
+        raise PermanentError("too_many_pixels", _pixels(config)) from error
+    except (Fault, MemoryError):
+        raise
+    except Exception as error:  # a decoder may raise anything over hostile bytes
+        raise _broken(error, file, format) from error
+    outputs = render(image, size, orientation, config.renditions)
+    upright = size[::-1] if orientation >= 5 else size
+    learnt = {
+        "format": format.lower(),
+        "width": upright[0],
+        "height": upright[1],
+        "frames": frames,
+        **facts,
+    }
+    return Outcome(job.sniffed or "", {"image": learnt}, outputs)
+
+
+def _admit(job: Job, format: str, found: Header) -> None:
+    """Raises PermanentError for what is not to be decoded; else holds as much room as it takes."""
+    if found.width * found.height > job.config.max_pixels:
+        raise PermanentError("too_many_pixels", _pixels(job.config))
+    needed = _memory(format, found, job.size, job.config)
+    if needed > job.room.capacity:
+        detail = (
+            f"Decoding takes {needed >> 20} MiB; an instance has {job.room.capacity >> 20} MiB."
+        )
+        raise PermanentError("image_too_large_for_memory", detail)
+    job.room.need(needed)
+
+
+def _memory(format: str, found: Header, size: int, config: Config) -> int:
+    renditions = config.renditions.values()
+    stored = (found.width, found.height)
+    scale = max((scale_of(stored, turn, one) for one in renditions for turn in (1, 6)), default=0.0)
+    draft = next((n for n in (8, 4, 2) if 2 * scale * n <= 1), 1) if format == "JPEG" else 1
+    pixels = max((one.width * one.height for one in renditions), default=0)
+    return memory(format, found, size, draft, pixels)
+
+
+def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tuple[int, int]:
+    """What a JPEG may be decoded to: twice the largest rendition, for the better filter."""
+    renditions = config.renditions.values()
+    scale = 2 * max((scale_of(size, orientation, one) for one in renditions), default=0.0)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _facts(exif: Image.Exif) -> dict[str, Any]:
+    """A few facts; never a place."""
+    camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (_MAKE, _MODEL) if exif.get(tag))
+    taken = str(exif.get_ifd(_EXIF).get(_TAKEN, ""))
+    turn = exif.get(_ORIENTATION)
+    facts: dict[str, Any] = {"orientation": turn if turn in UPRIGHT else 1}
+    if camera:
+        facts["camera"] = camera[:200]
+    if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", taken):
+        facts["takenAt"] = taken[:10].replace(":", "-") + "T" + taken[11:]
+    return facts
+
+
+def _pixels(config: Config) -> str:
+    return f"It has more than {config.max_pixels} pixels."
+
+
+def _broken(error: Exception, file: io.BytesIO, format: str) -> PermanentError:
+    """Truncated when the decoder says so, or the container declares more bytes than there are."""
+    head, size = file.getbuffer()[:8], file.getbuffer().nbytes
+    short = format == "WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
+    if short or "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return PermanentError("truncated_image", "The image ends too early.")
+    return PermanentError(
+        "corrupt_image", f"The decoder says: {type(error).__name__}: {error}"[:300]
+    )

@@ -1,0 +1,51 @@
+"""PDF: its pages, whether it is encrypted, and the first page as the picture to render."""
+
+from __future__ import annotations
+
+import threading
+
+import pypdfium2  # type: ignore[import-untyped]
+
+from worker.errors import PermanentError
+from worker.kinds import Job, Outcome
+from worker.kinds.render import render
+from worker.settings import Config
+
+_NEED = 64 * 1024 * 1024  # beside the file: the library, one page's resources and its bitmap
+_MAX_SIDE = 4096  # pixels of the bitmap, however long and thin the page
+_one_at_a_time = threading.Lock()  # the library is not made for threads
+
+
+def need(head: bytes, size: int, content_type: str, config: Config) -> int:
+    return size + _NEED + 28 * _target(config) ** 2
+
+
+def process(job: Job) -> Outcome:
+    file = job.source.all(job.config.max_file_bytes)
+    with _one_at_a_time:
+        try:
+            document = pypdfium2.PdfDocument(file)
+        except pypdfium2.PdfiumError as error:
+            if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                return Outcome("application/pdf", {"document": {"encrypted": True}})
+            raise PermanentError("corrupt_document", "The PDF cannot be opened.") from error
+        try:
+            facts = {
+                "pages": len(document),
+                "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
+            }
+            page = document[0]
+            side = max(page.get_size())
+            scale = min(2 * _target(job.config), _MAX_SIDE) / max(side, 1.0)
+            image = page.render(scale=scale).to_pil()
+            image.load()
+        except (pypdfium2.PdfiumError, IndexError, ValueError) as error:
+            raise PermanentError("corrupt_document", "Its first page cannot be drawn.") from error
+        finally:
+            document.close()
+    outputs = render(image, image.size, 1, job.config.renditions)
+    return Outcome("application/pdf", {"document": facts}, outputs)
+
+
+def _target(config: Config) -> int:
+    return max((max(one.width, one.height) for one in config.renditions.values()), default=0)

@@ -1,0 +1,85 @@
+"""Room for the work of all requests of an instance, so that together they never pass its memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from types import TracebackType
+
+from worker.errors import TransientError
+
+
+class Gate:
+    """Hands out `capacity` bytes in the order of asking."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._free = capacity
+        self._turn = threading.Condition()
+        self._queue: deque[Room] = deque()
+
+    def room(self, need: int | None) -> Room:
+        """None asks for all there is; what can never fit asks for nothing, as it is refused."""
+        size = self.capacity if need is None else need
+        return Room(self, size if size <= self.capacity else 0)
+
+    def take(self, room: Room, seconds: float) -> bool:
+        """Waits up to `seconds` for room; False when there was none."""
+        with self._turn:
+            self._queue.append(room)
+            try:
+                fits = self._turn.wait_for(
+                    lambda: self._queue[0] is room and room.size <= self._free, timeout=seconds
+                )
+                if fits:
+                    self._free -= room.size
+                return fits
+            finally:
+                self._queue.remove(room)
+                self._turn.notify_all()
+
+    def change(self, room: Room, size: int) -> bool:
+        """Makes taken room smaller or, where that much is free, larger, without waiting."""
+        with self._turn:
+            if size - room.size > self._free:
+                return False
+            self._free -= size - room.size
+            room.size = size
+            self._turn.notify_all()
+            return True
+
+
+class Room:
+    """Memory that one request holds, in bytes; a context manager that gives it back."""
+
+    def __init__(self, gate: Gate, size: int) -> None:
+        self.size = size
+        self.capacity = gate.capacity
+        self._gate = gate
+        self._taken = False
+
+    def take(self, seconds: float) -> bool:
+        self._taken = self._gate.take(self, seconds)
+        return self._taken
+
+    def wait(self, seconds: float) -> None:
+        """Raises TransientError no_room when none became free in that time."""
+        if not self.take(seconds):
+            raise TransientError("no_room", "No memory became free in time.")
+
+    def need(self, size: int) -> None:
+        """What is now known to be needed. Raises TransientError no_room."""
+        if not self._gate.change(self, size):
+            raise TransientError("no_room", "The file needs more memory than its header told.")
+
+    def __enter__(self) -> Room:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._taken:
+            self._gate.change(self, 0)

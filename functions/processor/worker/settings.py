@@ -1,0 +1,74 @@
+"""The processor's settings, set by Terraform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from common.config import Environment
+
+FORMATS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}  # → file extension
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A picture to make. inside: all of it within the box; cover: the box filled, edges cut."""
+
+    width: int
+    height: int
+    fit: str = "inside"
+    format: str = "jpeg"
+    quality: int = 85
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Rendition:
+        """Raises KeyError, TypeError or ValueError."""
+        made = cls(**row)
+        if made.fit not in ("inside", "cover") or made.format not in FORMATS:
+            raise ValueError("fit is inside or cover, format " + ", ".join(FORMATS))
+        if not (1 <= made.width <= 8192 and 1 <= made.height <= 8192 and 1 <= made.quality <= 100):
+            raise ValueError("width and height are 1 to 8192, quality 1 to 100")
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    project_id: str
+    environment: str
+    lane: str
+    uploads_bucket: str
+    results_bucket: str
+    source_version: str
+    attempt_budget: int
+    max_file_bytes: int
+    max_pixels: int
+    work_seconds: int
+    memory_bytes: int
+    concurrency: int
+    renditions: Mapping[str, Rendition]
+    hash_object_names: bool
+
+    @classmethod
+    def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:
+        """Raises ConfigError that names every variable that is missing or wrong."""
+        env = Environment(variables)
+        config = cls(
+            project_id=env.text("PROJECT_ID"),
+            environment=env.text("ENVIRONMENT"),
+            lane=env.text("LANE"),
+            uploads_bucket=env.text("UPLOADS_BUCKET"),
+            results_bucket=env.text("RESULTS_BUCKET"),
+            source_version=env.text("SOURCE_VERSION"),
+            attempt_budget=env.number("ATTEMPT_BUDGET"),
+            max_file_bytes=env.number("MAX_FILE_BYTES"),
+            max_pixels=env.number("MAX_PIXELS"),
+            work_seconds=env.number("WORK_SECONDS"),
+            memory_bytes=env.number("MEMORY_BYTES"),
+            concurrency=env.number("CONCURRENCY"),
+            renditions=env.table("RENDITIONS", Rendition.from_json),
+            hash_object_names=env.flag("HASH_OBJECT_NAMES"),
+        )
+        env.check()
+        return config

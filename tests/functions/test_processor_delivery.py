@@ -1,0 +1,280 @@
+"""Attempts, records and answers, whatever kind of file it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from common.identity import Work
+from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, resource, task
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+TEXT = b"one\ntwo\n"
+WORK = Work(UPLOADS, "cats/tom.jpg", "1732000000000001")
+PLAIN = {"contentType": "text/plain"}
+
+
+def test_every_missing_variable_is_named_at_once(processor: Any) -> None:
+    with pytest.raises(Exception) as fault:
+        processor.main.Config.from_env({})
+    for name in PROCESSOR_ENV:
+        assert f"{name} is missing" in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"width": 300},
+        {"width": 300, "height": 0},
+        {"width": 300, "height": 300, "fit": "stretch"},
+        {"width": 300, "height": 300, "format": "gif"},
+        {"width": 300, "height": 300, "qualty": 1},
+    ],
+)
+def test_a_wrong_rendition_is_refused(processor: Any, row: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match="RENDITIONS"):
+        processor.configure(RENDITIONS=json.dumps({"x": row}))
+
+
+def test_get_is_health(processor: Any) -> None:
+    assert processor.http.get("/").json == {"status": "ok", "version": "f" * 64}
+    assert processor.cloud.requests == []
+
+
+def test_done_is_a_manifest_written_last(processor: Any) -> None:
+    record = processor.process(TEXT, **PLAIN)
+    assert list(processor.cloud.results) == [WORK.attempt(1), WORK.manifest]
+    assert json.loads(processor.cloud.results[WORK.manifest].data) == record
+    assert (record["status"], record["attempt"], record["run"]) == ("done", 1, 0)
+    assert record["detected"] == {"contentType": "text/plain", "matchesDeclared": True}
+    assert set(record["timings"]) == {"queued", "download", "process", "upload"}
+
+
+def test_the_story_is_told_under_one_trace(processor: Any) -> None:
+    processor.process(TEXT, **PLAIN)
+    lines = processor.logged()
+    assert [line["event"] for line in lines] == ["started", "done"]
+    for line in lines:
+        assert line["logging.googleapis.com/trace"] == f"projects/{PROJECT}/traces/{WORK.trace}"
+        assert (line["attempt"], line["task"]) == (1, WORK.task_id)
+    assert lines[-1]["seconds"] >= 0
+    assert lines[-1]["age_seconds"] > 0
+
+
+@pytest.mark.parametrize("code", [412, 403])
+def test_a_second_delivery_changes_nothing_and_is_success(processor: Any, code: int) -> None:
+    processor.cloud.refuse_overwrite = code
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    _, first = processor.post(uploaded)
+    kept = dict(processor.cloud.results)
+    status, second = processor.post(uploaded)
+    assert status == 200
+    assert {k: v for k, v in processor.cloud.results.items() if k in kept} == kept
+    differ = {"attempt", "timings"}
+    assert {k: v for k, v in first.items() if k not in differ} == {
+        k: v for k, v in second.items() if k not in differ
+    }
+    assert [line["event"] for line in processor.logged()][-1] == "duplicate"
+
+
+def test_a_new_run_has_records_of_its_own(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.post(uploaded)
+    assert processor.post(uploaded, run=1)[1]["run"] == 1
+    rerun = Work(WORK.bucket, WORK.name, WORK.generation, 1)
+    assert {WORK.manifest, rerun.manifest} <= set(processor.cloud.results)
+
+
+def test_exactly_that_generation_is_read(processor: Any) -> None:
+    old = processor.cloud.put(b"old", **PLAIN)
+    processor.cloud.put(b"new\nnew\n", generation="1732000000000002", **PLAIN)
+    assert processor.post(old)[1]["text"]["lines"] == 1
+
+
+def test_a_generation_that_is_gone_is_recorded_without_an_attempt(processor: Any) -> None:
+    status, record = processor.post(resource())
+    assert (status, record["reason"], record["retryable"]) == (200, "source_gone", False)
+    assert (record["attempt"], record["trace"]) == (0, WORK.trace)
+    assert list(processor.cloud.results) == [WORK.failure]
+
+
+@pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
+def test_a_source_that_cannot_be_read_spends_no_attempt(processor: Any, code: int) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: code if request.startswith("GET") else None
+    for _ in range(5):
+        status, answer = processor.post(uploaded)
+        assert (status, answer["reason"]) == (503, "storage_unavailable")
+    assert not processor.cloud.results
+    processor.cloud.fault = lambda request: None
+    assert processor.post(uploaded)[1]["attempt"] == 1
+
+
+@pytest.mark.parametrize("code", [401, 403, 429, 503])
+def test_an_attempt_that_cannot_be_claimed_is_not_worked_on(processor: Any, code: int) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: code if request.startswith("POST") else None
+    assert processor.post(uploaded)[0] == 503
+    assert not processor.cloud.results
+
+
+def kill(request: str) -> None:
+    if "manifests" in request:
+        raise SystemExit  # what a killed instance looks like from outside: no answer, no record
+
+
+def test_a_kill_before_the_manifest_is_finished_by_the_next_attempt(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = kill
+    with pytest.raises(SystemExit):
+        processor.post(uploaded)
+    processor.cloud.fault = lambda request: None
+    assert processor.post(uploaded)[1]["attempt"] == 2
+
+
+def test_a_file_that_always_kills_ends_as_one_record_after_its_budget(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = kill
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            processor.post(uploaded)
+    status, record = processor.post(uploaded)
+    assert (status, record["reason"], record["attempt"]) == (200, "attempts_exhausted", 3)
+    assert record["retryable"]
+    assert sum(name.startswith("attempts/") for name in processor.cloud.results) == 3
+
+
+def test_a_larger_budget_lets_waiting_tasks_go_on(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = kill
+    for _ in range(3):
+        with pytest.raises(SystemExit):
+            processor.post(uploaded)
+    processor.cloud.fault = lambda request: None
+    processor.configure(ATTEMPT_BUDGET="4")
+    assert processor.post(uploaded)[1]["attempt"] == 4
+
+
+def test_a_smaller_budget_ends_in_a_record(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = kill
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            processor.post(uploaded)
+    processor.configure(ATTEMPT_BUDGET="1")
+    assert processor.post(uploaded)[1]["reason"] == "attempts_exhausted"
+
+
+def test_a_transient_error_is_recorded_on_the_last_attempt_only(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: 503 if "manifests" in request else None
+    assert [processor.post(uploaded)[0] for _ in range(2)] == [503, 503]
+    status, record = processor.post(uploaded)
+    assert (status, record["status"], record["attempt"]) == (200, "failed", 3)
+    assert (record["reason"], record["retryable"]) == ("storage_unavailable", True)
+
+
+def test_no_2xx_without_a_record(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: (
+        503 if "manifests" in request or "failures" in request else None
+    )
+    assert [processor.post(uploaded)[0] for _ in range(5)] == [503] * 5
+    processor.cloud.fault = lambda request: None
+    assert processor.post(uploaded)[1]["reason"] == "attempts_exhausted"
+
+
+def test_an_unexpected_error_is_tried_again_and_then_recorded(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import worker.kinds.plain
+
+    monkeypatch.setattr(worker.kinds.plain, "encoding_of", lambda sample: 1 / 0)
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
+    assert "ZeroDivisionError" in processor.logged()[1]["stack_trace"]
+    assert processor.post(uploaded)[1]["reason"] == "internal_error"
+
+
+def test_nothing_is_written_after_the_deadline(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import worker.delivery
+    import worker.kinds.plain
+
+    def slow(sample: bytes) -> str:
+        clock = worker.delivery.time.monotonic()
+        monkeypatch.setattr(worker.delivery.time, "monotonic", lambda: clock + 500)
+        return "ascii"
+
+    monkeypatch.setattr(worker.kinds.plain, "encoding_of", slow)
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    status, answer = processor.post(uploaded)
+    assert (status, answer["reason"]) == (500, "deadline_exceeded")
+    assert WORK.manifest not in processor.cloud.results
+
+
+def test_damaged_bytes_are_not_taken_for_the_file(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, crc32c="AAAAAA==", **PLAIN)
+    assert processor.post(uploaded)[1]["reason"] == "download_corrupted"
+    assert WORK.manifest not in processor.cloud.results
+
+
+@pytest.mark.parametrize("name", ["a b", "ü#?%+:().jpg", "x" * 1024, "a/b/", "é" * 512])
+def test_odd_names_keep_their_record(processor: Any, name: str) -> None:
+    record = processor.process(TEXT, name=name, **PLAIN)
+    assert record["status"] == "done"
+    assert record["source"]["name"] == name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"[]", b"{}", b'{"object": []}', b"\xff", b"[" * 100_000,
+        json.dumps(task(resource(generation="x"))).encode(),
+        json.dumps(task(resource(name=7))).encode(),
+        json.dumps(task(resource(), run=-1)).encode(),
+        json.dumps(task(resource(), run=True)).encode(),
+    ],
+)  # fmt: skip
+def test_malformed_tasks_are_named_and_not_retried(processor: Any, body: bytes) -> None:
+    answer = processor.http.post("/", data=body)
+    (line,) = processor.logged()
+    assert (answer.status_code, answer.json["reason"]) == (200, "malformed")
+    assert (line["event"], line["severity"]) == ("rejected", "ERROR")
+    assert line["detail"]
+
+
+def test_another_buckets_object_is_refused(processor: Any) -> None:
+    assert processor.post(resource(bucket="elsewhere"))[1]["reason"] == "foreign_bucket"
+    assert not processor.cloud.requests
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(resource())), JSON, max_size=4),
+    run=JSON,
+)
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_no_task_is_too_odd(processor: Any, changes: dict[str, Any], run: Any) -> None:
+    processor.cloud.results.clear()
+    uploaded = processor.cloud.put(TEXT)
+    answer = processor.http.post("/", data=json.dumps(task(uploaded | changes, run)).encode())
+    assert answer.json["status"] in ("rejected", "done", "failed", "retry")
+    if answer.json["status"] == "retry":
+        assert answer.json["reason"] == "download_corrupted"  # the only field it may rest on
+        assert "crc32c" in changes
+    else:
+        assert answer.status_code == 200
