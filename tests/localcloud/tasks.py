@@ -432,7 +432,7 @@ class Tasks(Service):
             started = self.cloud.clock.now()
             status = await self._send(queue, task, attempt)
             now = self.cloud.clock.now()
-            lost = self.cloud.faults.chance("tasks.lost_answer")
+            lost = status is not None and self.cloud.faults.chance("tasks.lost_answer")
             if lost:
                 status = None
             queue.running -= 1

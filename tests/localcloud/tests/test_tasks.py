@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import itertools
@@ -9,19 +10,26 @@ import os
 import re
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
+import jwt
 import pytest
 import requests
 from google.api_core import exceptions
 from google.cloud import tasks_v2
+from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
 from google.oauth2.credentials import Credentials
 from google.protobuf import duration_pb2, timestamp_pb2
+
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.run import NoAnswer
 from tests.localcloud.tasks import Retry
-from tests.localcloud.tests.receiver import Receiver, receiver
+from tests.localcloud.tasks import Tasks as Service
+from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
 Http = Callable[..., requests.Response]
 DAY = 86400
@@ -76,14 +84,16 @@ class Tasks:
 @pytest.fixture
 def queue(
     cloud: LocalCloud, http: Http, location: str, fresh: str, target: Receiver
-) -> Callable[..., Tasks]:
+) -> Iterator[Callable[..., Tasks]]:
+    name = f"{location}/queues/{fresh}"
+
     def make(**spec: Any) -> Tasks:
-        name = f"{location}/queues/{fresh}"
         answer = http("POST", f"{HOST}{location}/queues", json={"name": name} | spec)
         assert answer.status_code == 200, answer.text
         return Tasks(cloud, http, name, target.url)
 
-    return make
+    yield make
+    http("DELETE", HOST + name)
 
 
 # Back-off
@@ -161,13 +171,13 @@ def test_a_day_without_worker_loses_nothing(
         | {"maxRetryDuration": "604800s"}
     )
     target.statuses(then=0)
-    for n in range(20):
+    for n in range(4):
         tasks.create(f"t{n}")
     cloud.advance(DAY)
-    assert len(tasks.ids()) == 20
+    assert len(tasks.ids()) == 4
     target.statuses(then=200)
     cloud.advance(400)
-    assert tasks.end() == ["done"] * 20
+    assert tasks.end() == ["done"] * 4
 
 
 def test_tasks_die_after_31_days(cloud: LocalCloud, queue: Callable[..., Tasks]) -> None:
@@ -244,8 +254,6 @@ def test_oidc_token_names_account_and_audience(
     assert tasks.create("t", httpRequest={"oidcToken": oidc}).status_code == 200
     cloud.idle()
     assert target.got[0].headers["authorization"].startswith("Bearer ey")
-    import jwt
-
     token = target.got[0].headers["authorization"].removeprefix("Bearer ")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["email"], claims["aud"]) == (email, "https://me")
@@ -389,15 +397,15 @@ def test_queue_has_googles_defaults_and_patch_changes_only_what_the_mask_names(
         "maxDoublings": 16,
     }
     body = {"rateLimits": {"maxDispatchesPerSecond": 20}, "retryConfig": {"maxAttempts": 5}}
-    patched = tasks.call("PATCH", f"{tasks.queue}?updateMask=rateLimits.maxDispatchesPerSecond", body)
+    patched = tasks.call(
+        "PATCH", f"{tasks.queue}?updateMask=rateLimits.maxDispatchesPerSecond", body
+    )
     assert patched.json()["rateLimits"]["maxDispatchesPerSecond"] == 20
     assert patched.json()["rateLimits"]["maxBurstSize"] == 10
     assert patched.json()["retryConfig"] == spec["retryConfig"]
 
 
-def test_dispatch_follows_the_token_bucket(
-    cloud: LocalCloud, queue: Callable[..., Tasks]
-) -> None:
+def test_dispatch_follows_the_token_bucket(cloud: LocalCloud, queue: Callable[..., Tasks]) -> None:
     tasks = queue(rateLimits={"maxDispatchesPerSecond": 2})
     tasks.call("POST", f"{tasks.queue}:pause")
     for n in range(30):
@@ -413,8 +421,6 @@ def test_dispatch_follows_the_token_bucket(
 def test_concurrency_is_bounded(
     cloud: LocalCloud, queue: Callable[..., Tasks], target: Receiver
 ) -> None:
-    import threading
-
     running, most, lock = 0, 0, threading.Lock()
     gate = threading.Barrier(3)
 
@@ -437,9 +443,7 @@ def test_concurrency_is_bounded(
     assert most == 3
 
 
-def test_tasks_wait_for_their_schedule_time(
-    cloud: LocalCloud, queue: Callable[..., Tasks]
-) -> None:
+def test_tasks_wait_for_their_schedule_time(cloud: LocalCloud, queue: Callable[..., Tasks]) -> None:
     tasks = queue()
     now = datetime.datetime.fromisoformat(cloud.get("/clock")["now"])
     when = {n: (now + datetime.timedelta(seconds=n)).isoformat() for n in (300, 100, 200)}
@@ -482,30 +486,75 @@ def test_429_and_503_slow_the_whole_queue_down_and_success_restores_it(
         retryConfig={"minBackoff": "1s", "maxBackoff": "1s"},
     )
     target.statuses(then=status)
-    for n in range(600):
+    for n in range(300):
         tasks.create(f"t{n}")
     slow(30)
     assert slow(20) <= 20 * 10 / 16 + 1
     target.statuses(then=200)
-    cloud.advance(30)
-    assert slow(10) >= 90
+    cloud.advance(20)
+    assert slow(5) >= 45
     shares = [e["share"] for e in cloud.journal("tasks.throttle") if e["queue"] in tasks.queue]
     assert shares[:4] == [1 / 2, 1 / 4, 1 / 8, 1 / 16]
 
 
-def test_10000_waiting_tasks_are_no_burden(
-    cloud: LocalCloud, queue: Callable[..., Tasks], http: Http
-) -> None:
-    import time
+QUEUE = "projects/p/locations/l/queues/q"
 
-    tasks = queue()
-    tasks.call("POST", f"{tasks.queue}:pause")
-    client = _grpc(cloud)
-    began = time.perf_counter()
-    request = {"http_request": {"url": tasks.url}}
-    for _ in range(300):
-        client.create_task(parent=tasks.queue, task=request)
-    assert (time.perf_counter() - began) / 300 < 0.01
+
+def _inside(**spec: Any) -> Inside:
+    cloud = Inside(Service)
+    cloud.call("create_queue", {"parent": QUEUE.rpartition("/queues/")[0]}, name=QUEUE, **spec)
+    return cloud
+
+
+def test_10000_waiting_tasks_drain_in_order_at_the_configured_rate() -> None:
+    async def run() -> None:
+        cloud = _inside(rateLimits={"maxDispatchesPerSecond": 100})
+        cloud.call("pause_queue", {"name": QUEUE})
+
+        def create(first: int, number: int) -> float:
+            began = time.perf_counter()
+            for n in range(first, first + number):
+                task = {"httpRequest": {"url": f"https://x.example/{n}"}}
+                cloud.call("create_task", {"parent": QUEUE}, task=task)
+            return time.perf_counter() - began
+
+        early = create(0, 1000)
+        create(1000, 8000)
+        assert create(9000, 1000) < 5 * early
+        await cloud.clock.advance(DAY)
+        began = cloud.clock.now()
+        cloud.call("resume_queue", {"name": QUEUE})
+        await cloud.clock.advance(50)
+        assert 5000 <= len(cloud.got) <= 5200
+        await cloud.clock.advance(60)
+        assert [got[1] for got in cloud.got] == [f"https://x.example/{n}" for n in range(10_000)]
+        assert cloud.got[-1][0] - began == pytest.approx(9980 / 100, rel=0.01)
+
+    asyncio.run(run())
+
+
+def test_expiry_of_the_dispatch_deadline_is_told_from_a_broken_connection() -> None:
+    async def run() -> None:
+        cloud = _inside()
+        took = 20.0
+
+        async def invoke(*rest: Any) -> Any:
+            cloud.clock.offset += took
+            raise NoAnswer("nothing came")
+
+        cloud.run.invoke = invoke
+        task = {"httpRequest": {"url": "https://x.example/"}, "dispatchDeadline": "20s"}
+        name = cloud.call("create_task", {"parent": QUEUE}, task=task)["name"]
+        await cloud.clock.advance(0.01)
+        last = cloud.call("get_task", {"name": name})["lastAttempt"]["responseStatus"]
+        assert last == {"code": 4, "message": "DEADLINE_EXCEEDED"}
+        took = 3.0
+        await cloud.clock.advance(0.2)
+        seen = cloud.call("get_task", {"name": name})
+        assert seen["lastAttempt"]["responseStatus"]["message"] == "UNAVAILABLE"
+        assert seen["responseCount"] == 0
+
+    asyncio.run(run())
 
 
 # Faults
@@ -538,19 +587,22 @@ def _account(cloud: LocalCloud, http: Http, name: str) -> str:
     return str(answer.json()["email"])
 
 
-def _grpc(cloud: LocalCloud, transport: str = "grpc") -> tasks_v2.CloudTasksClient:
-    return tasks_v2.CloudTasksClient(
-        credentials=Credentials(cloud.token()), transport=transport
-    )
+def _grpc(cloud: LocalCloud, token: str | None = None) -> tasks_v2.CloudTasksClient:
+    channel = grpc_channel(cloud, "cloudtasks.googleapis.com", token)
+    return tasks_v2.CloudTasksClient(transport=CloudTasksGrpcTransport(channel=channel))
+
+
+def _rest(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> tasks_v2.CloudTasksClient:
+    monkeypatch.setenv("HTTPS_PROXY", cloud.proxy)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.bundle))
+    return tasks_v2.CloudTasksClient(credentials=Credentials(cloud.token()), transport="rest")
 
 
 @pytest.fixture(params=["grpc", "rest"])
 def client(
     request: pytest.FixtureRequest, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> tasks_v2.CloudTasksClient:
-    for name, value in cloud.environ().items():
-        monkeypatch.setenv(name, value)
-    return _grpc(cloud, request.param)
+    return _grpc(cloud) if request.param == "grpc" else _rest(cloud, monkeypatch)
 
 
 def test_the_python_client_creates_reads_lists_and_deletes(
@@ -585,7 +637,7 @@ def test_the_python_client_creates_reads_lists_and_deletes(
     seen = client.get_task(full)
     assert (seen.http_request.body, seen.dispatch_deadline.seconds) == (b"\x00\xff", 900)
     assert seen.http_request.http_method == tasks_v2.HttpMethod.PUT
-    with pytest.raises(exceptions.AlreadyExists):
+    with pytest.raises(exceptions.Conflict, match="already exists"):
         client.create_task(parent=tasks.queue, task=task)
     unnamed = client.create_task(parent=tasks.queue, task={"http_request": {"url": target.url}})
     listed = tasks_v2.ListTasksRequest(parent=tasks.queue, page_size=1)
@@ -598,21 +650,15 @@ def test_the_python_client_creates_reads_lists_and_deletes(
         client.get_task(name=made.name)
 
 
-def test_denials_reach_the_python_client(
-    cloud: LocalCloud, queue: Callable[..., Tasks], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_denials_reach_the_python_client(cloud: LocalCloud, queue: Callable[..., Tasks]) -> None:
     tasks = queue()
-    for name, value in cloud.environ().items():
-        monkeypatch.setenv(name, value)
-    token = cloud.token("user:nobody@example.com")
-    client = tasks_v2.CloudTasksClient(credentials=Credentials(token))
-    with pytest.raises(exceptions.PermissionDenied, match="cloudtasks.tasks.create") as caught:
+    client = _grpc(cloud, cloud.token("user:nobody@example.com"))
+    with pytest.raises(exceptions.PermissionDenied, match=r"cloudtasks\.tasks\.create") as caught:
         client.create_task(parent=tasks.queue, task={"http_request": {"url": tasks.url}})
     assert caught.value.grpc_status_code is grpc.StatusCode.PERMISSION_DENIED
     assert caught.value.reason == "IAM_PERMISSION_DENIED"
-    client = tasks_v2.CloudTasksClient(credentials=Credentials("expired"))
     with pytest.raises(exceptions.Unauthenticated):
-        client.get_queue(name=tasks.queue)
+        _grpc(cloud, "expired").get_queue(name=tasks.queue)
 
 
 def test_gcloud_lists_describes_pauses_resumes_and_purges(
@@ -624,7 +670,13 @@ def test_gcloud_lists_describes_pauses_resumes_and_purges(
     short = tasks.queue.rpartition("/")[2]
 
     def gcloud(*words: str) -> str:
-        command = ["gcloud", "tasks", *words, "--location=us-central1", "--format=value(name,state)"]
+        command = [
+            "gcloud",
+            "tasks",
+            *words,
+            "--location=us-central1",
+            "--format=value(name,state)",
+        ]
         done = subprocess.run(
             command, env=os.environ | cloud.environ(), capture_output=True, text=True, check=False
         )
