@@ -42,7 +42,10 @@ def check_terraform() -> None:
             "https://developer.hashicorp.com/terraform/install"
         )
     done = subprocess.run(
-        ["terraform", "version"], capture_output=True, text=True, env=os.environ | {"CHECKPOINT_DISABLE": "1"}
+        ["terraform", "version"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CHECKPOINT_DISABLE": "1"},
     )
     match = re.search(r"Terraform v(\d+)\.(\d+)", done.stdout)
     if not match:
@@ -103,18 +106,25 @@ def _pip(target: Path, requirements: Path, options: tuple[str, ...]) -> None:
     errors = done.stderr.strip()
     if re.search(r"No space left|Errno 28", errors):
         raise Unprepared(f"the disk is full: free about 1 GB under {ROOT} and run this again")
-    if re.search(r"NewConnectionError|NameResolution|ConnectTimeout|ConnectionError|ProxyError|SSLError", errors):
+    if re.search(
+        r"NewConnectionError|NameResolution|ConnectTimeout|ConnectionError|ProxyError|SSLError",
+        errors,
+    ):
         raise Unprepared(
             "the Python package index cannot be reached: check the network, or pip's own "
             "configuration (pip config list), and run this again"
         )
     last = [line for line in errors.splitlines() if line.startswith("ERROR")] or ["pip failed"]
-    raise Unprepared(f"pip could not install {requirements.name}: {last[-1].removeprefix('ERROR: ')}")
+    raise Unprepared(
+        f"pip could not install {requirements.name}: {last[-1].removeprefix('ERROR: ')}"
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gsutil", action="store_true", help="also gsutil, where the machine has none")
+    parser.add_argument(
+        "--gsutil", action="store_true", help="also gsutil, where the machine has none"
+    )
     parser.add_argument("--no-terraform", action="store_true", help="do not ask for Terraform")
     arguments = parser.parse_args()
     tests = ROOT / "tests"
@@ -133,7 +143,9 @@ def main() -> int:
         print(f"Cannot go on: {error}.", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"Cannot go on: {error}. Is the disk full, or the checkout read-only?", file=sys.stderr)
+        print(
+            f"Cannot go on: {error}. Is the disk full, or the checkout read-only?", file=sys.stderr
+        )
         return 1
     return 0
 

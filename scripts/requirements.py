@@ -28,8 +28,14 @@ def main() -> int:
         return 1
     for name in FILES:
         command = [uv, "pip", "compile", f"{name}.in", "-o", f"{name}.txt", "--quiet", "--upgrade"]
-        command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--system-certs"]
-        command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+        command += [
+            "--universal",
+            "--python-version",
+            "3.11",
+            "--generate-hashes",
+            "--system-certs",
+        ]
+        command += ["--no-header", "--no-annotate"]
         if name.endswith("nodeps"):
             command.append("--no-deps")
         print(f"{name}.txt", flush=True)
