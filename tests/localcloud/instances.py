@@ -193,8 +193,6 @@ class Instance(asyncio.SubprocessProtocol):
         """
         start = time.monotonic()
         home, work = self.folder / "home", self.folder / "workspace"
-        (home / "tmp").mkdir(parents=True)
-        shutil.copytree(source, work)
         # Bound but not listening: nobody else gets the port, gunicorn's SO_REUSEADDR may have it.
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -203,6 +201,8 @@ class Instance(asyncio.SubprocessProtocol):
         own = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "PORT": str(port)}
         loop = asyncio.get_running_loop()
         try:
+            (home / "tmp").mkdir(parents=True)
+            shutil.copytree(source, work)
             transport, _ = await loop.subprocess_exec(
                 lambda: self,
                 *(str(python), "-c", LAUNCH, str(os.getpid()), f"--target={target}"),
@@ -218,8 +218,11 @@ class Instance(asyncio.SubprocessProtocol):
             while not await self._listens(port):
                 if not self.alive or time.monotonic() - start > patience:
                     self.kill()
+                    await self.exited()  # so that its last words are known
                     raise StartFailed
                 await asyncio.sleep(0.015)
+        except OSError as error:
+            raise StartFailed(str(error)) from error
         except BaseException:
             self.kill()
             raise

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,11 @@ class Journal:
         self._file = path.open("a", encoding="utf-8", buffering=1 << 16)
         self._clock = clock
         self.counts: Counter[str] = Counter()
-        self.observers: list[Callable[[dict[str, Any]], None]] = []  # see each line as it is written
 
     def write(self, kind: str, **fields: Any) -> None:
         self.counts[kind] += 1
         line = {"time": self._clock.timestamp(), "kind": kind} | fields
         self._file.write(json.dumps(line, separators=(",", ":"), default=str) + "\n")
-        for observe in self.observers:
-            observe(line)
 
     def api(
         self,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import math
 import signal
 import time
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 INVOKE = "run.routes.invoke"
 IDLE = 900.0  # seconds on the clock after which a surplus instance ends
+QUEUE = 0.2  # seconds that a request waits before another instance is started for it
 PENDING = 10.0  # seconds that a request waits for an instance before 429, as Google documents
 START = 240.0  # seconds that an instance may take to listen, as Google's startup probe
 WATCH = 0.2  # seconds between two looks at the memory of busy instances
@@ -139,8 +139,11 @@ class Fleet:
             return instance
         future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
-        self.grow()
         try:
+            # An instance more costs a second of a core: a short queue is left to those there are.
+            if self.instances and (await asyncio.wait((future,), timeout=QUEUE))[0]:
+                return future.result()
+            self.grow()
             while not (await asyncio.wait((future,), timeout=self.run.pending))[0]:
                 if not self.starting:
                     raise _Refused(429, "saturated")
@@ -195,6 +198,8 @@ class Fleet:
         self.instances.append(instance)
         run.gauge(revision, "start_seconds", round(instance.seconds, 3), pid=instance.pid)
         self._hand_out()
+        if self.retired and not instance.busy:
+            self._end(instance)
         return instance
 
     def retire(self) -> None:
@@ -315,8 +320,6 @@ class Run(Service):
         self._clients: dict[int, Client] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._watching = False
-        self._after: list[dict[str, Any]] = []
-        cloud.journal.observers.append(self._observe)
 
     # What other services use.
 
@@ -411,8 +414,6 @@ class Run(Service):
         kill {service}: all its instances, now
         kill {service, at: "mid-request", after_requests?, delay?, times?}: skips some requests,
             then kills the instance `delay` seconds into each of `times` requests
-        kill {service, after: method, where?, times?}: the moment that an API call by the function's
-            account has succeeded, before it hears of it; `where` is part of the journal's line
         down {service, seconds?}: 503 to every call, for that long on the clock or until `up`
         stub {service, port}: that loopback port answers instead of instances; null: no longer
         pending {seconds}: how long a call waits for room before 429
@@ -430,8 +431,6 @@ class Run(Service):
             ]
         site = self._site(body["service"])
         match action:
-            case "kill" if "after" in body:
-                self._after.append({"times": 1, "where": ""} | body)
             case "kill" if "at" in body or "after_requests" in body:
                 skip, delay = body.get("after_requests", 0), body.get("delay", 0.0)
                 site.kills.append(_Kill(skip, delay, body.get("times", 1)))
@@ -456,7 +455,7 @@ class Run(Service):
     async def kill_account(self, email: str) -> None:
         """Every instance that runs as this account dies: what a fault asks for."""
         for instance, fleet in list(self.instances.items()):
-            if fleet.revision.account == email:
+            if fleet.revision.account == email and instance.alive:
                 instance.kill()
                 await instance.exited()
 
@@ -672,68 +671,24 @@ class Run(Service):
             return None
         return asyncio.get_running_loop().call_later(delay, instance.kill)
 
-    def _observe(self, line: dict[str, Any]) -> None:
-        """Kills an instance right after the API call that a test named."""
-        if not self._after or line["kind"] != "api" or line["code"] >= 400:
-            return
-        for plan in self._after:
-            if line["method"] != plan["after"] or plan["where"] not in json.dumps(line):
-                continue
-            busy = [
-                instance
-                for instance, fleet in self.instances.items()
-                if instance.busy
-                and fleet.revision.service == plan["service"]
-                and line["principal"] == f"serviceAccount:{fleet.revision.account}"
-            ]
-            for instance in busy:
-                instance.kill()
-            plan["times"] -= bool(busy)
-        self._after = [plan for plan in self._after if plan["times"] > 0]
-
     def _site(self, service: str) -> Site:
         for site in self.sites.values():
             if site.revision.service == service:
                 return site
         raise not_found(f"The service {service}")
 
-    # The API, as `gcloud run services` reads it.
+    # The API, as `gcloud run services describe` reads it.
 
-    @rpc("run.projects.locations.services.get", "run.services.get", on="{name}")
-    def get(self, call: Call) -> Json:
-        return self._knative(call.params["name"])
-
-    @rpc("run.projects.locations.services.list", "run.services.list", on="{parent}")
-    def listed(self, call: Call) -> Json:
-        return self._list(call.params["parent"].replace("/locations/-", "") + "/")
-
+    @rpc("run.projects.locations.services.get")
     @rpc("run.namespaces.services.get")
-    def get_in_namespace(self, call: Call) -> Json:
-        name = self._full(call, call.params["name"])
-        self.cloud.iam.require(call.principal, "run.services.get", name)
-        return self._knative(name)
-
-    @rpc("run.namespaces.services.list")
-    def list_in_namespace(self, call: Call) -> Json:
-        parent = self._full(call, call.params["parent"])
-        self.cloud.iam.require(call.principal, "run.services.list", parent)
-        return self._list(parent + "/")
-
-    def _full(self, call: Call, name: str) -> str:
-        """namespaces/P… at a regional host → projects/P/locations/L…"""
+    def get(self, call: Call) -> Json:
+        """By its full name, or by namespaces/P/services/S at the region's own host."""
         assert call.request
-        host = call.request.url.hostname or ""
-        location = host.removesuffix("-run.googleapis.com")
-        if location == host:
-            raise ApiError(400, "Namespaced resources are served at the region's own host.")
-        _, project, *rest = name.split("/")
-        return "/".join(["projects", project, "locations", location, *rest])
-
-    def _list(self, prefix: str) -> Json:
-        items = [self._knative(name) for name in self.sites if name.startswith(prefix)]
-        return {"apiVersion": "serving.knative.dev/v1", "kind": "ServiceList", "items": items}
-
-    def _knative(self, name: str) -> Json:
+        kind, project, *_, identifier = (name := call.params["name"]).split("/")
+        if kind == "namespaces":
+            location = (call.request.url.hostname or "").removesuffix("-run.googleapis.com")
+            name = f"projects/{project}/locations/{location}/services/{identifier}"
+        self.cloud.iam.require(call.principal, "run.services.get", name)
         site = self.sites.get(name)
         if site is None:
             raise not_found(f"Resource '{name}'")
@@ -756,7 +711,10 @@ class Run(Service):
                 "generation": site.generation,
                 "creationTimestamp": site.created,
                 "labels": revision.labels | {"cloud.googleapis.com/location": revision.location},
-                "annotations": {"run.googleapis.com/ingress": ingress},
+                "annotations": {
+                    "run.googleapis.com/ingress": ingress,
+                    "run.googleapis.com/ingress-status": ingress,
+                },
             },
             "spec": {
                 "template": {

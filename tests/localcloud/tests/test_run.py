@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
+import platform
 import signal
+import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 import requests
+from tests.localcloud import build
 from tests.localcloud.client import OWNER, LocalCloud
 
 REGION = "us-central1"
@@ -286,9 +290,7 @@ def test_output_is_logged_with_its_severity(
     structured = next(log for log in logs if "look" in str(log["payload"]))
     assert structured["severity"] == "WARNING"
     assert structured["payload"]["logging.googleapis.com/trace"] == "t"
-    assert any(log["payload"] == "plain words" for log in logs) or any(
-        "plain words" in str(log["payload"]) for log in logs
-    )
+    assert any("plain words" in str(log["payload"]) for log in logs)
 
 
 def test_crash_answers_503_and_the_next_request_finds_a_new_worker(
@@ -319,13 +321,15 @@ def test_instance_is_killed_right_after_the_call_that_is_named(
 ) -> None:
     bucket = f"https://storage.googleapis.com/storage/v1/b/{project.bucket}"
     project.bind(f"projects/{cloud.project}", "roles/storage.admin", "runner", True)
-    order = {"service": "echo", "after": "storage.buckets.get", "where": project.bucket}
-    cloud.post("/run/kill", order)
+    member = f"serviceAccount:{project.account('runner')}"
+    rule = {"method": "storage.buckets.get", "member": member, "kill": "after", "times": 1}
+    cloud.post("/faults", {"rules": [rule]})
     assert project.http("GET", bucket).ok  # not the function's own call: nothing happens
     assert project.call(echo).status_code == 200
     assert project.call(echo, {"get": bucket}).status_code == 503
     assert project.call(echo, {"get": bucket}).json()["name"] == project.bucket
     project.bind(f"projects/{cloud.project}", "roles/storage.admin", "runner", False)
+    cloud.delete("/faults")
 
 
 def test_service_that_is_down_answers_503_until_it_is_up(
@@ -519,6 +523,79 @@ def test_source_that_cannot_run_fails_the_deployment(
                                 json=project.body("bad.zip"))  # fmt: skip
     assert message in operation["error"]["message"]
     project.delete("broken")
+
+
+async def _fake_pip(*command: str) -> None:
+    """Takes a while, and makes what venv would."""
+    if "venv" in command:
+        _made.append(command[-1])
+        (Path(command[-1]) / "bin").mkdir()
+        (Path(command[-1]) / "bin" / "python").touch()
+    await asyncio.sleep(0.05)
+    if "broken" in command[-1]:
+        raise build.BuildError("pip says no")
+
+
+_made: list[str] = []
+
+
+def test_two_builds_of_one_environment_make_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_run", _fake_pip)
+    _made.clear()
+    (tmp_path / "requirements.txt").write_text("some==1\n")
+
+    def one(_: int) -> build.Environment:
+        made = build.environment(tmp_path / "cache", tmp_path, "python311", lambda text: None)
+        return asyncio.run(made)
+
+    with ThreadPoolExecutor(3) as pool:  # three loops: what three processes would do
+        environments = list(pool.map(one, range(3)))
+    assert len(_made) == 1
+    assert len(set(environments)) == 1
+    assert environments[0].python.exists()
+
+
+def test_failed_build_leaves_nothing_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "_run", _fake_pip)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "requirements.txt").write_text("some==1\n")
+    _made.clear()
+    for attempt in (1, 2):
+        with pytest.raises(build.BuildError, match="pip says no"):
+            asyncio.run(build.environment(tmp_path, broken, "python311", print))
+        assert len(_made) == attempt
+        assert not [p for p in (tmp_path / "functions").iterdir() if p.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        (
+            "WARNING: Retrying: NewConnectionError('x')\nERROR: no version",
+            "index cannot be reached",
+        ),
+        ("OSError: [Errno 28] No space left on device", "no space left"),
+        (
+            "Collecting a\nERROR: No matching distribution found for a==9",
+            "No matching distribution",
+        ),
+    ],
+)
+def test_failed_build_says_why_in_one_line(output: str, line: str) -> None:
+    reason = build._reason(output)
+    assert line in reason
+    assert "\n" not in reason
+
+
+def test_runtime_without_interpreter_runs_under_our_own() -> None:
+    executable, version = build.interpreter("python399")
+    assert executable == sys.executable
+    assert version == platform.python_version()
 
 
 def test_nothing_outlives_a_killed_server(project: Project, http: Send) -> None:
