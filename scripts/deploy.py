@@ -145,11 +145,7 @@ def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool 
 def _colour(verb: str) -> tuple[str, ...]:
     """Colours are for terminals: not for files, nor for who asks for none."""
     wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return (
-        ()
-        if wanted or verb not in ("init", "plan", "apply", "destroy", "output")
-        else ("-no-color",)
-    )
+    return () if wanted or verb in ("state", "providers", "force-unlock") else ("-no-color",)
 
 
 def _keep(lines: Iterator[str], kept: list[str], shown: bool) -> None:
@@ -305,7 +301,7 @@ def plan(environment: Environment, path: Path, *options: str) -> None:
 
 
 def plan_and_apply(environment: Environment, question: str, yes: bool, *options: str) -> None:
-    """Shows a plan, asks, and applies that very plan. No other run can meet it: it goes at the end."""
+    """Shows a plan, asks, and applies that very plan, which no later run can meet."""
     if not yes and not sys.stdin.isatty():
         raise Refused(NOBODY)
     path = environment.saved_plan.with_suffix(f".{os.getpid()}.tfplan")

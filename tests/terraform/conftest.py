@@ -17,12 +17,22 @@ from .plans import PROJECT, Root
 MakeRoot = Callable[..., Root]
 
 
+PROVIDER = pytest.StashKey[str]()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if title := config.stash.get(PROVIDER, None):
+        terminalreporter.write_line(f"Terraform planned with: {title}")
+
+
 @pytest.fixture(scope="session")
-def environ() -> Iterator[dict[str, str]]:
+def environ(pytestconfig: pytest.Config) -> Iterator[dict[str, str]]:
     """What Terraform needs to plan against a local cloud, which answers the data sources."""
     with LocalCloud.start(PROJECT) as cloud:
         provider = choose(cloud)
-        print(f"\nTerraform's provider: {provider.title}")
+        pytestconfig.stash[PROVIDER] = provider.title
         yield dict(os.environ) | cloud.environ() | provider.environ
 
 

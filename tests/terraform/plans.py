@@ -36,8 +36,12 @@ class Root:
         inputs: variables of every plan; those of a plan come on top.
     """
 
-    def __init__(self, folder: str, scratch: Path, environ: dict[str, str], inputs: dict[str, Any]) -> None:
-        ignore = shutil.ignore_patterns(".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json")
+    def __init__(
+        self, folder: str, scratch: Path, environ: dict[str, str], inputs: dict[str, Any]
+    ) -> None:
+        ignore = shutil.ignore_patterns(
+            ".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json"
+        )
         for part in ("terraform", "environments"):
             shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
         self.folder = scratch / folder
@@ -47,7 +51,9 @@ class Root:
             zipped.parent.mkdir(exist_ok=True)
             zipped.write_bytes(b"the zip of " + name.encode())
         if folder.startswith("environments/"):
-            (self.folder / "backend_override.tf").write_text('terraform {\n  backend "local" {}\n}\n')
+            (self.folder / "backend_override.tf").write_text(
+                'terraform {\n  backend "local" {}\n}\n'
+            )
         self._test = tftest.TerraformTest(str(self.folder), env=environ)
         self._test.setup()
 
@@ -120,5 +126,6 @@ class Plan:
 def short(name: str) -> str:
     """Names without what is the same in all of them."""
     name = name.removeprefix("serviceAccount:").removeprefix("projects/")
+    name = re.sub(r"^service-\d+@", "service@", name)
     name = name.removesuffix(f"@{PROJECT}.iam.gserviceaccount.com")
     return name if name == PROJECT else name.removeprefix(f"{PROJECT}-")

@@ -26,7 +26,13 @@ def rules(values: dict[str, Any]) -> list[tuple[Any, ...]]:
     found = []
     for rule in values["lifecycle_rule"]:
         action, condition = rule["action"][0], rule["condition"][0]
-        found.append((action["type"], action.get("storage_class") or None, {k: v for k, v in condition.items() if v}))
+        found.append(
+            (
+                action["type"],
+                action.get("storage_class") or None,
+                {k: v for k, v in condition.items() if v},
+            )
+        )
     return found
 
 
@@ -45,7 +51,9 @@ def test_a_bucket_is_private_versioned_and_kept(bucket: Root) -> None:
     assert not values.get("encryption")
 
 
-def test_old_versions_and_broken_uploads_go_and_deletions_can_be_undone_for_a_week(bucket: Root) -> None:
+def test_old_versions_and_broken_uploads_go_and_deletions_can_be_undone_for_a_week(
+    bucket: Root,
+) -> None:
     values = bucket.plan()[BUCKET]
     assert values["soft_delete_policy"][0]["retention_duration_seconds"] == 7 * 86400
     assert rules(values) == [
@@ -60,7 +68,9 @@ def test_nobody_is_granted_anything(bucket: Root) -> None:
 
 def test_legacy_access_of_basic_roles_stays(bucket: Root) -> None:
     """As the README says: only additive bindings are made, so those of Google's stay."""
-    plan = bucket.plan(iam_members={"a": {"role": "roles/storage.objectViewer", "member": "user:a@x.com"}})
+    plan = bucket.plan(
+        iam_members={"a": {"role": "roles/storage.objectViewer", "member": "user:a@x.com"}}
+    )
     kinds = {address.split(".")[0] for address in plan.resources}
     assert kinds == {"google_storage_bucket", "google_storage_bucket_iam_member", "terraform_data"}
 
@@ -129,11 +139,20 @@ def test_every_retention_is_a_setting(bucket: Root) -> None:
             "public access is prevented, so name a user, group or service account",
         ),
         ({"retention": {"expire_prefix_days": {"a/": 0}}}, "holds an age below 1 day"),
-        ({"retention": {"incomplete_upload_days": 0}}, "incomplete_upload_days is 0; it must be at least 1"),
+        (
+            {"retention": {"incomplete_upload_days": 0}},
+            "incomplete_upload_days is 0; it must be at least 1",
+        ),
         ({"retention": {"noncurrent_days": 0}}, "noncurrent_days is 0; it must be at least 1"),
-        ({"retention": {"soft_delete_days": 3}}, "soft_delete_days is 3; Cloud Storage takes 0 (off) or 7 to 90"),
-        ({"retention": {"storage_class_days": {"COLD": 1}}}, "names COLD; colder classes are NEARLINE"),
-        ({"location": None}, 'The given value is not suitable for var.location'),
+        (
+            {"retention": {"soft_delete_days": 3}},
+            "soft_delete_days is 3; Cloud Storage takes 0 (off) or 7 to 90",
+        ),
+        (
+            {"retention": {"storage_class_days": {"COLD": 1}}},
+            "names COLD; colder classes are NEARLINE",
+        ),
+        ({"location": None}, "The given value is not suitable for var.location"),
     ],
 )
 def test_refused(bucket: Root, inputs: dict[str, Any], message: str) -> None:

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import MakeRoot
+from .plans import Root
+
+FUNCTION = "google_cloudfunctions2_function.this"
+RESOURCES = {
+    "concurrency": 8,
+    "cpu": 2,
+    "max_instances": 20,
+    "memory_mib": 2048,
+    "timeout_seconds": 330,
+}
+
+
+@pytest.fixture(scope="module")
+def function(root: MakeRoot) -> Root:
+    return root(
+        "terraform/modules/function",
+        project_id="demo-project",
+        region="us-central1",
+        name="files-dev-bridge",
+        account_email="files-dev-bridge@demo-project.iam.gserviceaccount.com",
+        build={
+            "account_email": "files-build@demo-project.iam.gserviceaccount.com",
+            "repository": "projects/demo-project/locations/us-central1/repositories/files",
+            "source_bucket": "demo-project-sources",
+            "source_object": "bridge/1.zip",
+        },
+        resources=RESOURCES,
+    )
+
+
+def with_resources(**changed: Any) -> dict[str, Any]:
+    return {"resources": RESOURCES | changed}
+
+
+# Defaults
+
+
+def test_it_is_built_from_the_zip_as_the_build_account(function: Root) -> None:
+    (build,) = function.plan()[FUNCTION]["build_config"]
+    assert build["runtime"] == "python313"
+    assert build["entry_point"] == "handle"
+    assert build["service_account"].endswith(
+        "serviceAccounts/files-build@demo-project.iam.gserviceaccount.com"
+    )
+    assert build["docker_repository"].endswith("repositories/files")
+    (storage,) = build["source"][0]["storage_source"]
+    assert (storage["bucket"], storage["object"]) == ("demo-project-sources", "bridge/1.zip")
+    assert len(build["automatic_update_policy"]) == 1
+
+
+def test_it_runs_as_its_account_within_what_it_was_given(function: Root) -> None:
+    (service,) = function.plan()[FUNCTION]["service_config"]
+    expected = {
+        "all_traffic_on_latest_revision": True,
+        "available_cpu": "2",
+        "available_memory": "2Gi",
+        "environment_variables": {"THREADS": "8"},
+        "ingress_settings": "ALLOW_INTERNAL_ONLY",
+        "max_instance_count": 20,
+        "max_instance_request_concurrency": 8,
+        "min_instance_count": 0,
+        "service_account_email": "files-dev-bridge@demo-project.iam.gserviceaccount.com",
+        "timeout_seconds": 330,
+    }
+    assert {name: service[name] for name in expected} == expected
+
+
+def test_nobody_may_invoke_it(function: Root) -> None:
+    assert function.plan().bindings() == set()
+
+
+# Overrides
+
+
+def test_invokers_are_let_in_on_its_service(function: Root) -> None:
+    plan = function.plan(invokers={"events": "user:a@x.com"})
+    assert plan.bindings() == {("user:a@x.com", "roles/run.invoker", "run/files-dev-bridge")}
+
+
+def test_settings_reach_its_environment(function: Root) -> None:
+    (service,) = function.plan(environment_variables={"A": "b"})[FUNCTION]["service_config"]
+    assert service["environment_variables"] == {"A": "b", "THREADS": "8"}
+
+
+def test_resources_are_settings(function: Root) -> None:
+    resources = with_resources(
+        concurrency=1,
+        cpu=0.5,
+        max_instances=3,
+        memory_mib=512,
+        min_instances=1,
+        threads=2,
+        timeout_seconds=60,
+    )
+    (service,) = function.plan(**resources)[FUNCTION]["service_config"]
+    assert service["available_cpu"] == "0.5"
+    assert service["available_memory"] == "512Mi"
+    assert service["environment_variables"] == {"THREADS": "2"}
+    assert service["max_instance_count"] == 3
+    assert service["max_instance_request_concurrency"] == 1
+    assert service["min_instance_count"] == 1
+    assert service["timeout_seconds"] == 60
+
+
+def test_it_can_be_kept_and_opened(function: Root) -> None:
+    values = function.plan(deletion_policy="PREVENT", ingress="ALLOW_INTERNAL_AND_GCLB")[FUNCTION]
+    assert values["deletion_policy"] == "PREVENT"
+    assert values["service_config"][0]["ingress_settings"] == "ALLOW_INTERNAL_AND_GCLB"
+
+
+# Rejections
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+        (
+            {"environment_variables": {"THREADS": "1"}},
+            "holds THREADS; set resources.threads instead",
+        ),
+        ({"ingress": "ALLOW_SOME"}, "ingress is ALLOW_SOME; it must be ALLOW_INTERNAL_ONLY"),
+        ({"invokers": {"all": "allUsers"}}, "a function here is called by named accounts only"),
+        ({"name": "x" * 50}, "(50 characters); it has 4 to 49"),
+        (
+            with_resources(cpu=0.5, concurrency=2),
+            "more than one request at a time takes at least 1 CPU",
+        ),
+        (with_resources(concurrency=9), "resources.concurrency is 9, but 8 threads serve it"),
+        (with_resources(threads=7), "resources.concurrency is 8, but 7 threads serve it"),
+        (with_resources(cpu=3), "resources.cpu is 3; Cloud Run takes"),
+        (with_resources(memory_mib=64), "resources.memory_mib is 64; Cloud Run takes 128 to 32768"),
+        (with_resources(min_instances=21), "resources ask for 21 to 20 instances"),
+        (
+            with_resources(timeout_seconds=3601),
+            "resources.timeout_seconds is 3601; Cloud Run takes 1 to 3600",
+        ),
+    ],
+)
+def test_refused(function: Root, inputs: dict[str, Any], message: str) -> None:
+    assert message in function.refusal(**inputs)

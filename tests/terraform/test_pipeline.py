@@ -1,0 +1,375 @@
+"""The pipeline as one module: what it hands its functions, and the rules across its settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import MakeRoot
+from .plans import PROJECT, Plan, Root
+
+BRIDGE = "module.bridge.google_cloudfunctions2_function.this"
+PROCESSOR = 'module.processor["default"].google_cloudfunctions2_function.this'
+QUEUE = 'module.queue["default"].google_cloud_tasks_queue.this'
+UPLOADS = "module.uploads.google_storage_bucket.this"
+RESULTS = "module.results.google_storage_bucket.this"
+TARGET = {
+    "prefixes": ["videos/"],
+    "target_account": "serviceAccount:videos@demo-project.iam.gserviceaccount.com",
+    "target_audience": "https://videos.example.com",
+    "target_url": "https://videos.example.com/tasks",
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(root: MakeRoot) -> Root:
+    return root(
+        "terraform",
+        project_id="demo-project",
+        environment="dev",
+        bridge_zip="../build/bridge.zip",
+        processor_zip="../build/processor.zip",
+    )
+
+
+@pytest.fixture(scope="module")
+def default(pipeline: Root) -> Plan:
+    return pipeline.plan()
+
+
+def settings(plan: Plan, function: str) -> dict[str, str]:
+    (service,) = plan[function]["service_config"]
+    found: dict[str, str] = service["environment_variables"]
+    return found
+
+
+def default_lane(**changed: Any) -> dict[str, Any]:
+    return {"lanes": {"default": changed}}
+
+
+# Defaults
+
+
+def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
+    assert settings(default, PROCESSOR) == {
+        "ATTEMPT_BUDGET": "3",
+        "CONCURRENCY": "8",
+        "ENVIRONMENT": "dev",
+        "HASH_OBJECT_NAMES": "false",
+        "LANE": "default",
+        "MAX_FILE_BYTES": "104857600",
+        "MAX_PIXELS": "50000000",
+        "MEMORY_BYTES": "2147483648",
+        "PROJECT_ID": "demo-project",
+        "RENDITIONS": json.dumps(
+            {
+                "thumbnail": {
+                    "fit": "inside",
+                    "format": "jpeg",
+                    "height": 300,
+                    "quality": 85,
+                    "width": 300,
+                }
+            },
+            separators=(",", ":"),
+        ),
+        "RESULTS_BUCKET": "demo-project-files-dev-results",
+        "SOURCE_VERSION": hashlib.sha256(b"the zip of processor").hexdigest(),
+        "THREADS": "8",
+        "UPLOADS_BUCKET": "demo-project-files-dev-uploads",
+        "WORK_SECONDS": "300",
+    }
+
+
+def test_work_ends_before_the_function_and_that_before_the_queue_gives_up(default: Plan) -> None:
+    (service,) = default[PROCESSOR]["service_config"]
+    assert int(settings(default, PROCESSOR)["WORK_SECONDS"]) < service["timeout_seconds"] == 330
+
+
+def test_the_bridge_answers_before_its_event_is_pushed_again(default: Plan) -> None:
+    (service,) = default[BRIDGE]["service_config"]
+    subscription = default["module.object_events.google_pubsub_subscription.bridge"]
+    assert service["timeout_seconds"] == 50 < subscription["ack_deadline_seconds"] == 60
+
+
+def test_the_queue_has_the_tutorials_rates_and_never_gives_up_early(default: Plan) -> None:
+    (rates,), (retry,) = default[QUEUE]["rate_limits"], default[QUEUE]["retry_config"]
+    assert (rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"]) == (10, 100)
+    assert (retry["max_attempts"], retry["max_retry_duration"]) == (3, "604800s")
+
+
+def test_replaced_uploads_outlive_all_that_can_name_them(default: Plan) -> None:
+    conditions = [rule["condition"][0] for rule in default[UPLOADS]["lifecycle_rule"]]
+    assert conditions[0]["days_since_noncurrent_time"] == 70
+
+
+def test_only_claims_of_attempts_expire_among_results(default: Plan) -> None:
+    expiring = {
+        tuple(rule["condition"][0]["matches_prefix"]): rule["condition"][0]["age"]
+        for rule in default[RESULTS]["lifecycle_rule"]
+        if rule["condition"][0].get("matches_prefix")
+    }
+    assert expiring == {("attempts/",): 31}
+
+
+def test_zips_are_named_by_their_hash(default: Plan) -> None:
+    names = {
+        default[address]["name"] for address in default.of_type("google_storage_bucket_object")
+    }
+    assert names == {
+        f"{name}/{hashlib.sha256(b'the zip of ' + name.encode()).hexdigest()}.zip"
+        for name in ("bridge", "processor")
+    }
+
+
+def test_there_are_two_functions_and_one_queue(default: Plan) -> None:
+    assert len(default.of_type("google_cloudfunctions2_function")) == 2
+    assert len(default.of_type("google_cloud_tasks_queue")) == 1
+
+
+# Overrides
+
+
+def test_the_deployer_may_act_as_the_accounts_that_it_hands_out(
+    pipeline: Root, default: Plan
+) -> None:
+    deployer = "serviceAccount:files-apply@demo-project.iam.gserviceaccount.com"
+    added = pipeline.plan(deployer=deployer).bindings() - default.bindings()
+    assert added == {
+        ("files-apply", "roles/iam.serviceAccountUser", f"account/files-dev-{role}")
+        for role in ("bridge", "processor", "events-invoker")
+    }
+
+
+def test_a_second_lane_has_a_queue_and_a_processor_of_its_own(
+    pipeline: Root, default: Plan
+) -> None:
+    lane = {
+        "attempt_budget": 5,
+        "concurrency": 1,
+        "content_types": ["application/pdf"],
+        "cpu": 1,
+        "dispatch_deadline_seconds": 1000,
+        "max_backoff_seconds": 30,
+        "max_concurrent_dispatches": 3,
+        "max_dispatches_per_second": 2,
+        "max_doublings": 4,
+        "max_file_bytes": 1048576,
+        "max_instances": 4,
+        "max_pixels": 1000000,
+        "memory_mib": 1024,
+        "min_backoff_seconds": 1,
+        "min_instances": 1,
+        "paused": True,
+        "prefixes": ["papers/"],
+        "timeout_seconds": 900,
+        "work_seconds": 800,
+    }
+    plan = pipeline.plan(lanes={"default": {}, "papers": lane})
+    processor = 'module.processor["papers"].google_cloudfunctions2_function.this'
+    (service,) = plan[processor]["service_config"]
+    assert service["available_memory"] == "1Gi"
+    assert service["available_cpu"] == "1"
+    assert service["max_instance_count"] == 4
+    assert service["max_instance_request_concurrency"] == 1
+    assert service["min_instance_count"] == 1
+    assert service["timeout_seconds"] == 900
+    told = settings(plan, processor)
+    assert {
+        name: told[name] for name in ("ATTEMPT_BUDGET", "LANE", "MAX_FILE_BYTES", "MAX_PIXELS")
+    } == {
+        "ATTEMPT_BUDGET": "5",
+        "LANE": "papers",
+        "MAX_FILE_BYTES": "1048576",
+        "MAX_PIXELS": "1000000",
+    }
+    assert told["WORK_SECONDS"] == "800"
+    queue = plan['module.queue["papers"].google_cloud_tasks_queue.this']
+    (rates,), (retry,) = queue["rate_limits"], queue["retry_config"]
+    assert (rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"]) == (2, 3)
+    assert retry == {
+        "max_attempts": 5,
+        "max_backoff": "30s",
+        "max_doublings": 4,
+        "max_retry_duration": "604800s",
+        "min_backoff": "1s",
+    }
+    assert queue["desired_state"] == "PAUSED"
+    assert plan.bindings() - default.bindings() == {
+        ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-papers"),
+        ("files-dev-tasks-invoker", "roles/run.invoker", "run/files-dev-processor-papers"),
+    }
+
+
+def test_a_lane_can_call_a_service_of_ones_own(pipeline: Root, default: Plan) -> None:
+    plan = pipeline.plan(lanes={"default": {}, "videos": TARGET})
+    assert len(plan.of_type("google_cloudfunctions2_function")) == 2
+    assert plan.bindings() - default.bindings() == {
+        ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-videos"),
+        ("videos", "roles/storage.objectViewer", "bucket/files-dev-uploads"),
+        ("videos", "roles/storage.objectCreator", "bucket/files-dev-results"),
+    }
+
+
+def test_a_target_that_keeps_no_records_may_not_write_results(
+    pipeline: Root, default: Plan
+) -> None:
+    plan = pipeline.plan(lanes={"default": {}, "videos": TARGET | {"records": False}})
+    assert plan.bindings() - default.bindings() == {
+        ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-videos"),
+        ("videos", "roles/storage.objectViewer", "bucket/files-dev-uploads"),
+    }
+
+
+def test_renditions_reach_the_processor(pipeline: Root) -> None:
+    rendition = {"fit": "cover", "format": "webp", "height": 80, "quality": 70, "width": 60}
+    told = settings(pipeline.plan(renditions={"icon": rendition}), PROCESSOR)
+    assert json.loads(told["RENDITIONS"]) == {"icon": rendition}
+
+
+def test_filters_and_hashed_names_are_settings(pipeline: Root) -> None:
+    plan = pipeline.plan(
+        hash_object_names=True, include_prefixes=["in/"], exclude_prefixes=["in/tmp/"]
+    )
+    assert settings(plan, PROCESSOR)["HASH_OBJECT_NAMES"] == "true"
+    told = settings(plan, BRIDGE)
+    assert told["HASH_OBJECT_NAMES"] == "true"
+    assert told["INCLUDE_PREFIXES"] == '["in/"]'
+    assert told["EXCLUDE_PREFIXES"] == '["in/tmp/"]'
+
+
+def test_everything_can_be_kept(pipeline: Root) -> None:
+    plan = pipeline.plan(deletion_policy="PREVENT")
+    unprotected = {
+        address
+        for address, values in plan.resources.items()
+        if values.get("deletion_policy") == "DELETE" and "google_service_account" not in address
+    }
+    assert unprotected == set(plan.of_type("google_storage_bucket_object"))
+
+
+def test_names_follow_prefix_environment_and_region(pipeline: Root) -> None:
+    plan = pipeline.plan(prefix="pix", environment="qa", region="europe-west1")
+    assert plan.outputs["results_bucket"] == "demo-project-pix-qa-results"
+    assert plan[RESULTS]["location"].upper() == "EUROPE-WEST1"
+    assert plan[QUEUE]["location"] == "europe-west1"
+    assert plan[BRIDGE]["location"] == "europe-west1"
+    assert plan[BRIDGE]["name"] == "pix-qa-bridge"
+
+
+def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
+    lane = "l" * 23
+    plan = pipeline.plan(
+        prefix="abcdefgh",
+        environment="stages",
+        lanes={"default": {}, lane: {"prefixes": ["x/"]}},
+    )
+    # A project id has up to 30 characters, and bucket names begin with it.
+    shorter = 30 - len(PROJECT)
+    limits = {
+        "google_cloud_tasks_queue": ("name", 100),
+        "google_cloudfunctions2_function": ("name", 49),
+        "google_pubsub_subscription": ("name", 255),
+        "google_service_account": ("account_id", 30),
+        "google_storage_bucket": ("name", 63 - shorter),
+    }
+    for kind, (attribute, limit) in limits.items():
+        assert plan.of_type(kind)
+        for address in plan.of_type(kind):
+            assert len(plan[address][attribute]) <= limit, address
+
+
+# Rejections
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (
+            {"bridge": {"timeout_seconds": 60}},
+            "bridge.timeout_seconds is 60, but an event counts as undelivered",
+        ),
+        ({"bridge_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
+        ({"processor_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
+        ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
+        ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),
+        (
+            {"force_destroy": True, "deletion_policy": "PREVENT"},
+            "force_destroy is true while deletion_policy is PREVENT",
+        ),
+        (
+            {"lanes": {"default": {}, "A": {"prefixes": ["a/"]}}},
+            "each has 1 to 23 lower-case letters",
+        ),
+        (
+            {"lanes": {"default": {}, "a" * 24: {"prefixes": ["a/"]}}},
+            "each has 1 to 23 lower-case letters",
+        ),
+        ({"lanes": {"photos": {"prefixes": ["a/"]}}}, "lanes has the keys photos, but no default"),
+        (
+            {"lanes": {"default": {}, "photos": {}}},
+            "Every lane but default names prefixes or content_types",
+        ),
+        (default_lane(prefixes=["a/"]), "default names none, since it takes what is left"),
+        (default_lane(attempt_budget=0), "attempt_budget must be 1 to 100; it is 0 in default"),
+        (
+            default_lane(work_seconds=330),
+            "work_seconds < timeout_seconds < dispatch_deadline_seconds",
+        ),
+        (default_lane(timeout_seconds=360), "they are 300, 360, 360 in default"),
+        (default_lane(dispatch_deadline_seconds=1801), "must be 15 to 1800, as Cloud Tasks has it"),
+        (default_lane(max_concurrent_dispatches=145), "default has 145 and takes 144"),
+        (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
+        (default_lane(max_pixels=100000000), "default has 2048 and needs"),
+        (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
+        (default_lane(memory_mib=1024), "default has 1024 and needs 1567"),
+        (
+            {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
+            "target_url must be an https:// address",
+        ),
+        (
+            {"lanes": {"default": {}, "videos": TARGET | {"target_audience": ""}}},
+            "A lane with a target_url also names the target_audience",
+        ),
+        (
+            default_lane(records=False),
+            "a lane without one has neither target_audience nor target_account",
+        ),
+        (
+            {"lanes": {"default": {}, "videos": TARGET | {"target_account": ""}}},
+            "names the target_account that may read uploads and create results",
+        ),
+        ({"prefix": "Files"}, "prefix is Files; it has lower-case letters"),
+        ({"prefix": "abcdefghijkl"}, "make abcdefghijkl-dev, 16 characters; 15 keep every name"),
+        ({"project_id": "My Project"}, "project_id is My Project; it has 6 to 30"),
+        ({"renditions": {"A": {}}}, "renditions has the names A; each has 1 to 32"),
+        ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),
+        (
+            {"renditions": {"a": {"format": "gif"}}},
+            "format must be jpeg, png, webp or avif; it is gif in a",
+        ),
+        (
+            {"renditions": {"a": {"width": 0}}},
+            "whole numbers from 1 to 10000; they are 0 × 300 in a",
+        ),
+        ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
+        (
+            {"uploads_retention": {"noncurrent_days": 69}},
+            "uploads_retention.noncurrent_days is 69, but an upload can be named for 69 days",
+        ),
+        # Passed on to the modules, which have the rule.
+        (
+            {"dead_letter_retention_days": 32, "uploads_retention": {"noncurrent_days": 99}},
+            "at most 31 days",
+        ),
+        ({"deletion_policy": "KEEP"}, "it must be DELETE or PREVENT"),
+        ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
+        ({"queue_retention_days": 31}, "retry.duration_days is 31; it must be above 0"),
+        ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),
+    ],
+)
+def test_refused(pipeline: Root, inputs: dict[str, Any], message: str) -> None:
+    assert message in pipeline.refusal(**inputs)

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .conftest import MakeRoot
+from .plans import Root
+
+ACCOUNT = "google_service_account.this"
+
+
+@pytest.fixture(scope="module")
+def account(root: MakeRoot) -> Root:
+    return root(
+        "terraform/modules/service_account",
+        project_id="demo-project",
+        account_id="files-dev-bridge",
+    )
+
+
+# Defaults
+
+
+def test_an_account_is_made_and_nobody_may_act_as_it(account: Root) -> None:
+    plan = account.plan()
+    assert list(plan.resources) == [ACCOUNT]
+    assert plan[ACCOUNT]["account_id"] == "files-dev-bridge"
+    assert plan[ACCOUNT]["project"] == "demo-project"
+
+
+def test_its_address_is_known_before_it_exists(account: Root) -> None:
+    outputs = account.plan().outputs
+    assert outputs["email"] == "files-dev-bridge@demo-project.iam.gserviceaccount.com"
+    assert (
+        outputs["member"] == "serviceAccount:files-dev-bridge@demo-project.iam.gserviceaccount.com"
+    )
+
+
+# Overrides
+
+
+def test_it_says_what_it_is_for(account: Root) -> None:
+    values = account.plan(display_name="Bridge", description="Puts tasks into queues.")[ACCOUNT]
+    assert (values["display_name"], values["description"]) == ("Bridge", "Puts tasks into queues.")
+
+
+def test_members_may_act_as_it(account: Root) -> None:
+    role = "roles/iam.serviceAccountUser"
+    plan = account.plan(iam_members={"deployer": {"role": role, "member": "user:a@x.com"}})
+    assert plan.bindings() == {("user:a@x.com", role, "account/files-dev-bridge")}
+
+
+# Rejections
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"account_id": "short"}, "account_id is short (5 characters); it has 6 to 30"),
+        ({"account_id": "a" * 31}, "(31 characters); it has 6 to 30"),
+        ({"description": "x" * 257}, "description has 257 characters; Google takes 256"),
+        ({"display_name": "x" * 101}, "display_name has 101 characters; Google takes 100"),
+        (
+            {
+                "iam_members": {
+                    "a": {"role": "roles/iam.serviceAccountTokenCreator", "member": "user:a@x.com"}
+                }
+            },
+            "iam_members names roles/iam.serviceAccountTokenCreator; allowed are roles/iam.",
+        ),
+    ],
+)
+def test_refused(account: Root, inputs: dict[str, Any], message: str) -> None:
+    assert message in account.refusal(**inputs)
