@@ -161,6 +161,7 @@ class FakeStorage(BaseAdapter):
         self.fault: Callable[[str], int | None] = lambda request: None
         self.lock = threading.Lock()
         self.refuse_overwrite = 412
+        self.cut_after: int | None = None  # bytes after which a download breaks off, once
 
     def session(self) -> requests.Session:
         session = requests.Session()
@@ -226,7 +227,8 @@ class FakeStorage(BaseAdapter):
             headers["Content-Encoding"] = found.resource["contentEncoding"]
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
         if not wanted:
-            return self._answer(request, 200, found.data, headers)
+            cut, self.cut_after = self.cut_after, None
+            return self._answer(request, 200, found.data[:cut], headers)
         start, end = int(wanted[1]), int(wanted[2] or len(found.data) - 1)
         if start >= len(found.data):
             return self._answer(request, 416, b"")

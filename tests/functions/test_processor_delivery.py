@@ -198,6 +198,17 @@ def test_an_unexpected_error_is_tried_again_and_then_recorded(
     assert processor.post(uploaded)[1]["reason"] == "internal_error"
 
 
+def test_an_error_before_the_claim_ends_in_a_record_too(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import worker.delivery
+
+    monkeypatch.setattr(worker.delivery, "sniff", lambda head: 1 / 0)
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
+    assert processor.post(uploaded)[1]["reason"] == "internal_error"
+
+
 def test_nothing_is_written_after_the_deadline(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

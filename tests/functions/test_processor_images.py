@@ -300,8 +300,8 @@ def test_lab_is_converted(processor: Any) -> None:
     assert close(corners(processor.outputs(record)["thumbnail"]), [R, G, B, W], 8)
 
 
-# 96 by 64 pixels, red above blue, and the same with EXIF orientation 6. Made with libheif 1.23, as the
-# library that reads HEIC here cannot write it.
+# 96 by 64 pixels, red above blue, and the same with EXIF orientation 6. Made with libheif 1.23:
+# the library that reads HEIC here cannot write it.
 HEIC = (
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
     "AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAMEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"

@@ -55,10 +55,18 @@ class Delivery:
             except Fault as fault:
                 return self._conclude(fault, None)
             except Exception as error:
-                detail = f"An unexpected {type(error).__name__}."
-                return self._conclude(TransientError("internal_error", detail), error)
+                return self._conclude(self._unexpected(error), error)
         except TransientError as fault:  # not even the record could be written
             return self._retry(fault, None)
+
+    def _unexpected(self, error: Exception) -> Fault:
+        """An error of our own counts as an attempt wherever it struck, or it would go on for days."""
+        try:
+            if not self._attempt:
+                self._claim()
+        except Fault as fault:
+            return fault
+        return TransientError("internal_error", f"An unexpected {type(error).__name__}.")
 
     def _process(self) -> dict[str, Any]:
         task, config = self._task, self._config

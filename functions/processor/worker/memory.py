@@ -23,6 +23,10 @@ class Gate:
         size = self.capacity if need is None else need
         return Room(self, size if size <= self.capacity else 0)
 
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
     def take(self, room: Room, seconds: float) -> bool:
         """Waits up to `seconds` for room; False when there was none."""
         with self._turn:

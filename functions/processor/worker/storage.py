@@ -109,7 +109,7 @@ class Storage:
         try:
             return self._session.request(method, url, timeout=TIMEOUT, **options)
         except (requests.RequestException, GoogleAuthError) as error:
-            raise TransientError("storage_unavailable", f"{type(error).__name__}.") from error
+            raise _no_answer(error) from error
 
 
 class Source:
@@ -177,23 +177,26 @@ class _Stored:
         self.is_gzip = response.headers.get("Content-Encoding") == "gzip"
 
     def read(self, length: int = -1) -> bytes:
-        """Up to `length` bytes, empty at the end. A connection that broke off is made anew once."""
+        """Up to `length` bytes, empty at the end. A connection that broke is made anew once."""
         started = time.monotonic()
         try:
-            for _ in range(2):
+            for last_try in (False, True):
                 if self._offset >= self.size:
                     break
-                response = self._response or self._request(None)
-                data: bytes = response.raw.read(length, decode_content=False)
+                try:
+                    response = self._response or self._request(None)
+                    data: bytes = response.raw.read(length, decode_content=False)
+                except (urllib3.exceptions.HTTPError, OSError) as error:
+                    self.close()
+                    if last_try:
+                        raise _no_answer(error) from error
+                    continue
                 if data:
                     self._offset += len(data)
                     self._crc = google_crc32c.extend(self._crc, data)
                     return data
-                self.close()
+                self.close()  # what the first request asked for is read
             return b""
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            self.close()
-            raise TransientError("storage_unavailable", f"{type(error).__name__}.") from error
         finally:
             self.seconds += time.monotonic() - started
 
@@ -224,6 +227,12 @@ def crc32c(data: bytes) -> str:
 
 def _base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
+
+
+def _no_answer(error: Exception) -> TransientError:
+    return TransientError(
+        "storage_unavailable", f"Cloud Storage gave no answer: {type(error).__name__}."
+    )
 
 
 def _unavailable(response: requests.Response) -> TransientError:

@@ -22,7 +22,7 @@ _FORMATS = {
 _MAX_FRAMES = 10_000
 _ORIENTATION, _MAKE, _MODEL, _EXIF, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
 
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # _admit refuses earlier
+warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
 
 
 def need(head: bytes, size: int, content_type: str, config: Config) -> int | None:
