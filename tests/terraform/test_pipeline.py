@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
@@ -21,6 +22,17 @@ TARGET = {
     "target_account": "serviceAccount:videos@demo-project.iam.gserviceaccount.com",
     "target_audience": "https://videos.example.com",
     "target_url": "https://videos.example.com/tasks",
+}
+
+# No address of a function among them: those are known only once it is there, and with them LANES.
+ELSEWHERE = {
+    "records": False,
+    "target_audience": "https://x.example.com",
+    "target_url": "https://x.example.com",
+}
+HANDED_OVER = {
+    "default": ELSEWHERE,
+    "videos": TARGET | {"content_types": ["video/mp4"], "records": False},
 }
 
 
@@ -231,14 +243,32 @@ def test_renditions_reach_the_processor(pipeline: Root) -> None:
 
 
 def test_filters_and_hashed_names_are_settings(pipeline: Root) -> None:
-    plan = pipeline.plan(
-        hash_object_names=True, include_prefixes=["in/"], exclude_prefixes=["in/tmp/"]
-    )
-    assert settings(plan, PROCESSOR)["HASH_OBJECT_NAMES"] == "true"
-    told = settings(plan, BRIDGE)
+    filters = {"include_prefixes": ["in/"], "exclude_prefixes": ["in/tmp/"]}
+    told = settings(pipeline.plan(hash_object_names=True, **filters), PROCESSOR)
+    assert told["HASH_OBJECT_NAMES"] == "true"
+    told = settings(pipeline.plan(hash_object_names=True, lanes=HANDED_OVER, **filters), BRIDGE)
     assert told["HASH_OBJECT_NAMES"] == "true"
     assert told["INCLUDE_PREFIXES"] == '["in/"]'
     assert told["EXCLUDE_PREFIXES"] == '["in/tmp/"]'
+
+
+def test_the_bridge_is_told_each_lane(pipeline: Root) -> None:
+    told = settings(pipeline.plan(lanes=HANDED_OVER), BRIDGE)
+    lane = json.loads(told["LANES"])["videos"]
+    assert re.fullmatch(
+        r"projects/demo-project/locations/us-central1/queues/files-dev-videos-\d{12}",
+        lane.pop("queue"),
+    )
+    assert lane == {
+        "audience": "https://videos.example.com",
+        "content_types": ["video/mp4"],
+        "dispatch_deadline_seconds": 360,
+        "prefixes": ["videos/"],
+        "records": False,
+        "url": "https://videos.example.com/tasks",
+    }
+    invoker = "files-dev-tasks-invoker@demo-project.iam.gserviceaccount.com"
+    assert told["TASKS_INVOKER"] == invoker
 
 
 def test_everything_can_be_kept(pipeline: Root) -> None:
