@@ -134,6 +134,10 @@ class Queue:
 QUEUES = "cloudtasks.projects.locations.queues"
 
 
+def _queue_of(call: Call) -> str:
+    return str(call.params["name"]).rpartition("/tasks/")[0]
+
+
 class Tasks(Service):
     documents = ("cloudtasks.v2",)
     policies = {QUEUES: "cloudtasks.queues"}
@@ -274,7 +278,7 @@ class Tasks(Service):
         self._schedule(queue, task, task.eta)
         return answer
 
-    @rpc(f"{QUEUES}.tasks.get", "cloudtasks.tasks.get", on="{name}")
+    @rpc(f"{QUEUES}.tasks.get", "cloudtasks.tasks.get", on=_queue_of)
     def get_task(self, call: Call) -> Json:
         queue, task = self._task(call)
         return _answer(queue, task, self._view(call, call.params, queue))
@@ -288,12 +292,12 @@ class Tasks(Service):
             answer["tasks"] = [_answer(queue, task, view) for task in answer["tasks"]]
         return answer
 
-    @rpc(f"{QUEUES}.tasks.delete", "cloudtasks.tasks.delete", on="{name}")
+    @rpc(f"{QUEUES}.tasks.delete", "cloudtasks.tasks.delete", on=_queue_of)
     def delete_task(self, call: Call) -> Json:
         self._remove(*self._task(call), "deleted")
         return {}
 
-    @rpc(f"{QUEUES}.tasks.run", "cloudtasks.tasks.run", on="{name}")
+    @rpc(f"{QUEUES}.tasks.run", "cloudtasks.tasks.run", on=_queue_of)
     def run_task(self, call: Call) -> Json:
         queue, task = self._task(call)
         view = self._view(call, call.body, queue)
@@ -308,8 +312,7 @@ class Tasks(Service):
         return "BASIC"
 
     def _task(self, call: Call) -> tuple[Queue, Task]:
-        name, _, id = call.params["name"].rpartition("/tasks/")
-        queue = self._queue(name)
+        queue, id = self._queue(_queue_of(call)), _short(call.params["name"])
         if id not in queue.tasks:
             if queue.blocked.get(id, 0.0) > self.cloud.clock.now():
                 raise ApiError(

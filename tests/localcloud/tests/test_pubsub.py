@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -23,7 +24,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.pubsub import PubSub
+from tests.localcloud.pubsub import WINDOW_MAX, WINDOW_START, PubSub
 from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
 Http = Callable[..., requests.Response]
@@ -146,17 +147,65 @@ def test_backoff_doubles_between_its_bounds(bus: Bus, cloud: LocalCloud, target:
     assert bus.delays() == [10, 20, 40, 80, 160, 320, 600, 600, 600]
 
 
+def _inside(**spec: Any) -> Inside:
+    """The service alone, with one push subscription."""
+    cloud = Inside(PubSub)
+    topic, name = "projects/p/topics/one", "projects/p/subscriptions/one"
+    cloud.call("create_topic", {"name": topic})
+    push = {"pushEndpoint": "https://x.example"}
+    cloud.call("create_subscription", {"name": name}, topic=topic, pushConfig=push, **spec)
+    return cloud
+
+
+def _publish(cloud: Inside, number: int = 1) -> None:
+    body = [{"data": "eA=="}] * number
+    cloud.call("publish_messages", {"topic": "projects/p/topics/one"}, messages=body)
+
+
 def test_an_answer_is_awaited_for_the_ack_deadline() -> None:
     async def run() -> None:
-        cloud = Inside(PubSub)
-        topic, name = "projects/p/topics/one", "projects/p/subscriptions/one"
-        cloud.call("create_topic", {"name": topic})
-        push = {"pushEndpoint": "https://x.example"}
-        spec = {"topic": topic, "ackDeadlineSeconds": 60, "pushConfig": push}
-        cloud.call("create_subscription", {"name": name}, **spec)
-        cloud.call("publish_messages", {"topic": topic}, messages=[{"data": "eA=="}])
+        cloud = _inside(ackDeadlineSeconds=60)
+        _publish(cloud)
         await cloud.clock.advance(1)
         assert [got[2] for got in cloud.got] == [60]
+
+    asyncio.run(run())
+
+
+def test_pushes_in_flight_are_bounded_and_the_bound_grows_with_success() -> None:
+    async def run() -> None:
+        cloud = _inside()
+        running, most, gate = 0, [0], asyncio.Event()
+
+        async def invoke(*rest: Any) -> Any:
+            nonlocal running
+            running += 1
+            most[-1] = max(most[-1], running)
+            await gate.wait()
+            await asyncio.sleep(0)
+            running -= 1
+            return SimpleNamespace(status=200)
+
+        cloud.run.invoke = invoke
+        _publish(cloud, 1000)
+        await asyncio.sleep(0.01)
+        assert most == [WINDOW_START]
+        gate.set()
+        await cloud.clock.idle()
+        assert WINDOW_START < most[0] <= WINDOW_MAX
+
+    asyncio.run(run())
+
+
+def test_a_day_without_endpoint_spends_100_attempts_in_16_hours() -> None:
+    async def run() -> None:
+        retry = {"minimumBackoff": "10s", "maximumBackoff": "600s"}
+        cloud = _inside(retryPolicy=retry)
+        cloud.status = 503
+        _publish(cloud)
+        began = cloud.clock.now()
+        await cloud.clock.advance(DAY)
+        assert (cloud.got[99][0] - began) / 3600 == pytest.approx(15.7, abs=0.1)
 
     asyncio.run(run())
 

@@ -267,6 +267,7 @@ def test_creator_must_be_allowed_to_act_as_the_account(
     member = "user:enqueuer@example.com"
     binding = {"resource": tasks.queue, "role": "roles/cloudtasks.enqueuer", "member": member}
     request = {"httpRequest": {"oidcToken": {"serviceAccountEmail": email}}}
+    tasks.call("POST", f"{tasks.queue}:pause")
     assert tasks.create("t", member, **request).status_code == 403
     cloud.post("/bindings", binding | {"present": True})
     refused = tasks.create("t", member, **request)
@@ -277,6 +278,8 @@ def test_creator_must_be_allowed_to_act_as_the_account(
     cloud.post("/bindings", user | {"present": True})
     assert tasks.create("t", member, **request).status_code == 200
     assert tasks.call("GET", f"{tasks.queue}/tasks/t", member=member).status_code == 403
+    cloud.post("/bindings", binding | {"role": "roles/cloudtasks.viewer", "present": True})
+    assert tasks.call("GET", f"{tasks.queue}/tasks/t", member=member).status_code == 200
 
 
 # Names
