@@ -62,7 +62,7 @@ def _plain(message: Any) -> Any:
     return message.pb() if hasattr(message, "pb") else message
 
 
-class _Handlers(grpc.GenericRpcHandler):
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
 
