@@ -40,8 +40,8 @@ def environ(pytestconfig: pytest.Config) -> Iterator[dict[str, str]]:
 def root(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> MakeRoot:
     """Makes the folder under test ready to be planned: root("terraform/modules/bucket", name=…)."""
 
-    def make(folder: str, **inputs: Any) -> Root:
+    def make(folder: str, example: str = "", **inputs: Any) -> Root:
         scratch: Path = tmp_path_factory.mktemp(Path(folder).name)
-        return Root(folder, scratch, environ, inputs)
+        return Root(folder, scratch, environ, inputs, example)
 
     return make

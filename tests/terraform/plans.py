@@ -34,10 +34,16 @@ class Root:
         scratch: an empty folder for the copy.
         environ: of Terraform: its provider, and whom it talks to.
         inputs: variables of every plan; those of a plan come on top.
+        example: a configuration to write into the folder, which is new then.
     """
 
     def __init__(
-        self, folder: str, scratch: Path, environ: dict[str, str], inputs: dict[str, Any]
+        self,
+        folder: str,
+        scratch: Path,
+        environ: dict[str, str],
+        inputs: dict[str, Any],
+        example: str = "",
     ) -> None:
         ignore = shutil.ignore_patterns(
             ".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json"
@@ -50,6 +56,9 @@ class Root:
             zipped = scratch / "build" / f"{name}.zip"
             zipped.parent.mkdir(exist_ok=True)
             zipped.write_bytes(b"the zip of " + name.encode())
+        if example:
+            self.folder.mkdir()
+            (self.folder / "main.tf").write_text(example)
         if folder.startswith("environments/"):
             (self.folder / "backend_override.tf").write_text(
                 'terraform {\n  backend "local" {}\n}\n'

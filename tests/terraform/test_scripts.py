@@ -1,0 +1,219 @@
+"""The zips and the deployment script, as far as they need no cloud."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from .plans import ROOT
+
+DEPLOY = ROOT / "scripts/deploy.py"
+BUILD = ROOT / "scripts/build_functions.py"
+
+
+# Zips
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    for name in ("bridge", "processor", "common"):
+        (tmp_path / "functions" / name).mkdir(parents=True)
+    for name in ("bridge", "processor"):
+        (tmp_path / "functions" / name / "main.py").write_text("def handle(request): ...\n")
+        (tmp_path / "functions" / name / "requirements.txt").write_text("")
+    (tmp_path / "functions/common/__init__.py").write_text("")
+    return tmp_path / "functions"
+
+
+def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, BUILD, "--source", source, "--out", out]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_zip_holds_the_function_and_what_both_share(source: Path, tmp_path: Path) -> None:
+    (source / "bridge/__pycache__").mkdir()
+    (source / "bridge/__pycache__/main.pyc").write_bytes(b"x")
+    (source / "bridge/.DS_Store").write_bytes(b"x")
+    assert build(source, tmp_path / "build").returncode == 0
+    with zipfile.ZipFile(tmp_path / "build/bridge.zip") as archive:
+        assert archive.namelist() == ["common/__init__.py", "main.py", "requirements.txt"]
+
+
+def test_the_same_source_makes_the_same_bytes_whatever_its_dates_and_modes(
+    source: Path, tmp_path: Path
+) -> None:
+    build(source, tmp_path / "first")
+    os.utime(source / "bridge/main.py", (1, time.time() - 10**6))
+    (source / "bridge/main.py").chmod(0o755)
+    build(source, tmp_path / "second")
+    for name in ("bridge.zip", "processor.zip"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_a_changed_function_changes_its_own_zip_only(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "first")
+    (source / "bridge/main.py").write_text("def handle(request): return 'other'\n")
+    build(source, tmp_path / "second")
+    assert (tmp_path / "first/bridge.zip").read_bytes() != (
+        tmp_path / "second/bridge.zip"
+    ).read_bytes()
+    same = (tmp_path / "first/processor.zip").read_bytes()
+    assert same == (tmp_path / "second/processor.zip").read_bytes()
+
+
+def test_an_unchanged_zip_is_left_alone(source: Path, tmp_path: Path) -> None:
+    build(source, tmp_path / "build")
+    os.utime(tmp_path / "build/bridge.zip", (1, 1))
+    build(source, tmp_path / "build")
+    assert (tmp_path / "build/bridge.zip").stat().st_mtime == 1
+
+
+def test_a_function_without_requirements_is_refused(source: Path, tmp_path: Path) -> None:
+    (source / "processor/requirements.txt").unlink()
+    done = build(source, tmp_path / "build")
+    assert done.returncode == 1
+    assert "requirements.txt is missing: the function processor cannot be built" in done.stderr
+
+
+# Checks before anything is done
+
+# Answers like Terraform, as far as it is asked here.
+TERRAFORM = """#!/bin/sh
+case "$*" in
+  version*) echo 'Terraform v1.11.4' ;;
+  *) cat >&2 "$ANSWER"; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine with Python, a Terraform, and no login."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "terraform").write_text(TERRAFORM)
+    (folder / "terraform").chmod(0o755)
+    return {
+        "PATH": f"{folder}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def deploy(environ: dict[str, str], *words: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, DEPLOY, *words],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stderr.strip()
+
+
+def test_a_missing_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bin/terraform").unlink()
+    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    assert (code, said.count("\n")) == (1, 0)
+    assert "install Terraform 1.9 or newer" in said
+
+
+def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bin/terraform").write_text("#!/bin/sh\necho 'Terraform v1.5.7'\n")
+    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    assert (code, said.count("\n")) == (1, 0)
+    assert "Terraform 1.5 is too old" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan"], "no environment is named. Say which with --environment"),
+        (
+            ["plan", "--environment", "qa"],
+            "there is no environment qa; there are bootstrap, dev, prod",
+        ),
+        (["plan", "--environment", "dev"], "no project is named. Say which with --project"),
+        (
+            ["plan", "--environment", "dev", "--project", "My Project"],
+            "My Project is no project id",
+        ),
+        (
+            ["plan", "--environment", "dev", "--project", "demo-project"],
+            "no login to Google Cloud is set up",
+        ),
+        (["bootstrap", "--project", "demo-project"], "no login to Google Cloud is set up"),
+    ],
+)
+def test_what_is_missing_is_one_line(
+    machine: dict[str, str], words: list[str], message: str
+) -> None:
+    code, said = deploy(machine, *words)
+    assert (code, said.count("\n")) == (1, 0)
+    assert message in said
+
+
+def test_a_login_that_names_no_file_is_one_line(machine: dict[str, str]) -> None:
+    machine["GOOGLE_APPLICATION_CREDENTIALS"] = "/nowhere/key.json"
+    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    assert (code, said) == (
+        1,
+        "deploy: GOOGLE_APPLICATION_CREDENTIALS names /nowhere/key.json, where there is no file",
+    )
+
+
+# Failures of Terraform that have a known way on
+
+LOCKED = """
+│ Error: Error acquiring the state lock
+│ Lock Info:
+│   ID:        1795255142470672
+│   Path:      gs://b/dev/default.tflock
+│   Operation: OperationTypeApply
+│   Who:       me@laptop
+│   Version:   1.11.4
+│   Created:   2026-11-21 09:59:02 +0000 UTC
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "way_on"),
+    [
+        (LOCKED, "locked by me@laptop (OperationTypeApply, since 2026-11-21 09:59:02 +0000 UTC)"),
+        (LOCKED, "unlock --environment staging --project demo-project --lock 1795255142470672"),
+        (
+            "querying Cloud Storage failed: storage: bucket doesn't exist",
+            "bootstrap --project demo-project",
+        ),
+        (
+            "Error: Failed to query available provider packages",
+            "the Terraform registry cannot be reached",
+        ),
+        ("could not find default credentials", "gcloud auth application-default login"),
+    ],
+)
+def test_a_known_failure_ends_with_the_way_on(
+    machine: dict[str, str], tmp_path: Path, answer: str, way_on: str
+) -> None:
+    (tmp_path / "answer").write_text(answer)
+    machine |= {"ANSWER": str(tmp_path / "answer"), "GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    code, said = deploy(
+        machine, "unlock", "--lock", "1", "--environment", "staging", "--project", "demo-project"
+    )
+    assert code == 1
+    assert way_on in said.splitlines()[-1]
+
+
+def test_any_other_failure_is_terraforms_own_words(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_text("Error: something else")
+    machine |= {"ANSWER": str(tmp_path / "answer"), "GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    code, said = deploy(
+        machine, "unlock", "--lock", "1", "--environment", "staging", "--project", "demo-project"
+    )
+    assert (code, said) == (1, "Error: something else")
