@@ -67,11 +67,11 @@ class LocalCloud:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            start_new_session=stay,
+            start_new_session=True,  # Ctrl-C is for its starter, which stops it in order
             # gRPC's fork handlers would only complain: what this process forks, it execs.
             env=os.environ
             | {"GRPC_ENABLE_FORK_SUPPORT": "0"}
-            | ({"LOCALCLOUD_STAY": "1"} if stay else {}),
+            | {"LOCALCLOUD_PARENT": "0" if stay else str(os.getpid())},
         )
         assert process.stdout
         line = process.stdout.readline()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ class Deployment:
         Raises:
             CommandFailed: with the end of its output, when it fails and `check` is set.
         """
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(part) for part in command],
             cwd=self.checkout,
             env=self.environ | more,
@@ -85,7 +86,16 @@ class Deployment:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            # Interrupted: the cloud and its locks go away with it, so nothing needs to end gently.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        done = subprocess.CompletedProcess(process.args, process.returncode, output)
         if log:
             with log.open("a") as file:
                 file.write(f"$ {' '.join(map(str, command))}\n{done.stdout}\n")

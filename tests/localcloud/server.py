@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class Cloud:
     def __init__(self, folder: Path, project: str, owner: str, cache: Path) -> None:
         self.folder, self.cache = folder, cache
         self.project = project
+        self.abandoned = False  # whether the process that started it is gone
         self.number = str(10**11 + int.from_bytes(project.encode()[-4:], "big"))
         self.clock = Clock()
         self.faults = Faults(self)
@@ -120,12 +122,11 @@ class Cloud:
             self.journal.flush()
 
     async def _with_parent(self, stop: asyncio.Event) -> None:
-        """Ends with the process that started it, unless that asked it to stay (`make local`)."""
-        if os.environ.get("LOCALCLOUD_STAY"):
-            return
-        parent = os.getppid()
-        while os.getppid() == parent:
+        """Ends with the process that started it; with parent 0 it stays (`make local`)."""
+        parent = int(os.environ.get("LOCALCLOUD_PARENT", os.getppid()))
+        while parent in (0, os.getppid()):
             await asyncio.sleep(0.5)
+        self.abandoned = True
         stop.set()
 
 
@@ -141,6 +142,8 @@ def main(argv: list[str]) -> None:
     async def run() -> None:
         cloud = Cloud(folder, project, "you@example.com", cache)
         await cloud.serve(ready=ready)
+        if cloud.abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
 
     try:
         import uvloop
