@@ -200,7 +200,8 @@ class PubSub(Service):
         )
         subscriptions = list(self._attached(topic))
         if not subscriptions:
-            self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id)
+            where = message.where()
+            self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id, **where)
         for subscription in subscriptions:
             for _ in range(2 if self.cloud.faults.chance("pubsub.duplicate") else 1):
                 late = self.cloud.faults.chance("pubsub.reorder")
@@ -299,6 +300,9 @@ class PubSub(Service):
 
     def _change(self, subscription: Subscription, changed: Json, principal: Principal) -> None:
         subscription.spec = self._complete(subscription.name, changed, principal)
+        if subscription.expiry:
+            subscription.expiry.cancel()
+            subscription.expiry = None
         self._touch(subscription)
         self._pump(subscription)
 
