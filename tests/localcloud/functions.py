@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 from . import build, fields
 from .api import Call, Json, Service, rpc
 from .errors import ApiError, not_found, not_implemented
+from .fleet import Revision
 from .identity import Principal
 from .instances import StartFailed
-from .run import Revision
 
 if TYPE_CHECKING:
     from .server import Cloud

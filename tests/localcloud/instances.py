@@ -58,10 +58,12 @@ class _Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     async def exchange(self, head: bytes, body: bytes) -> Result:
+        """Raises ConnectionResetError when no whole answer comes."""
         assert self.transport
         self._answer = asyncio.get_running_loop().create_future()
         self._result = Result(0)
         self._chunks: list[bytes] = []
+        self._bodiless = head.startswith(b"HEAD ")
         self._parser = httptools.HttpResponseParser(self)
         self.transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
@@ -80,6 +82,8 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._result.status = self._parser.get_status_code()
+        if self._bodiless:
+            self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
