@@ -11,6 +11,11 @@ output "dead_letter_subscription" {
 output "processor_uris" {
   description = "The address of each lane's processor, for lanes that have one here."
   value       = { for lane, processor in module.processor : lane => processor.uri }
+
+  precondition {
+    condition     = alltrue([for lane, needed in local.memory_needed_mib : var.lanes[lane].memory_mib >= needed])
+    error_message = "A lane's memory_mib must hold its largest file beside its other requests; ${join(", ", [for lane, needed in local.memory_needed_mib : "${lane} has ${var.lanes[lane].memory_mib} and needs ${needed}"])}. Lower max_file_bytes, max_pixels, concurrency or the renditions, or raise memory_mib."
+  }
 }
 
 output "queues" {

@@ -198,17 +198,6 @@ variable "lanes" {
     error_message = "A lane's concurrency must be at most 4 × cpu, the threads that serve it; it is ${join(", ", [for lane, settings in var.lanes : "${settings.concurrency} with ${settings.cpu} CPU in ${lane}"])}."
   }
 
-  # 256 MiB for Python and its libraries; the largest file, and 16 bytes for each pixel of the
-  # largest image, decoded; 64 MiB for each of the other requests, which hold usual photos.
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url != "" || settings.memory_mib >= ceil(
-        256 + settings.max_file_bytes / 1048576 + settings.max_pixels * 16 / 1048576 + (settings.concurrency - 1) * 64
-      )
-    ])
-    error_message = "A lane's memory_mib must hold its largest file beside its other requests; ${join(", ", [for lane, settings in var.lanes : "${lane} has ${settings.memory_mib} and needs ${ceil(256 + settings.max_file_bytes / 1048576 + settings.max_pixels * 16 / 1048576 + (settings.concurrency - 1) * 64)}"])}. Lower max_file_bytes, max_pixels or concurrency, or raise memory_mib."
-  }
-
   validation {
     condition = alltrue([for settings in values(var.lanes) :
       settings.target_url == "" || can(regex("^https://[^/ ]+(/[^ ]*)?$", settings.target_url)) && length(settings.target_url) <= 2083
@@ -315,9 +304,9 @@ variable "renditions" {
 
   validation {
     condition = alltrue(flatten([for rendition in values(var.renditions) :
-      [for side in [rendition.width, rendition.height] : side >= 1 && side <= 10000 && floor(side) == side]
+      [for side in [rendition.width, rendition.height] : side >= 1 && side <= 8192 && floor(side) == side]
     ]))
-    error_message = "A rendition's width and height must be whole numbers from 1 to 10000; they are ${join(", ", [for name, rendition in var.renditions : "${rendition.width} × ${rendition.height} in ${name}"])}."
+    error_message = "A rendition's width and height must be whole numbers from 1 to 8192; they are ${join(", ", [for name, rendition in var.renditions : "${rendition.width} × ${rendition.height} in ${name}"])}."
   }
 
   validation {

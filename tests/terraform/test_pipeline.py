@@ -355,7 +355,8 @@ def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
         (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
         (default_lane(max_pixels=100000000), "default has 2048 and needs"),
         (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
-        (default_lane(memory_mib=1024), "default has 1024 and needs 1567"),
+        ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs 3239"),
+        (default_lane(memory_mib=1024), "default has 1024 and needs 1533"),
         (
             {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
             "target_url must be an https:// address",
@@ -383,7 +384,7 @@ def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
         ),
         (
             {"renditions": {"a": {"width": 0}}},
-            "whole numbers from 1 to 10000; they are 0 × 300 in a",
+            "whole numbers from 1 to 8192; they are 0 × 300 in a",
         ),
         ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
         (
