@@ -62,13 +62,20 @@ def _plain(message: Any) -> Any:
     return message.pb() if hasattr(message, "pb") else message
 
 
+def _refusal(method: str) -> Any:
+    async def refuse(request: bytes, context: grpc.aio.ServicerContext) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not implemented: {method}")
+
+    return refuse
+
+
 class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
         if details.method not in METHODS:
-            return None  # gRPC answers UNIMPLEMENTED
+            return grpc.unary_unary_rpc_method_handler(_refusal(details.method))
         method, request_class, response_class = METHODS[details.method]
         response_class = _plain(response_class)
 
