@@ -49,7 +49,8 @@ requirements: ## Resolve all requirements anew and pin them with hashes (needs u
 
 .PHONY: prepare
 prepare:
-	@command -v $(PYTHON) >/dev/null || { echo "Cannot go on: $(PYTHON) is not on PATH: install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Cannot go on: $(PYTHON) is not there or older than 3.11: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.13 …" >&2; exit 1; }
 	@$(PYTHON) scripts/prepare.py --gsutil
 
 # On Google Cloud: make bootstrap PROJECT=my-project, then make apply ENV=dev PROJECT=my-project

@@ -1,6 +1,6 @@
 """Makes what a target of the Makefile needs inside the checkout, once: `prepare.py [--gsutil]`.
 
-Checks Python and Terraform, creates .venv from the hashed requirements of tests/, and says what it
+Checks Terraform, creates .venv from the hashed requirements of tests/, and says what it
 is doing. Safe to run twice at once: the second waits for the first.
 """
 
@@ -19,20 +19,11 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON, TERRAFORM = (3, 11), (1, 9)
+TERRAFORM = (1, 9)
 
 
 class Unprepared(Exception):
     """Something that only the user can mend: what, and how."""
-
-
-def check_python() -> None:
-    if sys.version_info < PYTHON:
-        have = ".".join(map(str, sys.version_info[:3]))
-        raise Unprepared(
-            f"Python {have} is too old: install Python 3.11 or newer, or name one with "
-            "make PYTHON=/path/to/python3.13 …"
-        )
 
 
 def check_terraform() -> None:
@@ -129,7 +120,6 @@ def main() -> int:
     arguments = parser.parse_args()
     tests = ROOT / "tests"
     try:
-        check_python()
         if not arguments.no_terraform:
             check_terraform()
         environment(
