@@ -512,7 +512,7 @@ def test_the_python_clients_publish_pull_and_acknowledge(bus: Bus, cloud: LocalC
     assert not subscriber.pull(subscription=name, max_messages=5).received_messages
     with pytest.raises(exceptions.NotFound):
         publisher.publish(topic=bus.topic + "x", messages=[message])
-    with pytest.raises(exceptions.MethodNotImplemented, match="not implemented: .*ListTopics"):
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"not implemented: .*ListTopics"):
         publisher.list_topics(project=bus.project)
     nobody = grpc_channel(cloud, "pubsub.googleapis.com", cloud.token("user:nobody@example.com"))
     publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=nobody))
