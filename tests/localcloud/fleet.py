@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 IDLE = 900.0  # seconds on the clock after which a surplus instance ends
 QUEUE = 0.2  # seconds that a request waits before another instance is started for it
 START = 240.0  # seconds that an instance may take to listen, as Google's startup probe
+STARTS = 2  # at a time: more would only make each of them slower
 WATCH = 0.2  # seconds between two looks at the memory of an instance
 PAGES = {
     401: ("Unauthorized", "Your client does not have permission to the requested URL."),
@@ -132,6 +133,8 @@ class Fleet:
             if future.done() and not future.cancelled() and not future.exception():
                 self.release(future.result())
             future.cancel()
+            if future in self._waiting:
+                self._waiting.remove(future)
             raise
 
     def release(self, instance: Instance) -> None:
@@ -150,9 +153,13 @@ class Fleet:
     def grow(self) -> None:
         """Starts instances for the requests that wait, and up to the minimum."""
         revision = self.revision
-        while (there := len(self.instances) + self.starting) < revision.maximum and (
-            len(self._waiting) > self.starting * revision.concurrency
-            or (there < revision.minimum and not self.retired)
+        while (
+            self.starting < STARTS
+            and (there := len(self.instances) + self.starting) < revision.maximum
+            and (
+                len(self._waiting) > self.starting * revision.concurrency
+                or (there < revision.minimum and not self.retired)
+            )
         ):
             self.starting += 1
             self.run.spawn(self._start_one())
@@ -188,17 +195,17 @@ class Fleet:
                 self._end(instance)
 
     async def _start_one(self) -> None:
+        failed = False
         try:
-            async with self.run.slots:
-                if self._waiting or len(self.instances) < self.revision.minimum:
-                    await self.start()
+            await self.start()
         except StartFailed:
+            failed = True
             for _ in range(min(self.revision.concurrency, len(self._waiting))):
                 if not (future := self._waiting.popleft()).done():
                     future.set_exception(StartFailed())
         finally:
             self.starting -= 1
-        if self._waiting:
+        if self._waiting or not failed:  # nobody waits: no loop of starts that fail
             self.grow()
 
     def _free(self) -> Instance | None:

@@ -76,8 +76,6 @@ class Run(Service):
         self.instances: dict[Instance, Fleet] = {}
         self.metadata = Metadata(cloud)
         self.pending = PENDING
-        # More starts at a time than cores would only make each of them slower.
-        self.slots = asyncio.Semaphore(2)
         self.stopping = False
         self._clients: dict[int, Client] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
