@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-OPERATIONS = ("cloudfunctions", "artifactregistry", "workloadIdentityPools", "batchEnable")
+OPERATIONS = ("cloudfunctions", "artifactregistry", "workloadIdentityPools", "nable")
 
 
 class Fake:
@@ -64,6 +64,7 @@ class Fake:
         about, content = (p.split(b"\r\n\r\n", 1)[1] for p in raw.split(boundary)[1:3])
         md5 = base64.b64encode(hashlib.md5(content[:-2]).digest()).decode()
         made = json.loads(about) | {"name": name, "md5Hash": md5, "generation": "1", "crc32c": "x"}
+        made["id"] = f"{path}/{name}/1"
         self.store[f"{path}/{name}"] = made
         return 200, made
 
@@ -72,7 +73,7 @@ class Fake:
         policy = self.policies.setdefault(of, {"etag": "0"})
         if method == "PUT" or path.endswith("setIamPolicy"):
             new = body if method == "PUT" else body["policy"]
-            if new.get("etag") != policy["etag"]:
+            if new.get("etag", policy["etag"]) != policy["etag"]:
                 return 409, {"error": {"code": 409, "message": "the policy has changed"}}
             self.policies[of] = new | {"etag": str(int(policy["etag"]) + 1)}
         return 200, self.policies[of]
@@ -84,21 +85,25 @@ class Fake:
             return 200, {"name": path, "done": True}
         if method == "POST" and ":" not in path:
             path, body = self._named(path, query, body)
-        if path.endswith(":batchEnable"):
-            project = path.removesuffix("/services:batchEnable")
-            for name in body["serviceIds"]:
-                self.store[f"{project}/services/{name}"] = {"name": f"{project}/services/{name}"}
+        if path.endswith(("Enable", ":enable")):
+            for name in (body or {}).get("serviceIds", [path.split("/")[-1].split(":")[0]]):
+                full = "/".join([*path.split("/")[:2], "services", name])
+                self.store[full] = {"name": full, "state": "ENABLED"}
         elif method == "GET" and path.endswith(("/services", "/o")):
             key = "services" if path.endswith("/services") else "items"
             return 200, {key: [v for k, v in self.store.items() if k.startswith(path + "/")]}
+        elif path.endswith(":listAttestationRules"):
+            return 200, {}
         elif re.fullmatch(r"projects/[^/]+", path):
             return 200, {"projectId": "p", "projectNumber": "7", "lifecycleState": "ACTIVE"}
         elif method in ("POST", "PUT", "PATCH"):
-            old = self.store.get(path, {}) if method == "PATCH" else {}
+            old = self.store.get(path, {}) if method == "PATCH" else {"name": path}
             new = body.get("topic", body.get("subscription", body.get("serviceAccount", body)))
             new = new if isinstance(new, dict) else body
             merged = old | {key: value for key, value in new.items() if value is not None}
-            self.store[path] = {k: v for k, v in merged.items() if k not in new or new[k] is not None}
+            self.store[path] = {
+                k: v for k, v in merged.items() if k not in new or new[k] is not None
+            }
         elif path not in self.store:
             return 404, {"error": {"code": 404, "message": f"{path} not found"}}
         elif method == "DELETE":
@@ -111,20 +116,28 @@ class Fake:
     def _named(self, path: str, query: dict[str, str], body: Any) -> tuple[str, Any]:
         """Path and content of what is created in a collection."""
         if path == "b":
-            name, extra = body["name"], {"projectNumber": "7", "softDeletePolicy": {}}
+            name = body["name"]
+            extra = {"id": name, "projectNumber": "7", "softDeletePolicy": {}}
             body = extra | body | {"location": body["location"].upper()}
             return f"b/{name}", body
         if path.endswith("notificationConfigs"):
-            return f"{path}/1", body | {"id": "1", "topic": "//pubsub.googleapis.com/" + body["topic"]}
+            return f"{path}/1", body | {
+                "id": "1",
+                "topic": "//pubsub.googleapis.com/" + body["topic"],
+            }
         if path.endswith("serviceAccounts"):
             email = f"{body['accountId']}@{path.split('/')[1]}.iam.gserviceaccount.com"
-            made = {"name": f"{path}/{email}", "email": email, "uniqueId": "1"}
+            made = {"name": f"{path}/{email}", "email": email, "uniqueId": "1", "projectId": "p"}
             return f"{path}/{email}", {"serviceAccount": body["serviceAccount"] | made}
-        last = body.get("name") or next((v for k, v in query.items() if k.lower().endswith("id")), "1")
+        last = body.get("name") or next(
+            (v for k, v in query.items() if k.lower().endswith("id")), "1"
+        )
         name = last if last.startswith("projects/") else f"{path}/{last}"
         body = dict(body, state="ACTIVE")
-        if path.endswith(("metrics", "roles")):
-            return f"{path}/{body.get('roleId', last)}", body.get("role", body)
+        if path.endswith("roles"):
+            return f"{path}/{body['roleId']}", body["role"] | {"name": f"{path}/{body['roleId']}"}
+        if path.endswith("metrics"):
+            return f"{path}/{last}", body
         if path.endswith("functions"):
             body["serviceConfig"] |= {"uri": "https://f.run.app", "service": "s"}
         return name, body | {"name": name}
@@ -159,7 +172,7 @@ def running() -> Iterator[Fake]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     fake.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield fake
     finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +106,9 @@ def test_a_policy_changed_meanwhile_is_read_again(cloud: Fake, terraform: Terraf
 
 def test_prevented_deletion_is_refused(cloud: Fake, terraform: Terraform) -> None:
     terraform.apply(TOPIC.format("t", 'deletion_policy = "PREVENT"'))
-    assert 'without setting deletion_policy="DELETE"' in terraform("destroy", "-auto-approve", fails=True)
+    assert 'without setting deletion_policy="DELETE"' in terraform(
+        "destroy", "-auto-approve", fails=True
+    )
     cloud.changes()
     terraform.apply(TOPIC.format("t", 'deletion_policy = "ABANDON"'))
     terraform("destroy", "-auto-approve")
@@ -118,7 +119,9 @@ def test_prevented_deletion_is_refused(cloud: Fake, terraform: Terraform) -> Non
 def test_a_bucket_with_objects_needs_force_destroy(cloud: Fake, terraform: Terraform) -> None:
     terraform.apply(BUCKET.format(""))
     cloud.store["b/b/o/x"] = {"name": "x", "generation": "3"}
-    assert "without `force_destroy` set to true" in terraform("destroy", "-auto-approve", fails=True)
+    assert "without `force_destroy` set to true" in terraform(
+        "destroy", "-auto-approve", fails=True
+    )
     terraform.apply(BUCKET.format("force_destroy = true"))
     terraform("destroy", "-auto-approve")
     assert cloud.store == {}
@@ -185,7 +188,7 @@ def test_the_process_announces_itself_and_ends_without_traces(tmp_path: Path) ->
         assert process.stdout
         announced = json.loads(process.stdout.readline())
         address = announced["registry.terraform.io/hashicorp/google"]["Addr"]["String"]
-        assert os.path.exists(address)
+        assert Path(address).exists()
         process.terminate()
         assert process.wait(10) == 0
     assert list(tmp_path.iterdir()) == []

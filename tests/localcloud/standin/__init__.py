@@ -39,7 +39,7 @@ def _caller(connection: socket.socket) -> Caller:
     pid = struct.unpack("3i", peer)[0]
     lines = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     environ = dict(os.fsdecode(line).split("=", 1) for line in lines if b"=" in line)
-    return Caller(dict(os.environ) | environ, Path(os.readlink(f"/proc/{pid}/cwd")))
+    return Caller(dict(os.environ) | environ, Path(f"/proc/{pid}/cwd").readlink())
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
@@ -78,7 +78,9 @@ def serve(directory: Path | str, endpoint: str | None = None) -> Iterator[str]:
     REST calls to ENDPOINT/HOST/… instead of https://HOST/….
     """
     short = len(os.fsencode(Path(directory).absolute())) < 70  # a socket's path has 107 bytes
-    folder = Path(tempfile.mkdtemp(prefix="standin-", dir=Path(directory).absolute() if short else None))
+    folder = Path(
+        tempfile.mkdtemp(prefix="standin-", dir=Path(directory).absolute() if short else None)
+    )
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(folder / "google"))
     listener.listen(64)

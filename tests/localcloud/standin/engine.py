@@ -15,6 +15,7 @@ from .values import UNKNOWN, equal, is_empty, known
 
 State = dict[str, Any]
 ATTRIBUTION = "goog-terraform-provisioned"
+ZERO = {"string": "", "int": 0, "number": 0, "bool": False}
 
 
 def put(body: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -32,8 +33,8 @@ def get(body: Any, path: tuple[str, ...]) -> Any:
 def expand(field: Field, value: Any) -> Any:
     """A state's value as REST wants it; None for "not to be sent"."""
     if field.block is None:
-        if is_empty(value) and not field.always:
-            return None
+        if is_empty(value):
+            value = (ZERO | {"map": {}}).get(field.type) if field.always else None
         return str(value) if field.quoted and value is not None else value
     objects = [expand_block(field.block, item) for item in value or []]
     if not field.single:
@@ -45,7 +46,7 @@ def expand_block(block: Block, state: State) -> dict[str, Any]:
     body: dict[str, Any] = {}
     for name, field in block.fields.items():
         value = expand(field, state[name])
-        if field.api and value is not None:
+        if field.api and (value is not None or field.always):
             put(body, field.api, value)
     return body
 
@@ -57,9 +58,11 @@ def flatten(field: Field, value: Any, old: Any) -> Any:
     if field.block is None:
         if value is None and field.enum and field.default is not None:
             value = field.default  # REST leaves an enumeration's first value out
-        if value is not None and field.type in ("int", "string"):
+        if value is None:
+            value = ZERO.get(field.type)  # states of the older provider kit have these for null
+        elif field.type in ("int", "string"):
             value = int(value) if field.type == "int" else str(value)
-        return old if is_empty(value) and is_empty(old) else value
+        return old if old is not None and is_empty(value) and is_empty(old) else value
     if field.single:
         value = [value] if value or (value == {} and field.present) else []
     made = []
@@ -158,7 +161,9 @@ class Resource:
 
     def import_state(self, cloud: Cloud, text: str) -> State:
         """The state of an import id: the full path, or its parts, with or without the project."""
-        state = {name: [] if f.block else None for name, f in self.fields.items()} | {"id": text}
+        state: State = {name: [] if f.block else None for name, f in self.fields.items()} | {
+            "id": text
+        }
         names = re.findall(r"{\+?(\w+)}", self.table.path)
         short = [name for name in names if name != "project"]
         forms = [self.table.path, self.table.id]
@@ -186,7 +191,9 @@ class Resource:
         body: dict[str, Any] = {}
         for name in names:
             field = self.fields[name]
-            if not field.api or (field.computed and not field.optional and name != "effective_labels"):
+            if not field.api or (
+                field.computed and not field.optional and name != "effective_labels"
+            ):
                 continue
             value = expand(field, state[name])
             if value is not None or field.always:
@@ -270,5 +277,3 @@ class Resource:
         if "operations" in self.settings and method != "GET":
             cloud.wait(service, answer)
         return answer
-
-

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from .engine import Resource, State, expand
@@ -40,8 +41,12 @@ class Bucket(Resource):
             fields = self.fields["lifecycle_rule"].block.fields  # type: ignore[union-attr]
             condition = rule["condition"][0]
             made = expand(fields["condition"], rule["condition"]) or {}
-            for name in ("age", "days_since_custom_time", "days_since_noncurrent_time",
-                         "num_newer_versions"):
+            for name in (
+                "age",
+                "days_since_custom_time",
+                "days_since_noncurrent_time",
+                "num_newer_versions",
+            ):
                 if condition[f"send_{name}_if_zero"] and not condition[name]:
                     made[fields["condition"].block.fields[name].api[0]] = 0  # type: ignore[union-attr]
             if condition["with_state"] in ("LIVE", "ARCHIVED"):
@@ -68,18 +73,12 @@ class Bucket(Resource):
         self.fetch(cloud, state)
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
-        if state["project"] is None and answer.get("projectNumber"):
-            number = answer["projectNumber"]
-            state = state | {"project": cloud.call("GET", "compute", f"projects/{number}")["name"]}
         found = super().decode(cloud, answer, state)
         rules = (answer.get("lifecycle") or {}).get("rule") or []
         for rule, made in zip(rules, found["lifecycle_rule"] or [], strict=True):
             live = {True: "LIVE", False: "ARCHIVED"}.get(rule["condition"].get("isLive"), "ANY")
             for condition in made["condition"]:
                 condition["with_state"] = live
-                for name in condition:
-                    if name.startswith("send_") and condition[name] is None:
-                        condition[name] = False
         return found | {"url": f"gs://{state['name']}"}
 
     def import_state(self, cloud: Cloud, text: str) -> State:
@@ -88,6 +87,8 @@ class Bucket(Resource):
 
     def remove(self, cloud: Cloud, state: State) -> None:
         path = f"b/{segment(state['name'])}"
+        with suppress(ApiError):  # asked for, and done without where that is not allowed
+            cloud.call("GET", "storage", f"{path}/anywhereCaches/", retry=False)
         page: str | None = ""
         while page is not None:
             query = {"versions": "true"} | ({"pageToken": page} if page else {})
@@ -100,8 +101,9 @@ class Bucket(Resource):
                         "set to true",
                     )
                 generation = {"generation": str(item["generation"])}
-                cloud.call("DELETE", "storage", f"{path}/o/{segment(item['name'])}",
-                           query=generation)
+                cloud.call(
+                    "DELETE", "storage", f"{path}/o/{segment(item['name'])}", query=generation
+                )
             page = listed.get("nextPageToken")
         cloud.call("DELETE", "storage", path)
 
@@ -116,7 +118,8 @@ class Object(Resource):
                 return (cloud.caller.folder / state["source"]).read_bytes()
             except OSError as error:
                 raise ApiError(0, f"cannot read source: {error}") from error
-        return state["content"].encode() if isinstance(state.get("content"), str) else None
+        content = state.get("content")
+        return content.encode() if isinstance(content, str) else None
 
     def plan(self, cloud: Cloud, config: State, prior: State | None) -> State:
         planned = super().plan(cloud, config, prior)
@@ -127,7 +130,9 @@ class Object(Resource):
             changed = True
         else:
             content = None if declared else self._content(cloud, config)
-            digest = content is not None and base64.b64encode(hashlib.md5(content).digest()).decode()
+            digest = (
+                content is not None and base64.b64encode(hashlib.md5(content).digest()).decode()
+            )
             changed = not declared and digest != prior["md5hash"]
         planned["detect_md5hash"] = "different hash" if changed else prior["detect_md5hash"]
         for name in ("md5hash", "crc32c", "generation") if changed else ():
@@ -139,8 +144,14 @@ class Object(Resource):
         content = self._content(cloud, state)
         if content is None:
             raise ApiError(0, 'Error, either "content" or "source" must be specified')
-        names = ("cache_control", "content_disposition", "content_encoding", "content_type",
-                 "metadata", "storage_class")
+        names = (
+            "cache_control",
+            "content_disposition",
+            "content_encoding",
+            "content_type",
+            "metadata",
+            "storage_class",
+        )
         about = {"bucket": state["bucket"]} | self.body(state, list(names))
         boundary = hashlib.sha256(content).hexdigest()[:40]
 
@@ -209,23 +220,31 @@ class Member(Resource):
         name = re.findall(r"{\+?(\w+)}", self.table.path)[-1]
         short = state if "+" in self.table.path else state | {name: state[name].split("/")[-1]}
         path = self.fill(self.table.path, short)
-        return (state if name == "project" else state | {name: path}), path
+        return (state if "id" in self.settings else state | {name: path}), path
 
     def _policy(self, cloud: Cloud, state: State, policy: dict[str, Any] | None = None) -> Any:
         """Reads the policy, or writes the given one."""
         path, place = self._parent(cloud, state)[1], state.get("location")
         service = self.table.service
+        if policy is not None:
+            kept = ("auditConfigs", "bindings", "etag", "version")
+            policy = {name: policy[name] for name in kept if policy.get(name)}
         if service == "storage":
-            query = None if policy else {"optionsRequestedPolicyVersion": "3"}
-            return cloud.call("PUT" if policy else "GET", service, f"{path}/iam", policy, query=query)
+            if policy is None:
+                query = {"optionsRequestedPolicyVersion": "3"}
+                return cloud.call("GET", service, f"{path}/iam", query=query)
+            if "bindings" not in policy:
+                policy.pop("etag", None)  # as the provider does
+            return cloud.call("PUT", service, f"{path}/iam", policy)
         if policy is None:
             method, _, query_text = self.settings.get("get_policy", "GET").partition(" ?")
             body: Any = {} if method == "POST" else None
             if service == "cloudresourcemanager":
                 body = {"options": {"requestedPolicyVersion": 3}}
-            query = dict([query_text.split("=")]) if query_text else None
-            return cloud.call(method, service, f"{path}:getIamPolicy", body, query=query,
-                              location=place)
+            query = dict([query_text.split("=")]) if query_text else {}
+            return cloud.call(
+                method, service, f"{path}:getIamPolicy", body, query=query, location=place
+            )
         body = {"policy": policy}
         if service == "cloudresourcemanager":
             body["updateMask"] = "bindings,etag,auditConfigs"
@@ -282,7 +301,8 @@ class Member(Resource):
         state, path = self._parent(cloud, state)
         condition = _condition(state) or {}
         parts = [condition.get(key, "") for key in ("title", "description", "expression")]
-        name = "/".join([path, state["role"], state["member"], *(parts if condition else [])])
+        parent = self.fill(self.settings.get("id", path), state)
+        name = "/".join([parent, state["role"], state["member"], *(parts if condition else [])])
         return state | {"etag": answer.get("etag"), "id": name}
 
     def remove(self, cloud: Cloud, state: State) -> None:
@@ -342,7 +362,7 @@ class Function(Queue):
     def body(self, state: State, names: list[str]) -> dict[str, Any]:
         body = super().body(state, names)
         build = body.get("buildConfig")
-        if build is not None and "onDeployUpdatePolicy" in build:
+        if build is not None and build["onDeployUpdatePolicy"] is not None:
             build.pop("automaticUpdatePolicy", None)
         return body
 
@@ -353,10 +373,10 @@ class Function(Queue):
 class ServiceAccount(Resource):
     def plan(self, cloud: Cloud, config: State, prior: State | None) -> State:
         planned = super().plan(cloud, config, prior)
-        if prior is None and isinstance(planned["project"], str) and planned["account_id"]:
-            if planned["account_id"] is not UNKNOWN:
-                email = f"{planned['account_id']}@{planned['project']}.iam.gserviceaccount.com"
-                planned |= {"email": email, "member": f"serviceAccount:{email}"}
+        account, project = planned["account_id"], planned["project"]
+        if prior is None and isinstance(project, str) and isinstance(account, str):
+            email = f"{account}@{project}.iam.gserviceaccount.com"
+            planned |= {"email": email, "member": f"serviceAccount:{email}"}
         return planned
 
     def create(self, cloud: Cloud, planned: State) -> State:
@@ -392,9 +412,11 @@ class ServiceAccount(Resource):
             self.send(cloud, "POST", state, {}, f"{self.table.path}:{verb}")
         mask = [name for name in ("description", "display_name") if name in changed]
         if mask:
-            about = self.body(state, ["description", "display_name"]) | {"etag": current.get("etag")}
-            self.send(cloud, "PATCH", state,
-                      {"serviceAccount": about, "updateMask": ",".join(mask)})
+            about = self.body(state, ["description", "display_name"])
+            about |= {"etag": current["etag"]} if "etag" in current else {}
+            self.send(
+                cloud, "PATCH", state, {"serviceAccount": about, "updateMask": ",".join(mask)}
+            )
 
 
 class CustomRole(Resource):
@@ -432,8 +454,10 @@ class SoftDeleted(Resource):
         return None if answer.get("state") == "DELETED" else answer
 
     def mask(self, name: str) -> str:
-        return "oidc.allowed_audiences,oidc.issuer_uri,oidc.jwks_json" if name == "oidc" else (
-            super().mask(name)
+        return (
+            "oidc.allowed_audiences,oidc.issuer_uri,oidc.jwks_json"
+            if name == "oidc"
+            else (super().mask(name))
         )
 
 
@@ -441,7 +465,11 @@ class ProjectService(Resource):
     def _enabled(self, cloud: Cloud, state: State) -> set[str]:
         names, page = set(), ""
         while True:
-            query = {"filter": "state:ENABLED", "pageSize": "200"}
+            query = {
+                "filter": "state:ENABLED",
+                "pageSize": "200",
+                "fields": "services/name,nextPageToken",
+            }
             query |= {"pageToken": page} if page else {}
             path = f"projects/{state['project']}/services"
             listed = cloud.call("GET", "serviceusage", path, query=query)
@@ -480,7 +508,7 @@ class Repository(Resource):
         body = super().body(state, names)
         policies = body.get("cleanupPolicies")
         if policies:
-            body["cleanupPolicies"] = {policy["id"]: policy for policy in policies}
+            body["cleanupPolicies"] = {policy.pop("id"): policy for policy in policies}
         return body
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
@@ -500,7 +528,7 @@ class Dashboard(Resource):
         return self.read(cloud, state | {"id": answer["name"]}) or state
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
-        return state | {"dashboard_json": json.dumps(answer, sort_keys=True), "id": answer["name"]}
+        return state | {"dashboard_json": _compact(answer), "id": answer["name"]}
 
     def change(self, cloud: Cloud, state: State, prior: State) -> None:
         etag = json.loads(prior["dashboard_json"]).get("etag")
@@ -513,9 +541,13 @@ class Channel(Resource):
         self.send(cloud, "DELETE", state, query=force)
 
 
+def _compact(document: Any) -> str:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"))
+
+
 class CustomService(Resource):
-    def create_body(self, state: State) -> dict[str, Any]:
-        return {"custom": {}} | super().create_body(state)
+    def body(self, state: State, names: list[str]) -> dict[str, Any]:
+        return {"custom": {}} | super().body(state, names)
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
         last = answer["name"].split("/")[-1]
@@ -525,19 +557,20 @@ class CustomService(Resource):
 
 class Slo(CustomService):
     def body(self, state: State, names: list[str]) -> dict[str, Any]:
-        body = super().body(state, names)
+        body = Resource.body(self, state, names)
         if "rollingPeriod" in body:
             body["rollingPeriod"] = f"{body['rollingPeriod'] * 86400}s"
         return body
-
-    create_body = Resource.create_body
 
     def mask(self, name: str) -> str:
         inner = self.fields[name].block
         if inner is None or not self.fields[name].api:
             return super().mask(name)
-        paths = [self.fields[name].api + field.api for field in inner.fields.values()]
-        return ",".join(".".join(path) for path in paths)
+        paths = []
+        for field in inner.fields.values():
+            ends = [leaf.api for leaf in field.block.fields.values()] if field.block else [()]
+            paths += [".".join(self.fields[name].api + field.api + end) for end in ends]
+        return ",".join(paths)
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
         if period := answer.get("rollingPeriod"):
@@ -598,8 +631,12 @@ def _project(cloud: Cloud, config: State) -> State:
 def _storage_account(cloud: Cloud, config: State) -> State:
     project = config["project"] or cloud.project
     email = cloud.call("GET", "storage", f"projects/{project}/serviceAccount")["email_address"]
-    return {"email_address": email, "id": email, "member": f"serviceAccount:{email}",
-            "project": project}
+    return {
+        "email_address": email,
+        "id": email,
+        "member": f"serviceAccount:{email}",
+        "project": project,
+    }
 
 
 def _client_config(cloud: Cloud, config: State) -> State:
@@ -623,5 +660,3 @@ READERS: dict[str, Callable[[Cloud, State], State]] = {
 def read_data(table: Table, cloud: Cloud, config: State) -> State:
     """The state of a data source."""
     return config | READERS[table.name](cloud, config)
-
-

@@ -18,7 +18,6 @@ HOSTS = {
     "cloudfunctions": "https://cloudfunctions.googleapis.com/v2/",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com/v1/",
     "cloudtasks": "https://cloudtasks.googleapis.com/v2/",
-    "compute": "https://compute.googleapis.com/compute/v1/",
     "iam": "https://iam.googleapis.com/v1/",
     "logging": "https://logging.googleapis.com/v2/",
     "monitoring": "https://monitoring.googleapis.com/",
@@ -34,10 +33,11 @@ RETRIED = (429, 500, 502, 503)
 
 
 class ApiError(Exception):
-    """An error answer, worded as the provider words it."""
+    """An error answer, worded as the provider words it; code 0: an error of its own."""
 
     def __init__(self, code: int, message: str, reason: str = "") -> None:
-        super().__init__(f"googleapi: Error {code}: {message}" + (f", {reason}" if reason else ""))
+        sent = f"googleapi: Error {code}: {message}" + (f", {reason}" if reason else "")
+        super().__init__(sent if code else message)
         self.code = code
 
 

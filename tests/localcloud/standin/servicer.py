@@ -131,8 +131,13 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]
 
         self.cloud = Cloud(
             caller,
-            project=setting("project", "GOOGLE_PROJECT", "GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT",
-                            "CLOUDSDK_CORE_PROJECT"),
+            project=setting(
+                "project",
+                "GOOGLE_PROJECT",
+                "GOOGLE_CLOUD_PROJECT",
+                "GCLOUD_PROJECT",
+                "CLOUDSDK_CORE_PROJECT",
+            ),
             region=setting("region", "GOOGLE_REGION", "GCLOUD_REGION", "CLOUDSDK_COMPUTE_REGION"),
             zone=setting("zone", "GOOGLE_ZONE", "GCLOUD_ZONE", "CLOUDSDK_COMPUTE_ZONE"),
             token=setting("access_token", "GOOGLE_OAUTH_ACCESS_TOKEN"),
@@ -196,7 +201,8 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]
                 state = resource.update(self.cloud, planned, prior)
         except ApiError as error:
             verb = "deleting" if planned is None else "updating" if prior else "creating"
-            raise ApiError(error.code, f"Error {verb} {request.type_name}: {error}") from error
+            error.args = (f"Error {verb} {request.type_name}: {error}",)
+            raise
         return pb.ApplyResourceChange.Response(new_state=_value(state), legacy_type_system=True)
 
     @_answers_faults
@@ -217,5 +223,3 @@ class Provider(rpc.ProviderServicer):  # type: ignore[misc]
 
     def StopProvider(self, request: Any, context: grpc.ServicerContext) -> Any:
         return pb.StopProvider.Response()
-
-

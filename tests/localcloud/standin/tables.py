@@ -14,13 +14,13 @@ LABELS = """
 labels           map optional api=-
 terraform_labels map computed api=-
 effective_labels map computed api=labels"""
-IAM = """
+IAM = r"""
 condition        block optional new max=1
   description    string optional new
   expression     string required new
   title          string required new
 etag             string computed
-member           string required new ~case /^(?!deleted)(.+:.+|projectOwners|projectReaders|projectWriters|allUsers|allAuthenticatedUsers)/
+member           string required new ~case /^(?!deleted)(.+:.+|project(Owners|Readers|Writers)|all\w*Users)/
 role             string required new"""
 SHORT = {
     "project": "project string optional computed new api=-",
