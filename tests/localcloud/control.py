@@ -8,7 +8,9 @@ POST /faults {...}            see faults.Faults.configure; GET /faults: what was
 GET  /journal                 path of the journal, flushed; counts
 POST /hosts {host, port}      an HTTPS host outside Google, answered by a loopback HTTP port
 GET  /permissions             what each principal used: the record for least privilege
-GET  /bindings                every IAM binding; POST /bindings {resource, role, member, present}
+POST /permissions {member}    what it used and would be refused by now
+GET  /bindings                every IAM binding: [resource, role, member, condition or null];
+                              POST /bindings {resource, role, member, present, condition?}
 POST /standin                 starts the stand-in provider beside this cloud: its announcement
 POST /run/{action} {...}      what the service `run` offers (kill an instance, take a service away)
 """
@@ -93,13 +95,15 @@ class Control:
                 return {}
             case ("GET", "/permissions"):
                 return {who: sorted(used) for who, used in cloud.iam.exercised.items()}
+            case ("POST", "/permissions"):
+                return cloud.iam.refused(body["member"])
             case ("DELETE", "/permissions"):
                 cloud.iam.exercised.clear()
                 return {}
             case ("GET", "/bindings"):
-                return sorted(cloud.iam.bindings())
+                return sorted(cloud.iam.bindings(), key=str)
             case ("POST", "/bindings"):
-                return self._bind(**body)
+                return cloud.iam.bind(**body)
             case ("POST", "/standin"):
                 return {"reattach": await self._standin()}
             case ("POST", _) if path.startswith("/run/"):
@@ -127,14 +131,3 @@ class Control:
         if not self._reattach:
             raise ApiError(500, "the stand-in provider did not start")
         return self._reattach
-
-    def _bind(self, resource: str, role: str, member: str, present: bool) -> Any:
-        """Adds or takes away one member of one role, behind Terraform's back."""
-        policy = self.cloud.iam.get(resource)
-        bindings = [dict(b, members=list(b["members"])) for b in policy["bindings"]]
-        for binding in bindings:
-            if binding["role"] == role and member in binding["members"]:
-                binding["members"].remove(member)
-        if present:
-            bindings.append({"role": role, "members": [member]})
-        return self.cloud.iam.set(resource, {"bindings": bindings})

@@ -97,7 +97,7 @@ class Cloud:
 
     def snapshot(self) -> list[str]:
         """Names of everything that exists: to compare before and after."""
-        policies = [f"{role} {member} on {on}" for on, role, member in self.iam.bindings()]
+        policies = [f"{role} {member} on {on}" for on, role, member, _ in self.iam.bindings()]
         return sorted(sum((s.snapshot() for s in self.services), []) + policies)
 
     async def serve(self, port: int = 0, ready: Any = None) -> None:

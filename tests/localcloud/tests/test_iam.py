@@ -1,0 +1,173 @@
+"""Authorization: who may do what where, and the table of roles that it rests on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from tests.localcloud import roles
+from tests.localcloud.api import Api
+from tests.localcloud.client import LocalCloud, LocalCloudError
+from tests.localcloud.iam import KNOWN, ROLES
+from tests.localcloud.server import Cloud
+
+Http = Callable[..., requests.Response]
+ADA = "user:ada@example.com"
+
+
+@pytest.fixture
+def topic(cloud: LocalCloud, http: Http, fresh: str) -> str:
+    name = f"projects/{cloud.project}/topics/{fresh}-topic"
+    http("PUT", f"https://pubsub.googleapis.com/v1/{name}", json={}).raise_for_status()
+    return name
+
+
+def may_read(http: Http, topic: str, member: str = ADA) -> int:
+    return http("GET", f"https://pubsub.googleapis.com/v1/{topic}", member=member).status_code
+
+
+def bound(cloud: LocalCloud, resource: str, role: str, member: str = ADA, **more: Any) -> None:
+    row = {"resource": resource, "role": role, "member": member, "present": True}
+    cloud.post("/bindings", row | more)
+
+
+def test_a_role_on_a_resource_says_nothing_about_its_neighbour(
+    cloud: LocalCloud, http: Http, topic: str
+) -> None:
+    other = topic + "-2"
+    http("PUT", f"https://pubsub.googleapis.com/v1/{other}", json={}).raise_for_status()
+    bound(cloud, topic, "roles/pubsub.editor")
+    assert (may_read(http, topic), may_read(http, other)) == (200, 403)
+
+
+def test_a_role_on_the_project_is_inherited(cloud: LocalCloud, http: Http, topic: str) -> None:
+    member = "user:heir@example.com"
+    assert may_read(http, topic, member) == 403
+    bound(cloud, f"projects/{cloud.project}", "roles/viewer", member)
+    assert may_read(http, topic, member) == 200
+
+
+def test_a_denial_names_principal_permission_and_resource(http: Http, topic: str) -> None:
+    url = f"https://pubsub.googleapis.com/v1/{topic}"
+    error = http("GET", url, member="user:nobody@example.com").json()["error"]
+    assert (error["code"], error["status"]) == (403, "PERMISSION_DENIED")
+    assert error["message"].startswith("nobody@example.com does not have pubsub.topics.get")
+    (detail,) = error["details"]
+    assert detail["reason"] == "IAM_PERMISSION_DENIED"
+    assert detail["metadata"] == {"permission": "pubsub.topics.get", "resource": topic}
+
+
+def test_a_call_without_token_is_401(http: Http, topic: str) -> None:
+    url = f"https://pubsub.googleapis.com/v1/{topic}"
+    assert http("GET", url, member=None).status_code == 401
+
+
+def test_a_condition_on_the_name_limits_a_role_on_the_project(
+    cloud: LocalCloud, http: Http, fresh: str
+) -> None:
+    def expression(bucket: str) -> str:
+        return f'resource.name.startsWith("projects/_/buckets/{bucket}/objects/")'
+
+    bucket, member = f"{cloud.project}-{fresh}", "user:conditional@example.com"
+    url = "https://storage.googleapis.com/storage/v1/b"
+    made = http("POST", url, params={"project": cloud.project}, json={"name": bucket})
+    made.raise_for_status()
+    upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
+    http("POST", upload, params={"uploadType": "media", "name": "x"}, data=b"x").raise_for_status()
+
+    def read() -> int:
+        return http("GET", f"{url}/{bucket}/o/x", member=member).status_code
+
+    project, role = f"projects/{cloud.project}", "roles/storage.objectViewer"
+    for place, status in (("elsewhere", 403), (bucket, 200)):
+        condition = {"title": place, "expression": expression(place)}
+        bound(cloud, project, role, member, condition=condition)
+        assert read() == status, place
+    assert [project, role, member, condition] in cloud.get("/bindings")
+
+
+def test_an_owner_reads_objects_by_the_bucket_s_legacy_roles_only(
+    cloud: LocalCloud, http: Http, fresh: str
+) -> None:
+    bucket, role = f"{cloud.project}-{fresh}", "roles/storage.legacyObjectOwner"
+    url = "https://storage.googleapis.com/storage/v1/b"
+    made = http("POST", url, params={"project": cloud.project}, json={"name": bucket})
+    made.raise_for_status()
+    upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
+    http("POST", upload, params={"uploadType": "media", "name": "x"}, data=b"x").raise_for_status()
+    assert http("GET", f"{url}/{bucket}/o/x").status_code == 200
+    row = {"resource": f"projects/_/buckets/{bucket}", "role": role}
+    row |= {"member": f"projectOwner:{cloud.project}", "present": False}
+    cloud.post("/bindings", row)
+    assert http("GET", f"{url}/{bucket}/o/x").status_code == 403
+
+
+@pytest.mark.parametrize("role", ["roles/storage.legacyObjectReader", "roles/pubsub.wizard"])
+def test_a_role_that_a_project_cannot_carry_is_refused(cloud: LocalCloud, role: str) -> None:
+    with pytest.raises(LocalCloudError, match="not supported for this resource"):
+        bound(cloud, f"projects/{cloud.project}", role)
+
+
+def test_a_late_change_leaves_the_old_policy_in_force(
+    cloud: LocalCloud, http: Http, topic: str, no_faults: None
+) -> None:
+    cloud.post("/faults", {"iam_seconds": 120})
+    bound(cloud, topic, "roles/pubsub.editor", "user:late@example.com")
+    assert may_read(http, topic, "user:late@example.com") == 403
+    cloud.advance(121)
+    assert may_read(http, topic, "user:late@example.com") == 200
+
+
+def test_what_was_used_is_recorded_and_what_is_lost_with_a_binding(
+    cloud: LocalCloud, http: Http, topic: str
+) -> None:
+    member, role = "user:recorded@example.com", "roles/pubsub.editor"
+    bound(cloud, topic, role, member)
+    assert may_read(http, topic, member) == 200
+    assert cloud.get("/permissions")[member] == [["pubsub.topics.get", topic]]
+    assert cloud.post("/permissions", {"member": member}) == []
+    row = {"resource": topic, "role": role, "member": member, "present": False}
+    cloud.post("/bindings", row)
+    assert cloud.post("/permissions", {"member": member}) == [["pubsub.topics.get", topic]]
+
+
+# The table
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    return Cloud(tmp_path_factory.mktemp("cloud"), "some-project", "a@b.c", Path("unused")).api
+
+
+def test_every_permission_that_a_method_needs_is_in_the_table(api: Api) -> None:
+    """If not: make the table anew, see roles.py."""
+    needed = {m.permission for m in api.methods.values() if m.handler and m.permission}
+    assert needed - KNOWN == set()
+
+
+def test_every_role_that_terraform_grants_is_in_the_table() -> None:
+    files = [*roles.ROOT.glob("terraform/**/*.tf"), *roles.ROOT.glob("environments/**/*.tf")]
+    granted = {r for f in files for r in roles.GRANTED.findall(f.read_text())}
+    assert granted - set(ROLES) == set()
+    assert granted, "no role is found: the pattern is wrong"
+
+
+def test_no_role_is_in_the_table_that_nothing_names() -> None:
+    assert set(ROLES) - roles.named() - set(roles.LEGACY) - set(roles.BASIC) == set()
+
+
+def test_no_permission_is_in_the_table_that_nothing_asks_for() -> None:
+    assert roles.asked_for(set(KNOWN)) == KNOWN
+
+
+@pytest.mark.skipif("GOOGLE_IAM_JSON" not in os.environ, reason="no document to compare with")
+def test_the_tables_are_what_google_s_roles_hold() -> None:
+    document = json.loads(Path(os.environ["GOOGLE_IAM_JSON"]).read_text())
+    for file, make in ((roles.TABLE, roles.table), (roles.CANDIDATES, roles.candidates)):
+        assert file.read_text() == roles.text(make(document)), f"make {file.name} anew: roles.py"
