@@ -1,6 +1,6 @@
 """Makes what a target of the Makefile needs inside the checkout, once: `prepare.py [--gsutil]`.
 
-Checks Terraform, creates .venv from the hashed requirements of tests/, and says what it
+Checks Python and Terraform, creates .venv from the hashed requirements of tests/, and says what it
 is doing. Safe to run twice at once: the second waits for the first.
 """
 
@@ -19,11 +19,17 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-TERRAFORM = (1, 9)
+PYTHON, TERRAFORM = (3, 11), (1, 9)
 
 
 class Unprepared(Exception):
     """Something that only the user can mend: what, and how."""
+
+
+def check_python() -> None:
+    if sys.version_info < PYTHON:
+        have = ".".join(map(str, sys.version_info[:3]))
+        raise Unprepared(f"Python {have} is too old: install Python 3.11 or newer")
 
 
 def check_terraform() -> None:
@@ -120,6 +126,7 @@ def main() -> int:
     arguments = parser.parse_args()
     tests = ROOT / "tests"
     try:
+        check_python()
         if not arguments.no_terraform:
             check_terraform()
         environment(
