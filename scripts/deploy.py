@@ -11,6 +11,7 @@ local file goes last: as long as it is there, the next run takes up from it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build_functions
-from prepare import ROOT, Unprepared, check_python, check_terraform
+from prepare import ROOT, Unprepared, check_terraform
 
 BOOTSTRAP = "bootstrap"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
@@ -82,8 +83,8 @@ class Environment:
         return ROOT / "build" / f"{self.name}-{self.project}.tfplan"
 
     @property
-    def planned_zips(self) -> Path:
-        """The hashes of the zips that the saved plan was made with."""
+    def planned_from(self) -> Path:
+        """What the saved plan was made from, see sources()."""
         return self.saved_plan.with_suffix(".json")
 
     def command(self, verb: str) -> str:
@@ -315,15 +316,15 @@ def plan_and_apply(environment: Environment, question: str, yes: bool, *options:
 
 
 def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
-    zips = zips_for(environment)
+    made_from = sources(environment)
     with initialized(environment):
         plan(environment, environment.saved_plan)
-    environment.planned_zips.write_text(json.dumps(zips))
+    environment.planned_from.write_text(json.dumps(made_from))
     print(f"deploy: saved. Apply it with: {environment.command('apply')}")
 
 
 def command_apply(environment: Environment, arguments: argparse.Namespace) -> None:
-    zips = zips_for(environment)
+    made_from = sources(environment)
     with initialized(environment):
         if not environment.saved_plan.exists():
             question = f"Apply this to {environment.name} in {environment.project}?"
@@ -331,20 +332,20 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
             return
         # Once: whatever comes of it, the next apply needs a new plan.
         try:
-            if zips != json.loads(environment.planned_zips.read_text()):
+            if made_from != json.loads(environment.planned_from.read_text()):
                 raise Refused(
-                    "the functions changed after the plan was saved, so it is dropped. "
-                    f"Plan again: {environment.command('plan')}"
+                    "the functions or the configuration changed after the plan was saved, so it is "
+                    f"dropped. Plan again: {environment.command('plan')}"
                 )
             print(f"deploy: applying the saved plan {environment.saved_plan.relative_to(ROOT)}")
             terraform(environment, "apply", "-input=false", str(environment.saved_plan))
         finally:
             environment.saved_plan.unlink(missing_ok=True)
-            environment.planned_zips.unlink(missing_ok=True)
+            environment.planned_from.unlink(missing_ok=True)
 
 
 def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
-    zips_for(environment)
+    sources(environment)
     with initialized(environment):
         try:
             terraform(environment, "plan", "-input=false", "-detailed-exitcode")
@@ -363,7 +364,7 @@ def command_destroy(environment: Environment, arguments: argparse.Namespace) -> 
     if environment.name == BOOTSTRAP:
         destroy_bootstrap(environment, arguments.yes)
         return
-    zips_for(environment)
+    sources(environment)
     with initialized(environment):
         question = f"Destroy {environment.name} in {environment.project}?"
         plan_and_apply(environment, question, arguments.yes, "-destroy")
@@ -456,9 +457,20 @@ def check_project(project: str) -> None:
         )
 
 
-def zips_for(environment: Environment) -> dict[str, str]:
-    """Builds the zips that the environment deploys: name → sha256; bootstrap deploys none."""
-    return {} if environment.name == BOOTSTRAP else build_functions.build()
+def sources(environment: Environment) -> dict[str, str]:
+    """What a plan is made from, by its sha256: the zips, built here, and the configuration."""
+    digest = hashlib.sha256(environment.prefix.encode())
+    for folder in (environment.folder, ROOT / "terraform"):
+        for path in sorted(folder.rglob("*.tf*")):
+            parts = path.relative_to(ROOT).parts
+            if (
+                path.suffix in (".tf", ".tfvars")
+                and ".terraform" not in parts
+                and path != environment.override
+            ):
+                digest.update("/".join(parts).encode() + path.read_bytes())
+    zips = {} if environment.name == BOOTSTRAP else build_functions.build()
+    return zips | {"configuration": digest.hexdigest()}
 
 
 def confirm(question: str) -> None:
@@ -477,7 +489,8 @@ COMMANDS: dict[str, Callable[[Environment, argparse.Namespace], None]] = {
 
 
 def run(arguments: argparse.Namespace) -> None:
-    check_python()
+    if sys.version_info < (3, 11):  # noqa: UP036 - whoever has an older one is told so
+        raise Refused(f"Python {sys.version.split()[0]} is too old: install Python 3.11 or newer")
     check_terraform()
     name = BOOTSTRAP if arguments.command == "bootstrap" else arguments.environment
     if name and name not in environments():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -106,9 +107,19 @@ def machine(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def deploy(environ: dict[str, str], *words: str) -> tuple[int, str]:
+# Saves plans, and cannot apply.
+PLANNING = """#!/bin/sh
+case "$*" in
+  version*) echo 'Terraform v1.11.4' ;;
+  *apply*) echo 'applied a stale plan' >&2; exit 1 ;;
+  *-out=*) for word; do case "$word" in -out=*) echo plan > "${word#-out=}" ;; esac; done ;;
+esac
+"""
+
+
+def deploy(environ: dict[str, str], *words: str, script: Path = DEPLOY) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, DEPLOY, *words],
+        [sys.executable, script, *words],
         env=environ,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -129,6 +140,26 @@ def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -
     code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
     assert (code, said.count("\n")) == (1, 0)
     assert "Terraform 1.5 is too old" in said
+
+
+def test_a_plan_is_not_applied_once_its_configuration_changed(
+    machine: dict[str, str], tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    for part in ("terraform", "environments", "scripts", "functions"):
+        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
+        shutil.copytree(ROOT / part, checkout / part, ignore=ignore)
+    (tmp_path / "bin/terraform").write_text(PLANNING)
+    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    words = ("--environment", "dev", "--project", "demo-project")
+    script = checkout / "scripts/deploy.py"
+    assert deploy(machine, "plan", *words, script=script) == (0, "")
+    with (checkout / "environments/dev/main.tf").open("a") as file:
+        file.write("# changed\n")
+    code, said = deploy(machine, "apply", *words, script=script)
+    assert code == 1
+    assert "the configuration changed after the plan was saved, so it is dropped" in said
+    assert not list((checkout / "build").glob("*.tfplan"))
 
 
 @pytest.mark.parametrize(
