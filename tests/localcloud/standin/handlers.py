@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from .engine import Resource, State, expand
@@ -115,7 +116,8 @@ class Object(Resource):
         """The declared content; None where it is not known yet."""
         if isinstance(state.get("source"), str):
             try:
-                return (cloud.caller.folder / state["source"]).read_bytes()
+                path: Path = cloud.caller.folder / state["source"]
+                return path.read_bytes()
             except OSError as error:
                 raise ApiError(0, f"cannot read source: {error}") from error
         content = state.get("content")

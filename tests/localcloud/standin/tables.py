@@ -20,7 +20,7 @@ condition        block optional new max=1
   expression     string required new
   title          string required new
 etag             string computed
-member           string required new ~case /^(?!deleted)(.+:.+|project(Owners|Readers|Writers)|all\w*Users)/
+member           string required new ~case /^(?!deleted)(.+:.+|project[ORW]\w+|all\w*Users)/
 role             string required new"""
 SHORT = {
     "project": "project string optional computed new api=-",
