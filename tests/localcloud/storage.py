@@ -210,6 +210,7 @@ class Storage(Buckets):
             call.principal, "storage.objects.create", resource(bucket.name, name)
         )
         self._may_write(bucket, name, params, call.principal)
+        self._sweep_daily()
         number = secrets.token_urlsafe(24)
         started = self.cloud.clock.now()
         self.sessions[number] = Session(
@@ -325,6 +326,7 @@ class Storage(Buckets):
         except ApiError:
             content.discard()
             raise
+        self._sweep_daily()
         generation = self.cloud.clock.tick_micros()
         now, quoted = stamp(generation / 1e6), quote(name, safe="")
         if composite:

@@ -177,10 +177,11 @@ def download(path: Path, meta: Json, request: Request) -> Response:
         ApiError: 416 for a range outside the content.
     """
     response = _content(path, meta, request)
-    # One line each: the Go client looks at the beginning of a line.
-    response.headers.append("x-goog-hash", f"crc32c={meta['crc32c']}")
-    if "md5Hash" in meta:
-        response.headers.append("x-goog-hash", f"md5={meta['md5Hash']}")
+    sums = [f"crc32c={meta['crc32c']}"] + ([f"md5={meta['md5Hash']}"] if "md5Hash" in meta else [])
+    json_api = request.scope["path"].startswith(("/storage/v1/", "/download/"))
+    # The XML API gives each a line of its own, and Go's client relies on it; Python's on the comma.
+    for line in [",".join(sums)] if json_api else sums:
+        response.headers.append("x-goog-hash", line)
     return response
 
 
