@@ -293,12 +293,27 @@ def drop_local_state(environment: Environment) -> None:
 # Commands
 
 
-def plan(environment: Environment, path: Path, *options: str) -> None:
-    """Makes and shows a plan and saves it. It holds state, so nobody else may read it."""
+def plan(environment: Environment, path: Path, *options: str) -> bool:
+    """Makes and shows a plan. Saves it, unless it changes nothing, and returns whether it does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    terraform(environment, "plan", "-input=false", f"-out={path}", *options)
-    path.chmod(0o600)
+    changes = differs(environment, f"-out={path}", *options)
+    if changes:
+        path.chmod(0o600)
+    else:
+        path.unlink(missing_ok=True)
+    return changes
+
+
+def differs(environment: Environment, *options: str) -> bool:
+    """Whether a plan, which is shown, would change anything."""
+    try:
+        terraform(environment, "plan", "-input=false", "-detailed-exitcode", *options)
+    except Failed as failure:
+        if failure.code == 2:
+            return True
+        raise
+    return False
 
 
 def plan_and_apply(environment: Environment, question: str, yes: bool, *options: str) -> None:
@@ -307,10 +322,10 @@ def plan_and_apply(environment: Environment, question: str, yes: bool, *options:
         raise Refused(NOBODY)
     path = environment.saved_plan.with_suffix(f".{os.getpid()}.tfplan")
     try:
-        plan(environment, path, *options)
-        if not yes:
-            confirm(question)
-        terraform(environment, "apply", "-input=false", str(path))
+        if plan(environment, path, *options):
+            if not yes:
+                confirm(question)
+            terraform(environment, "apply", "-input=false", str(path))
     finally:
         path.unlink(missing_ok=True)
 
@@ -318,9 +333,10 @@ def plan_and_apply(environment: Environment, question: str, yes: bool, *options:
 def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
     made_from = sources(environment)
     with initialized(environment):
-        plan(environment, environment.saved_plan)
-    environment.planned_from.write_text(json.dumps(made_from))
-    print(f"deploy: saved. Apply it with: {environment.command('apply')}")
+        changes = plan(environment, environment.saved_plan)
+    if changes:
+        environment.planned_from.write_text(json.dumps(made_from))
+        print(f"deploy: saved. Apply it with: {environment.command('apply')}")
 
 
 def command_apply(environment: Environment, arguments: argparse.Namespace) -> None:
@@ -347,15 +363,11 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
 def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
     sources(environment)
     with initialized(environment):
-        try:
-            terraform(environment, "plan", "-input=false", "-detailed-exitcode")
-        except Failed as failure:
-            if failure.code != 2:
-                raise
+        if differs(environment):
             raise Refused(
                 f"{environment.name} differs from its configuration, see above. "
                 f"Mend it with: {environment.command('plan')}"
-            ) from failure
+            )
         terraform(environment, "output")
     print(f"deploy: {environment.name} is as configured")
 
