@@ -69,7 +69,7 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
         digest.update(path.read_bytes() + repr(options).encode())
     mark = target / "complete"
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.with_name(target.name + ".lock"), "w") as lock:
+    with target.with_name(target.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if mark.exists() and mark.read_text() == digest.hexdigest():
             return
@@ -95,9 +95,9 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
 
 
 def _pip(target: Path, requirements: Path, options: tuple[str, ...]) -> None:
-    command = [target / "bin/python", "-m", "pip", "install", "--quiet", "--require-hashes"]
+    command = [str(target / "bin/python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
     command += ["--disable-pip-version-check", "--no-input", "--retries", "2", *options]
-    done = subprocess.run([*command, "-r", requirements], capture_output=True, text=True)
+    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True)
     if done.returncode == 0:
         return
     errors = done.stderr.strip()

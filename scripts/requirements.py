@@ -1,7 +1,7 @@
 """Pins every requirements.in of the repository anew, with hashes for all platforms.
 
-Needs uv on PATH or in the environment of this Python (pip install uv). The functions come first: the
-tests' environment holds the same versions.
+Needs uv on PATH or in the environment of this Python (pip install uv). The functions come first:
+the tests' environment holds the same versions.
 """
 
 from __future__ import annotations

@@ -378,7 +378,7 @@ class Api:
             async with self._faults(method, principal, params):
                 call = Call(method.id, params, self._body(method, body), principal, request)
                 self.authorize(method, call)
-                result = method.handler(call)
+                result: Any = method.handler(call)
                 if inspect.isawaitable(result):
                     result = await result
         except ApiError as error:

@@ -1,4 +1,4 @@
-"""The control interface: plain HTTP on the door's port, for tests and the demo, never for products.
+"""The control interface: plain HTTP on the door's port, for tests and the demo only.
 
 GET  /snapshot               names of all that exists
 POST /token {member, seconds} an access token for anybody; /refresh {member}, /oidc {email, audience}

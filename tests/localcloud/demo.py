@@ -96,7 +96,7 @@ def broken(path: Path, good: Path) -> None:
 
 
 def uploader() -> tuple[str, list[str], Callable[..., list[str]]]:
-    """The client that uploads: gsutil, the machine's or the package index's, else gcloud storage."""
+    """The client that uploads: gsutil, the machine's or an own one, else gcloud storage."""
     if gsutil := client("gsutil"):
         return "gsutil", ["gsutil"], lambda *words: [*gsutil, "-q", *words]
     if gcloud := client("gcloud"):
@@ -120,7 +120,8 @@ def main() -> int:
         print(f"\nThe demo stopped: {error}\nTerraform's whole output: {log}", file=sys.stderr)
         return 1
     print(
-        f"\nAll of it in {time.monotonic() - began:.1f} s. Terraform's whole output: {log.relative_to(ROOT)}"
+        f"\nAll of it in {time.monotonic() - began:.1f} s. "
+        f"Terraform's whole output: {log.relative_to(ROOT)}"
     )
     return 0
 
@@ -199,7 +200,11 @@ def summary(text: str) -> str:
     """What Terraform says at the end of an apply or destroy."""
     lines = [line.strip() for line in text.splitlines()]
     return next(
-        (l for l in reversed(lines) if l.startswith(("Apply complete", "Destroy complete"))),
+        (
+            line
+            for line in reversed(lines)
+            if line.startswith(("Apply complete", "Destroy complete"))
+        ),
         lines[-1],
     )
 

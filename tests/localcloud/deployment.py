@@ -67,7 +67,8 @@ class Deployment:
                 ("GOOGLE_", "CLOUDSDK_", "TF_VAR_", "TF_REATTACH", "MAKE", "MFLAGS")
             )
         }
-        environ = own | cloud.environ() | provider.environ | {"TF_IN_AUTOMATION": "1", "TF_CLI_ARGS": "-no-color"}
+        terraform = {"TF_IN_AUTOMATION": "1", "TF_CLI_ARGS": "-no-color"}
+        environ = own | cloud.environ() | provider.environ | terraform
         return cls(cloud, provider, checkout, environ)
 
     def run(

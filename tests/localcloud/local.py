@@ -107,7 +107,8 @@ def write_activate(environ: dict[str, str]) -> None:
     lines += ["  unset -f deactivate_local", "}"]
     for name, value in environ.items():
         lines.append(
-            f'if [ -n "${{{name}+x}}" ]; then _local_had_{name}=1; _local_old_{name}="${name}"; fi; '
+            f'if [ -n "${{{name}+x}}" ]; then '
+            f'_local_had_{name}=1; _local_old_{name}="${name}"; fi; '
             f"export {name}={shlex.quote(value)}"
         )
     ACTIVATE.touch(0o600)

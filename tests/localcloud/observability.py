@@ -1,5 +1,8 @@
-"""Cloud Logging and Cloud Monitoring: the definitions that Terraform makes are kept; log entries are
-what the functions wrote. Nothing is measured here: tests derive metrics from the journal."""
+"""Cloud Logging and Cloud Monitoring: the definitions that Terraform makes are kept.
+
+Log entries are what the functions wrote. Nothing is measured here: tests derive metrics from the
+journal.
+"""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ class Cloud:
     def snapshot(self) -> list[str]:
         """Names of everything that exists: to compare before and after."""
         policies = [f"{role} {member} on {on}" for on, role, member, _ in self.iam.bindings()]
-        return sorted(sum((s.snapshot() for s in self.services), []) + policies)
+        return sorted([*policies, *(name for s in self.services for name in s.snapshot())])
 
     async def serve(self, port: int = 0, ready: Any = None) -> None:
         """Runs until SIGTERM or SIGINT; `ready(port)` is called once the door is open."""
@@ -134,7 +134,7 @@ def main(argv: list[str]) -> None:
     """`python -m tests.localcloud.server FOLDER PROJECT CACHE`: prints one JSON line when ready."""
     folder, project, cache = Path(argv[0]), argv[1], Path(argv[2])
     folder.mkdir(parents=True, exist_ok=True)
-    os.chmod(folder, 0o700)
+    folder.chmod(0o700)
 
     def ready(port: int) -> None:
         print(json.dumps({"port": port, "pid": os.getpid()}), flush=True)

@@ -1,4 +1,4 @@
-"""Which provider Terraform runs with: Google's own where `terraform init` finds it, else the stand-in."""
+"""Which provider Terraform runs with: Google's own where `terraform init` finds it."""
 
 from __future__ import annotations
 

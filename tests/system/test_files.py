@@ -1,4 +1,4 @@
-"""One file at a time, through everything: what a user uploads is what the results bucket answers."""
+"""One file at a time, through everything: what is uploaded is answered."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def test_a_photo_becomes_a_thumbnail_and_a_manifest(pipeline: Pipeline, fresh: s
     assert manifest["source"]["generation"] == str(generation)
     assert manifest["attempt"] == 1
     (output,) = manifest["outputs"]
-    thumbnail = Image.open(
-        io.BytesIO(pipeline.read(output["object"]))
-    )
+    thumbnail = Image.open(io.BytesIO(pipeline.read(output["object"])))
     assert (thumbnail.format, thumbnail.size) == ("JPEG", (300, 200))
     assert pipeline.attempts(name, generation) == [f"attempts/{name}/{generation}/1"]
 
@@ -33,13 +31,7 @@ def test_orientation_6_gives_an_upright_thumbnail(pipeline: Pipeline, fresh: str
     generation = pipeline.process(name, jpeg(640, 480, orientation=6))
     manifest = pipeline.manifest(name, generation)
     assert manifest is not None
-    thumbnail = Image.open(
-        io.BytesIO(
-            pipeline.read(
-                manifest["outputs"][0]["object"]
-            )
-        )
-    )
+    thumbnail = Image.open(io.BytesIO(pipeline.read(manifest["outputs"][0]["object"])))
     assert thumbnail.size == (225, 300)
     # Stored with red on the left; turned a quarter clockwise, red is on top.
     red, blue = thumbnail.getpixel((112, 40)), thumbnail.getpixel((112, 260))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from tests.localcloud.client import OWNER, LocalCloud
 
 _serial = itertools.count(1)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from tests.localcloud import build
 from tests.localcloud.client import OWNER, LocalCloud
 
