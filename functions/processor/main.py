@@ -9,19 +9,21 @@ from common.logs import Log
 from common.once import once
 from flask import Request
 from worker.delivery import Delivery, Worker
-from worker.memory import Gate
+from worker.memory import Gate, bound_allocator
 from worker.settings import Config
-from worker.storage import Storage, authorized_session
+from worker.storage import Identity, Storage, connections
 from worker.task import Malformed, Task
 
 Answer = tuple[dict[str, Any], int]
 BASE_BYTES = 128 * 1024 * 1024  # the interpreter, all libraries, and what the allocator keeps
 
+bound_allocator()
+
 
 @once
 def worker() -> Worker:
     config = Config.from_env()
-    storage = Storage(authorized_session(config.concurrency), config.results_bucket)
+    storage = Storage(connections(config.concurrency), Identity(), config.results_bucket)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     return Worker(config, storage, gate, Log(config.project_id, config.hash_object_names))
 

@@ -15,14 +15,6 @@ for folder in (Path(__file__).parent, FUNCTIONS, FUNCTIONS / "bridge", FUNCTIONS
         sys.path.insert(0, str(folder))
 
 
-def load(function: str) -> tuple[Any, Any]:
-    """The function's main module and a client that drives it as the framework does."""
-    import functions_framework
-
-    app = functions_framework.create_app("handle", str(FUNCTIONS / function / "main.py"))
-    return sys.modules["main"], app.test_client()
-
-
 @pytest.fixture
 def logged(capsys: pytest.CaptureFixture[str]) -> Any:
     """Call it for the log lines written since the last call, as dictionaries."""
@@ -37,7 +29,7 @@ class Driven:
     """The processor behind its HTTP front, with a fake of Cloud Storage at its back."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
-        from function_fakes import FakeStorage
+        from function_fakes import FakeStorage, load
 
         self.main, self.http = load("processor")
         self.cloud = FakeStorage()
@@ -52,7 +44,7 @@ class Driven:
         from worker.storage import Storage
 
         config = self.main.Config.from_env(PROCESSOR_ENV | changes)
-        storage = Storage(self.cloud.session(), config.results_bucket)
+        storage = Storage(self.cloud, self.cloud, config.results_bucket)  # type: ignore[arg-type]
         gate = Gate(config.memory_bytes - self.main.BASE_BYTES)
         self.worker = self.main.Worker(config, storage, gate, Log(config.project_id, False))
         self._monkeypatch.setattr(self.main, "worker", lambda: self.worker)

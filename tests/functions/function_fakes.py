@@ -6,14 +6,14 @@ import base64
 import io
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import requests
-from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3 import HTTPResponse
 
 PROJECT = "acme-files"
@@ -146,15 +146,14 @@ class Stored:
     resource: dict[str, Any]
 
 
-class FakeStorage(BaseAdapter):
-    """Cloud Storage at the end of a real requests session: what a worker may do, and no more.
+class FakeStorage:
+    """Cloud Storage in the place of a connection pool: what a worker may do, and no more.
 
     results maps names to objects, requests holds "METHOD name" of each request. `fault` is called
     with that text first; it may return a status to answer with, or raise.
     """
 
     def __init__(self) -> None:
-        super().__init__()
         self.uploads: dict[tuple[str, str], Stored] = {}
         self.results: dict[str, Stored] = {}
         self.requests: list[str] = []
@@ -163,85 +162,88 @@ class FakeStorage(BaseAdapter):
         self.refuse_overwrite = 412
         self.cut_after: int | None = None  # bytes after which a download breaks off, once
 
-    def session(self) -> requests.Session:
-        session = requests.Session()
-        session.mount("https://", self)
-        return session
-
     def put(self, data: bytes, name: str = "cats/tom.jpg", **fields: Any) -> dict[str, Any]:
         """Uploads an object; gives its resource."""
         made = resource(name, **{"size": str(len(data)), "crc32c": checksum(data)} | fields)
         self.uploads[name, made["generation"]] = Stored(data, made)
         return made
 
-    def send(self, request: Any, **options: Any) -> requests.Response:
-        parts = urlsplit(request.url)
+    def token(self) -> str:
+        return "own-token"
+
+    def forget(self) -> None:
+        pass
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: dict[str, str],
+        body: bytes = b"",
+        preload_content: bool = True,
+    ) -> HTTPResponse:
+        assert headers["Authorization"] == "Bearer own-token"
+        parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
-        if request.method == "POST":
-            head, data = self._multipart(request)
+        if method == "POST":
+            head, data = self._multipart(headers, body)
             text = f"POST {head['name']}"
         else:
             bucket, _, name = parts.path.removeprefix("/storage/v1/b/").partition("/o/")
             assert bucket == UPLOADS
             name = unquote(name)
-            text = f"GET {name} {request.headers.get('Range', 'all')}"
+            text = f"GET {name} {headers.get('Range', 'all')}"
         with self.lock:
             self.requests.append(text)
         status = self.fault(text)
         if status:
-            return self._answer(request, status, b'{"error": {"message": "injected"}}')
-        if request.method == "POST":
+            return _answer(status, b'{"error": {"message": "injected"}}')
+        if method == "POST":
             assert parts.path == f"/upload/storage/v1/b/{RESULTS}/o"
             assert query["ifGenerationMatch"] == "0"
-            return self._insert(request, head, data)
-        return self._media(request, self.uploads.get((name, query["generation"])))
+            return self._insert(head, data)
+        return self._media(headers, self.uploads.get((name, query["generation"])))
 
-    def close(self) -> None:
-        pass
-
-    def _multipart(self, request: Any) -> tuple[dict[str, Any], bytes]:
-        kind = request.headers["Content-Type"]
-        kind = kind.decode() if isinstance(kind, bytes) else kind
-        boundary = kind.partition("boundary=")[2].strip('"').encode()
-        _, first, second, end = request.body.split(b"--" + boundary)
+    def _multipart(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, Any], bytes]:
+        boundary = headers["Content-Type"].partition("boundary=")[2].strip('"').encode()
+        _, first, second, end = body.split(b"--" + boundary)
         assert end.strip() == b"--"
         data = second.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
         return json.loads(first.partition(b"\r\n\r\n")[2]), data
 
-    def _insert(self, request: Any, head: dict[str, Any], data: bytes) -> requests.Response:
+    def _insert(self, head: dict[str, Any], data: bytes) -> HTTPResponse:
         assert head["crc32c"] == checksum(data)
         assert len(head["name"].encode()) <= 1024
         with self.lock:
             if head["name"] in self.results:
                 message = b'{"error": {"message": "x does not have storage.objects.delete access"}}'
-                return self._answer(request, self.refuse_overwrite, message)
+                return _answer(self.refuse_overwrite, message)
             self.results[head["name"]] = Stored(data, head)
-        return self._answer(request, 200, b'{"generation": "1"}')
+        return _answer(200, b'{"generation": "1"}')
 
-    def _media(self, request: Any, found: Stored | None) -> requests.Response:
+    def _media(self, asked: dict[str, str], found: Stored | None) -> HTTPResponse:
         if found is None:
-            return self._answer(request, 404, b"No such object")
+            return _answer(404, b"No such object")
         headers = {"Content-Length": str(len(found.data))}
         if found.resource.get("contentEncoding"):
-            assert "gzip" in request.headers["Accept-Encoding"]
+            assert "gzip" in asked["Accept-Encoding"]
             headers["Content-Encoding"] = found.resource["contentEncoding"]
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.get("Range", ""))
         if not wanted:
             cut, self.cut_after = self.cut_after, None
-            return self._answer(request, 200, found.data[:cut], headers)
+            return _answer(200, found.data[:cut], headers)
         start, end = int(wanted[1]), int(wanted[2] or len(found.data) - 1)
         if start >= len(found.data):
-            return self._answer(request, 416, b"")
+            return _answer(416, b"")
         piece = found.data[start : end + 1]
         headers["Content-Range"] = f"bytes {start}-{start + len(piece) - 1}/{len(found.data)}"
         headers["Content-Length"] = str(len(piece))
-        return self._answer(request, 206, piece, headers)
+        return _answer(206, piece, headers)
 
-    def _answer(
-        self, request: Any, status: int, body: bytes, headers: dict[str, str] | None = None
-    ) -> requests.Response:
-        raw = HTTPResponse(io.BytesIO(body), headers or {}, status, preload_content=False)
-        return HTTPAdapter().build_response(request, raw)
+
+def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> HTTPResponse:
+    return HTTPResponse(io.BytesIO(body), headers or {}, status, preload_content=False)
 
 
 def checksum(data: bytes) -> str:
@@ -253,3 +255,13 @@ def checksum(data: bytes) -> str:
 def task(resource: dict[str, Any], run: int = 0) -> dict[str, Any]:
     """The body that the bridge would make."""
     return {"object": resource, "run": run, "lane": "default"}
+
+
+def load(function: str) -> tuple[Any, Any]:
+    """The function's main module and a client that drives it as the framework does."""
+    import functions_framework
+
+    app = functions_framework.create_app(
+        "handle", str(Path(__file__).parents[2] / "functions" / function / "main.py")
+    )
+    return sys.modules["main"], app.test_client()

@@ -5,10 +5,20 @@ import json
 from typing import Any
 
 import pytest
+from common.config import ConfigError
 from common.identity import Work
 from common.logs import Log
-from conftest import load
-from function_fakes import BRIDGE_ENV, PROJECT, QUEUE, RESULTS, FakeTasks, lane, push, resource
+from function_fakes import (
+    BRIDGE_ENV,
+    PROJECT,
+    QUEUE,
+    RESULTS,
+    FakeTasks,
+    lane,
+    load,
+    push,
+    resource,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,14 +50,14 @@ def bridge(monkeypatch: pytest.MonkeyPatch, logged: Any) -> Driven:
 
 
 def test_every_missing_variable_is_named_at_once(bridge: Driven) -> None:
-    with pytest.raises(Exception) as fault:
+    with pytest.raises(ConfigError) as fault:
         bridge.main.Config.from_env({})
     for name in BRIDGE_ENV:
         assert f"{name} is missing" in str(fault.value)
 
 
 def test_lanes_without_default_are_refused(bridge: Driven) -> None:
-    with pytest.raises(Exception, match="no lane 'default'"):
+    with pytest.raises(ConfigError, match="no lane 'default'"):
         bridge.main.Config.from_env(BRIDGE_ENV | {"LANES": json.dumps({"big": lane()})})
 
 

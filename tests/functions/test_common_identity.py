@@ -50,7 +50,7 @@ def test_names_of_results_follow_from_the_key() -> None:
 def test_impossible_identities_are_refused(
     bucket: str, name: str, generation: str, run: int
 ) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"bucket|name|generation|run"):
         Work(bucket, name, generation, run)
 
 

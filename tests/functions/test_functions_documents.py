@@ -9,8 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import load
-from function_fakes import resource, task
+from function_fakes import load, resource, task
 from test_processor_images import encode, quarters
 from test_processor_kinds import pdf
 from worker.errors import REASONS

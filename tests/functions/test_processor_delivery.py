@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from common.config import ConfigError
 from common.identity import Work
 from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, resource, task
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ PLAIN = {"contentType": "text/plain"}
 
 
 def test_every_missing_variable_is_named_at_once(processor: Any) -> None:
-    with pytest.raises(Exception) as fault:
+    with pytest.raises(ConfigError) as fault:
         processor.main.Config.from_env({})
     for name in PROCESSOR_ENV:
         assert f"{name} is missing" in str(fault.value)
@@ -34,7 +35,7 @@ def test_every_missing_variable_is_named_at_once(processor: Any) -> None:
     ],
 )
 def test_a_wrong_rendition_is_refused(processor: Any, row: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match="RENDITIONS"):
+    with pytest.raises(ConfigError, match="RENDITIONS"):
         processor.configure(RENDITIONS=json.dumps({"x": row}))
 
 

@@ -60,7 +60,7 @@ class Delivery:
             return self._retry(fault, None)
 
     def _unexpected(self, error: Exception) -> Fault:
-        """An error of our own counts as an attempt wherever it struck, or it would go on for days."""
+        """An error of our own spends an attempt wherever it strikes, or it would go on for days."""
         try:
             if not self._attempt:
                 self._claim()

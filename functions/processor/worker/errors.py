@@ -16,6 +16,7 @@ class Fault(Exception):
     retryable = True
 
     def __init__(self, reason: str, detail: str) -> None:
+        assert reason in REASONS, reason
         super().__init__(reason)
         self.reason = reason
         self.detail = detail

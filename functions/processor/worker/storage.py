@@ -9,70 +9,104 @@ import base64
 import gzip
 import io
 import json
+import os
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, cast
 from urllib.parse import quote
+from urllib.request import getproxies
 
+import certifi
 import google_crc32c
-import requests
 import urllib3
 from common.identity import Work
 
 from worker.errors import PermanentError, TransientError
 
 HOST = "https://storage.googleapis.com"
-SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previews included
 PIECE_BYTES = 1024 * 1024
-TIMEOUT = (5, 60)  # seconds to connect, and to wait for the next bytes
 _BOUNDARY = b"=-part-of-one-object-="
 
 
-def authorized_session(threads: int) -> requests.Session:
-    """A session with the function's own identity; a dropped or throttled request is tried again."""
-    import google.auth
-    from google.auth.transport.requests import AuthorizedSession
-    from requests.adapters import HTTPAdapter
-
-    retry = urllib3.Retry(
+def connections(threads: int) -> urllib3.PoolManager:
+    """Kept open; a dropped or throttled request is tried again, for little more than a second."""
+    retries = urllib3.Retry(
         total=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504),
         allowed_methods=None, raise_on_status=False, respect_retry_after_header=False,
     )  # fmt: skip
-    credentials, _ = google.auth.default(scopes=[SCOPE])
-    session: requests.Session = AuthorizedSession(credentials)
-    session.mount(HOST, HTTPAdapter(pool_maxsize=2 * threads, max_retries=retry))
-    return session
+    options: dict[str, Any] = {
+        "ca_certs": os.environ.get("SSL_CERT_FILE") or certifi.where(),
+        "maxsize": 2 * threads,
+        "retries": retries,
+        "timeout": urllib3.Timeout(connect=5, read=60),
+    }
+    proxy = getproxies().get("https")
+    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+
+
+class Identity:
+    """The function's own access token, asked of the metadata server before it runs out.
+
+    google-auth does the same, and doubles the libraries that a cold start loads.
+    """
+
+    def __init__(self) -> None:
+        host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
+        self._url = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
+        self._http = urllib3.PoolManager(headers={"Metadata-Flavor": "Google"}, timeout=5)
+        self._lock = threading.Lock()
+        self._token, self._until = "", 0.0
+
+    def token(self) -> str:
+        """Raises urllib3's HTTPError, or ValueError for an answer without a token."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                answer = self._http.request("GET", self._url)
+                try:
+                    token = answer.json()
+                    self._token = str(token["access_token"])
+                    self._until = time.monotonic() + token["expires_in"] - 240
+                except (KeyError, TypeError) as error:
+                    raise ValueError("the metadata server gave no token") from error
+            return self._token
+
+    def forget(self) -> None:
+        self._until = 0.0
 
 
 class Storage:
     """Raises TransientError storage_unavailable for whatever is neither success nor final."""
 
-    def __init__(self, session: requests.Session, results_bucket: str) -> None:
-        self._session = session
-        self._results = f"{HOST}/upload/storage/v1/b/{results_bucket}/o"
+    def __init__(self, http: urllib3.PoolManager, identity: Identity, results_bucket: str) -> None:
+        self._http, self._identity = http, identity
+        self._results = (
+            f"{HOST}/upload/storage/v1/b/{results_bucket}/o"
+            "?uploadType=multipart&ifGenerationMatch=0&fields=generation"
+        )
 
     def open(self, work: Work, expected_size: int, whole: bool) -> Source:
         """Begins to read. Raises PermanentError source_gone."""
         return Source(self, work, None if whole or expected_size <= HEAD_BYTES else HEAD_BYTES)
 
-    def get(self, work: Work, start: int, end: int | None) -> requests.Response:
+    def get(self, work: Work, start: int, end: int | None) -> urllib3.BaseHTTPResponse:
         """Bytes start … end - 1 as they are stored: gzip is not undone on the way."""
-        url = f"{HOST}/storage/v1/b/{work.bucket}/o/{quote(work.name, safe='')}"
+        url = (
+            f"{HOST}/storage/v1/b/{work.bucket}/o/{quote(work.name, safe='')}"
+            f"?alt=media&generation={work.generation}"
+        )
         headers = {"Accept-Encoding": "gzip"}
         if start or end:
             headers["Range"] = f"bytes={start}-{end - 1 if end else ''}"
-        response = self._send(
-            "GET", url, params={"alt": "media", "generation": work.generation}, headers=headers,
-            stream=True,
-        )  # fmt: skip
-        if response.status_code == 404:
-            response.close()
+        response = self._send("GET", url, headers, preload_content=False)
+        if response.status in (200, 206):
+            return response
+        response.close()
+        if response.status == 404:
             raise PermanentError("source_gone", "This generation of the object exists no more.")
-        if response.status_code not in (200, 206):
-            raise _unavailable(response)
-        return response
+        raise _unavailable(f"answered {response.status}")
 
     def create(
         self, name: str, data: bytes, content_type: str, **fields: str | Mapping[str, str]
@@ -89,27 +123,28 @@ class Storage:
                 b"--" + _BOUNDARY + b"--", b"",
             )
         )  # fmt: skip
-        response = self._send(
-            "POST", self._results, data=body,
-            params={"uploadType": "multipart", "ifGenerationMatch": "0", "fields": "generation"},
-            headers={"Content-Type": b'multipart/related; boundary="' + _BOUNDARY + b'"'},
-        )  # fmt: skip
-        if response.status_code == 200:
+        headers = {"Content-Type": f'multipart/related; boundary="{_BOUNDARY.decode()}"'}
+        response = self._send("POST", self._results, headers, body=body)
+        if response.status == 200:
             return True
         # An account that may only create is told 412 or, instead, that it may not overwrite.
-        if response.status_code == 412 or (
-            response.status_code == 403 and "storage.objects.delete" in response.text
+        if response.status == 412 or (
+            response.status == 403 and b"storage.objects.delete" in response.data
         ):
             return False
-        raise _unavailable(response)
+        raise _unavailable(f"answered {response.status}")
 
-    def _send(self, method: str, url: str, **options: Any) -> requests.Response:
-        from google.auth.exceptions import GoogleAuthError
-
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], **options: Any
+    ) -> urllib3.BaseHTTPResponse:
         try:
-            return self._session.request(method, url, timeout=TIMEOUT, **options)
-        except (requests.RequestException, GoogleAuthError) as error:
-            raise _no_answer(error) from error
+            headers["Authorization"] = f"Bearer {self._identity.token()}"
+            response = self._http.request(method, url, headers=headers, **options)
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise _unavailable(f"gave no answer: {type(error).__name__}") from error
+        if response.status == 401:
+            self._identity.forget()  # withdrawn before its time: the next request asks anew
+        return response
 
 
 class Source:
@@ -170,7 +205,7 @@ class _Stored:
         self._storage, self._work = storage, work
         self._offset = 0
         self._crc = 0
-        self._response: requests.Response | None = None
+        self._response: urllib3.BaseHTTPResponse | None = None
         response = self._request(first_end)
         total = response.headers.get("Content-Range", "").rpartition("/")[2]
         self.size = int(total or response.headers.get("Content-Length", "0"))
@@ -185,11 +220,11 @@ class _Stored:
                     break
                 try:
                     response = self._response or self._request(None)
-                    data: bytes = response.raw.read(length, decode_content=False)
+                    data: bytes = response.read(length, decode_content=False)
                 except (urllib3.exceptions.HTTPError, OSError) as error:
                     self.close()
                     if last_try:
-                        raise _no_answer(error) from error
+                        raise _unavailable(f"broke off: {type(error).__name__}") from error
                     continue
                 if data:
                     self._offset += len(data)
@@ -211,7 +246,7 @@ class _Stored:
             self._response.close()
             self._response = None
 
-    def _request(self, end: int | None) -> requests.Response:
+    def _request(self, end: int | None) -> urllib3.BaseHTTPResponse:
         response = self._response = self._storage.get(self._work, self._offset, end)
         return response
 
@@ -229,13 +264,5 @@ def _base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
-def _no_answer(error: Exception) -> TransientError:
-    return TransientError(
-        "storage_unavailable", f"Cloud Storage gave no answer: {type(error).__name__}."
-    )
-
-
-def _unavailable(response: requests.Response) -> TransientError:
-    detail = f"Cloud Storage answered {response.status_code}."
-    response.close()
-    return TransientError("storage_unavailable", detail)
+def _unavailable(what: str) -> TransientError:
+    return TransientError("storage_unavailable", f"Cloud Storage {what}.")

@@ -12,7 +12,7 @@ from worker.kinds import Output
 from worker.settings import FORMATS, Rendition
 
 BACKGROUND = (255, 255, 255)
-_STRIP_PIXELS = 1 << 20
+_STRIP_PIXELS = 1 << 18
 UPRIGHT = {  # EXIF orientation → what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
