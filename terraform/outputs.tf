@@ -1,3 +1,8 @@
+output "bridge_settings" {
+  description = "What the bridge decides by. The operator's tool decides by the same."
+  value       = module.bridge.environment_variables
+}
+
 output "bridge_uri" {
   description = "The address that upload events are pushed to."
   value       = module.bridge.uri

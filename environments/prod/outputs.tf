@@ -1,3 +1,8 @@
+output "bridge_settings" {
+  description = "What the bridge decides by. The operator's tool decides by the same."
+  value       = module.pipeline.bridge_settings
+}
+
 output "dead_letter_subscription" {
   description = "Events that could not be delivered."
   value       = module.pipeline.dead_letter_subscription

@@ -1,3 +1,8 @@
+output "environment_variables" {
+  description = "The function's own settings."
+  value       = var.environment_variables
+}
+
 output "name" {
   description = "The function's name, known once its invokers may call it."
   value       = google_cloudfunctions2_function.this.name
