@@ -1,0 +1,147 @@
+"""Where it is measured: a local cloud with dev applied, two buckets of our own, three environments.
+
+The processor and the bridge run as Google runs them: from their zips, in the environments of their
+pinned requirements, with the variables that Terraform gave them. The baseline has an environment of
+its own under the same interpreter. All of them talk to the same local Cloud Storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+from google.oauth2.credentials import Credentials
+
+from tests.bench.subject import Subject
+from tests.localcloud import build
+from tests.localcloud.client import CACHE, ROOT
+from tests.localcloud.deployment import Deployment, deployed
+
+BASELINE = Path(__file__).with_name("baseline")
+ENVIRONMENT = "dev"
+# Of an instance's own variables: what leads it to the cloud and to its account.
+_WAY = ("PATH", "LANG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "GCE_METADATA_HOST",
+        "GCE_METADATA_IP")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A deployed function: its interpreter, its unpacked source and an instance's variables."""
+
+    python: Path
+    source: Path
+    environ: Mapping[str, str]
+
+    @property
+    def way(self) -> dict[str, str]:
+        """The variables that anything acting as this function's account needs."""
+        return {name: self.environ[name] for name in _WAY if name in self.environ}
+
+
+@dataclass
+class Site:
+    """A deployment to measure in, with buckets that no notification watches."""
+
+    deployment: Deployment
+    client: storage.Client
+    bridge: Function
+    processor: Function
+    baseline: Path  # its interpreter
+    version: str  # of the interpreter
+    uploads: str = ""
+    results: str = ""
+    _names: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cloud(self) -> Any:
+        return self.deployment.cloud
+
+    def upload(self, name: str, data: bytes, content_type: str) -> str:
+        """Its generation; uploaded once, however often it is asked for."""
+        if name not in self._names:
+            blob = self.client.bucket(self.uploads).blob(name)
+            blob.upload_from_string(data, content_type=content_type)
+            self._names[name] = str(blob.generation)
+        return self._names[name]
+
+    def own(self, module: str, **arguments: Any) -> Subject:
+        """A subject in the processor's environment, with its modules on the path."""
+        environ = dict(self.processor.environ)
+        return Subject(
+            module, self.processor.python, [self.processor.source], environ, **arguments
+        )
+
+    def tutorial(self, module: str, **arguments: Any) -> Subject:
+        """A subject in the baseline's environment, as the same account."""
+        return Subject(module, self.baseline, [BASELINE], self.processor.way, **arguments)
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Site]:
+    """Applies dev to a fresh local cloud, and takes all of it away at the end."""
+    with deployed(ENVIRONMENT) as deployment:
+        cloud = deployment.cloud
+        session = AuthorizedSession(Credentials(cloud.token()))
+        session.proxies, session.verify, session.trust_env = (
+            {"https": cloud.proxy},
+            str(cloud.bundle),
+            False,
+        )
+        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        made = asyncio.run(build.environment(CACHE, BASELINE, "python313", lambda line: None))
+        here = Site(
+            deployment, client, _function(cloud, "bridge"), _function(cloud, "processor-default"),
+            made.python, made.version,
+        )  # fmt: skip
+        here.uploads, here.results = _buckets(here)
+        yield here
+
+
+def _function(cloud: Any, name: str) -> Function:
+    """Read from one of its instances."""
+    instance = cloud.post("/run/instances", {"service": f"files-{ENVIRONMENT}-{name}"})[0]
+    process = Path(f"/proc/{instance['pid']}")
+    pairs = (process / "environ").read_text().rstrip("\0").split("\0")
+    environ = dict(pair.split("=", 1) for pair in pairs)
+    python = Path((process / "cmdline").read_text().split("\0")[0])
+    return Function(python, (process / "cwd").resolve(), environ)
+
+
+def _account(function: Function) -> str:
+    """The email of the account it runs as, from its metadata server."""
+    host = function.environ["GCE_METADATA_HOST"]
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.request(
+        "GET",
+        "/computeMetadata/v1/instance/service-accounts/default/email",
+        headers={"Metadata-Flavor": "Google"},
+    )
+    return connection.getresponse().read().decode()
+
+
+def _buckets(here: Site) -> tuple[str, str]:
+    """Two buckets for the processor's account, which reads the one and creates in the other."""
+    account = _account(here.processor)
+    names = []
+    for role in ("objectViewer", "objectCreator"):
+        name = f"{here.cloud.project}-bench-{role.lower()}"
+        here.client.create_bucket(name, location="us-central1")
+        here.cloud.post(
+            "/bindings",
+            {"resource": f"projects/_/buckets/{name}", "role": f"roles/storage.{role}",
+             "member": f"serviceAccount:{account}", "present": True},
+        )  # fmt: skip
+        names.append(name)
+    return names[0], names[1]
+
+
+__all__ = ["CACHE", "ROOT", "Function", "Site", "site"]
