@@ -27,6 +27,10 @@ local-stop: prepare ## End what make local started
 test: prepare ## All tests
 	@$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: test-terraform
+test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
+	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
+
 .PHONY: check
 check: prepare lint test ## What CI runs: format, lint, types, all tests
 
@@ -43,6 +47,10 @@ format: prepare ## Format Python and Terraform in place
 	@$(BIN)/ruff format .
 	@terraform fmt -recursive terraform environments
 
+.PHONY: docs
+docs: ## Make the tables in the modules' READMEs anew
+	@$(PYTHON) scripts/docs_tables.py
+
 .PHONY: requirements
 requirements: ## Resolve all requirements anew and pin them with hashes (needs uv)
 	@$(PYTHON) scripts/requirements.py
@@ -55,7 +63,7 @@ prepare:
 
 # On Google Cloud: make bootstrap PROJECT=my-project, then make apply ENV=dev PROJECT=my-project
 
-.PHONY: build bootstrap plan apply verify destroy
+.PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine
 	@$(PYTHON) scripts/build_functions.py
 bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT=)
@@ -68,3 +76,7 @@ verify: ## Is what runs what is declared, and does a file go through? (ENV= PROJ
 	@$(DEPLOY) verify --environment $(ENV) $(FLAGS)
 destroy: ## Take an environment away (ENV= PROJECT=, YES=1 to skip the question)
 	@$(DEPLOY) destroy --environment $(ENV) $(FLAGS)
+unlock: ## Release a lock that a dead run left (ENV= PROJECT= LOCK=)
+	@$(DEPLOY) unlock --environment $(ENV) $(FLAGS) --lock "$(LOCK)"
+lock: ## Write the provider's lock files for four platforms (needs the registry)
+	@$(DEPLOY) lock $(if $(filter command line,$(origin ENV)),--environment $(ENV))
