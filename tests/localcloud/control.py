@@ -12,6 +12,7 @@ POST /permissions {member}    what it used and would be refused by now
 GET  /bindings                every IAM binding: [resource, role, member, condition or null];
                               POST /bindings {resource, role, member, present, condition?}
 POST /standin                 starts the stand-in provider beside this cloud: its announcement
+POST /call {url, headers}     a POST to a function from inside the project's network: its status
 POST /run/{action} {...}      what the service `run` offers (kill an instance, take a service away)
 """
 
@@ -106,6 +107,9 @@ class Control:
                 return cloud.iam.bind(**body)
             case ("POST", "/standin"):
                 return {"reattach": await self._standin()}
+            case ("POST", "/call"):
+                call = body["url"], "POST", body.get("headers", {}), b"{}", 60.0, "inside"
+                return {"status": (await cloud.run.invoke(*call)).status}
             case ("POST", _) if path.startswith("/run/"):
                 return await cloud.run.control(path.removeprefix("/run/"), body)
         raise ApiError(404, f"no control {verb} {path}")

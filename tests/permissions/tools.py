@@ -1,0 +1,104 @@
+"""Calls in anybody's name, bindings that are withheld for a while, and what the journal says."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+
+from tests.localcloud.client import OWNER, LocalCloud
+
+_serial = itertools.count(1)
+Line = dict[str, Any]
+Binding = list[Any]  # [resource, role, member, condition]
+
+
+def account(cloud: LocalCloud, name: str, project: str | None = None) -> str:
+    """A service account as an IAM member."""
+    return f"serviceAccount:files-{name}@{project or cloud.project}.iam.gserviceaccount.com"
+
+
+def call(
+    cloud: LocalCloud, verb: str, url: str, member: str | None = OWNER, **more: Any
+) -> requests.Response:
+    """One request through the door; without a token when `member` is None."""
+    headers = dict(more.pop("headers", {}))
+    if member:
+        headers.setdefault("Authorization", f"Bearer {cloud.token(member)}")
+    with requests.Session() as session:
+        session.trust_env = False
+        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)
+        return session.request(verb, url, headers=headers, timeout=60, **more)
+
+
+def bind(cloud: LocalCloud, binding: Binding, present: bool = True) -> None:
+    row = dict(zip(("resource", "role", "member", "condition"), binding, strict=True))
+    cloud.post("/bindings", row | {"present": present})
+
+
+@contextlib.contextmanager
+def withheld(cloud: LocalCloud, binding: Binding) -> Iterator[None]:
+    """Without this one binding, whatever happens."""
+    bind(cloud, binding, present=False)
+    try:
+        yield
+    finally:
+        bind(cloud, binding)
+
+
+@contextlib.contextmanager
+def granted(cloud: LocalCloud, binding: Binding) -> Iterator[None]:
+    """With this binding more."""
+    bind(cloud, binding)
+    try:
+        yield
+    finally:
+        bind(cloud, binding, present=False)
+
+
+class Watch:
+    """The journal from now on."""
+
+    def __init__(self, cloud: LocalCloud) -> None:
+        self._cloud, self._from = cloud, len(cloud.journal())
+
+    def lines(self, **fields: Any) -> list[Line]:
+        """Those with these values; `says` is looked for anywhere in the line."""
+        says = str(fields.pop("says", ""))
+        return [
+            line
+            for line in self._cloud.journal()[self._from :]
+            if all(line.get(k) == v for k, v in fields.items()) and says in str(line)
+        ]
+
+
+def publish_what_nobody_can_read(cloud: LocalCloud, member: str) -> str:
+    """A message on the uploads' topic that the bridge refuses each time; its id."""
+    topic = f"projects/{cloud.project}/topics/files-dev-uploads"
+    url = f"https://pubsub.googleapis.com/v1/{topic}:publish"
+    body = {"messages": [{"attributes": {"number": str(next(_serial))}}]}
+    answer = call(cloud, "POST", url, member, json=body)
+    answer.raise_for_status()
+    return str(answer.json()["messageIds"][0])
+
+
+def redeploy(cloud: LocalCloud, service: str, member: str = OWNER) -> str:
+    """Builds a deployed function again, from the same source; the error, or "" if it is up."""
+    api = "https://cloudfunctions.googleapis.com/v2"
+    name = f"projects/{cloud.project}/locations/us-central1/functions/{service}"
+    function = call(cloud, "GET", f"{api}/{name}", member).json()
+    answer = call(
+        cloud,
+        "PATCH",
+        f"{api}/{name}",
+        member,
+        params={"updateMask": "buildConfig"},
+        json={"buildConfig": function["buildConfig"]},
+    )
+    operation = answer.json()
+    while "error" not in operation and not operation["done"]:
+        operation = call(cloud, "GET", f"{api}/{operation['name']}", member).json()
+    return str(operation.get("error", {}).get("message", ""))
