@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -13,46 +14,34 @@ class ConfigError(Exception):
     """The environment is incomplete or wrong; the message names every variable concerned."""
 
 
-class Environment:
-    """Typed look-ups that collect faults; call check() after the last one."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-        self._faults: list[str] = []
-
-    def text(self, name: str) -> str:
-        return self._read(name, str, "")
-
-    def number(self, name: str) -> int:
-        return self._read(name, _positive, 1)
-
-    def flag(self, name: str) -> bool:
-        return self._read(name, _flag, False)
-
-    def names(self, name: str) -> tuple[str, ...]:
-        return self._read(name, _names, ())
-
-    def table(self, name: str, row: Callable[[Mapping[str, Any]], T]) -> dict[str, T]:
-        """A JSON map of objects, each read by `row`, which raises KeyError or ValueError."""
-        return self._read(name, lambda text: {k: row(v) for k, v in _object(text).items()}, {})
-
-    def check(self) -> None:
-        """Raises ConfigError when any look-up failed."""
-        if self._faults:
-            raise ConfigError("environment variables: " + "; ".join(self._faults))
-
-    def _read(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        value = self._variables.get(name, "")
-        if not value:
-            self._faults.append(f"{name} is missing")
-            return default
+def read(cls: type[T], variables: Mapping[str, str]) -> T:
+    """A dataclass, each field from the variable of its name in capitals. Raises ConfigError."""
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        name = field.name.upper()
+        parse = field.metadata.get("parse") or _PARSERS[str(field.type)]
         try:
-            return parse(value)
-        except KeyError as error:
-            self._faults.append(f"{name} lacks {error}")
-        except (ValueError, TypeError) as error:
-            self._faults.append(f"{name}: {error}")
-        return default
+            values[field.name] = parse(variables[name]) if variables.get(name) else None
+        except (ValueError, TypeError, KeyError) as error:
+            faults.append(f"{name}: {type(error).__name__}: {error}")
+        else:
+            faults += [f"{name} is missing"] if values[field.name] is None else []
+    if faults:
+        raise ConfigError("environment variables: " + "; ".join(faults))
+    return cls(**values)
+
+
+def table(row: Callable[[Mapping[str, Any]], Any]) -> Any:
+    """A field that holds a JSON map; `row` reads each value, and raises what says why not."""
+
+    def parse(text: str) -> dict[str, Any]:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("must be a JSON map")
+        return {key: row(item) for key, item in value.items()}
+
+    return dataclasses.field(metadata={"parse": parse})
 
 
 def _positive(text: str) -> int:
@@ -63,9 +52,7 @@ def _positive(text: str) -> int:
 
 
 def _flag(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
+    return {"true": True, "false": False}[text]
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -75,8 +62,6 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    if not (isinstance(value, dict) and all(isinstance(row, dict) for row in value.values())):
-        raise ValueError("must be a JSON map of objects")
-    return value
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "str": str, "int": _positive, "bool": _flag, "tuple[str, ...]": _names,
+}  # fmt: skip

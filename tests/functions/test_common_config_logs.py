@@ -1,26 +1,47 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from common.config import ConfigError, Environment
+from common.config import ConfigError, read, table
 from common.identity import Work
 from common.logs import Log
 from common.once import once
 
 
+@dataclass(frozen=True)
+class Example:
+    text: str
+    count: int
+    flag: bool
+    names: tuple[str, ...]
+    rows: dict[str, str] = table(lambda row: row["url"])  # noqa: RUF009 - makes a field
+
+
+GOOD = {"TEXT": "x", "COUNT": "3", "FLAG": "true", "NAMES": '["a"]', "ROWS": '{"a": {"url": "u"}}'}
+
+
+def test_each_field_is_read_by_its_type() -> None:
+    assert read(Example, GOOD) == Example("x", 3, True, ("a",), {"a": "u"})
+
+
 def test_all_faults_are_named_at_once() -> None:
-    env = Environment({"COUNT": "0", "FLAG": "yes", "NAMES": "{}", "ROWS": '{"a": {}}'})
-    env.text("TEXT")
-    env.number("COUNT")
-    env.flag("FLAG")
-    env.names("NAMES")
-    env.table("ROWS", lambda row: row["url"])
     with pytest.raises(ConfigError) as fault:
-        env.check()
-    for name in ("TEXT is missing", "COUNT", "FLAG", "NAMES", "ROWS lacks 'url'"):
+        read(Example, {"COUNT": "0", "FLAG": "yes", "NAMES": "{}", "ROWS": '{"a": {}}'})
+    for name in ("TEXT is missing", "COUNT: ", "FLAG: ", "NAMES: ", "ROWS: KeyError: 'url'"):
         assert name in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("COUNT", "x"), ("COUNT", "-1"), ("NAMES", "[1]"), ("NAMES", "x"), ("ROWS", "[]"),
+     ("ROWS", '{"a": 1}'), ("FLAG", "True"), ("TEXT", "")],
+)  # fmt: skip
+def test_each_wrong_value_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        read(Example, GOOD | {name: value})
 
 
 def test_a_line_carries_the_identity_and_the_trace(logged: Any) -> None:

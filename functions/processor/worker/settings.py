@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.config import Environment
+from common.config import read, table
 
 FORMATS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}  # → file extension
 
@@ -47,28 +47,10 @@ class Config:
     work_seconds: int
     memory_bytes: int
     concurrency: int
-    renditions: Mapping[str, Rendition]
     hash_object_names: bool
+    renditions: Mapping[str, Rendition] = table(Rendition.from_json)
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:
         """Raises ConfigError that names every variable that is missing or wrong."""
-        env = Environment(variables)
-        config = cls(
-            project_id=env.text("PROJECT_ID"),
-            environment=env.text("ENVIRONMENT"),
-            lane=env.text("LANE"),
-            uploads_bucket=env.text("UPLOADS_BUCKET"),
-            results_bucket=env.text("RESULTS_BUCKET"),
-            source_version=env.text("SOURCE_VERSION"),
-            attempt_budget=env.number("ATTEMPT_BUDGET"),
-            max_file_bytes=env.number("MAX_FILE_BYTES"),
-            max_pixels=env.number("MAX_PIXELS"),
-            work_seconds=env.number("WORK_SECONDS"),
-            memory_bytes=env.number("MEMORY_BYTES"),
-            concurrency=env.number("CONCURRENCY"),
-            renditions=env.table("RENDITIONS", Rendition.from_json),
-            hash_object_names=env.flag("HASH_OBJECT_NAMES"),
-        )
-        env.check()
-        return config
+        return read(cls, variables)
