@@ -1,0 +1,67 @@
+"""Google's clients, made on first use with application-default credentials."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cached_property
+from typing import Any
+
+import google.auth
+from enqueue import TRANSPORT
+
+from .problems import Problem, denied, explained
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+TIMEOUT_SECONDS = 60
+
+
+class Clients:
+    def __init__(self, project: str) -> None:
+        self.project = project
+
+    @cached_property
+    def credentials(self) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about quota projects: told when it matters
+            return google.auth.default(scopes=SCOPES)[0]
+
+    @cached_property
+    def storage(self) -> Any:
+        from google.cloud import storage
+
+        return storage.Client(self.project, credentials=self.credentials)
+
+    @cached_property
+    def tasks(self) -> Any:
+        from google.cloud import tasks_v2
+
+        return tasks_v2.CloudTasksClient(credentials=self.credentials, transport=TRANSPORT)
+
+    @cached_property
+    def subscriber(self) -> Any:
+        from google.cloud import pubsub_v1
+
+        return pubsub_v1.SubscriberClient(credentials=self.credentials)
+
+    @cached_property
+    def _session(self) -> Any:
+        from google.auth.transport.requests import AuthorizedSession
+
+        return AuthorizedSession(self.credentials)
+
+    def rest(self, verb: str, url: str, body: Any = None) -> dict[str, Any] | None:
+        """The answer of a REST method that has no client here; None for 404. Raises Problem."""
+        answer = self._session.request(verb, url, json=body, timeout=TIMEOUT_SECONDS)
+        if answer.status_code == 404:
+            return None
+        if answer.status_code == 200:
+            return dict(answer.json())
+        try:
+            text = str(answer.json()["error"]["message"])
+        except (ValueError, KeyError, TypeError):
+            text = answer.reason
+        if answer.status_code == 403:
+            raise denied(" ".join(text.split()))
+        if answer.status_code == 401:
+            raise explained(google.auth.exceptions.RefreshError("")) or Problem(text)
+        raise Problem(f"Google answered {answer.status_code} to {url}: {text}. Run this again")

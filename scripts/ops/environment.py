@@ -1,0 +1,156 @@
+"""Which environment: its names, as Terraform tells them, and the bridge's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from common.config import ConfigError
+from settings import Config
+
+from . import ROOT
+from .problems import LOGIN, Problem
+
+NEEDED = ("bridge_settings", "dead_letter_subscription", "results_bucket", "uploads_bucket")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """config holds what the bridge decides by: buckets, lanes with their queues, prefixes."""
+
+    name: str
+    config: Config
+    dead_letters: str
+
+    @property
+    def project(self) -> str:
+        return self.config.project_id
+
+    @property
+    def uploads(self) -> str:
+        return self.config.uploads_bucket
+
+    @property
+    def results(self) -> str:
+        return self.config.results_bucket
+
+    @cached_property
+    def region(self) -> str:
+        """The region of the queues, and so of all."""
+        return next(iter(self.config.lanes.values())).queue.split("/")[3]
+
+    def object_name(self, url: str) -> str:
+        """The name in gs://<uploads>/<name>. Raises Problem for another bucket."""
+        match = re.fullmatch(r"gs://([^/]+)/(.+)", url, re.S)
+        if match is None:
+            raise Problem(f"{url} is no object: it is written gs://{self.uploads}/NAME")
+        if match[1] != self.uploads:
+            raise Problem(
+                f"{match[1]} is not the uploads bucket of {self.name}, which is {self.uploads}. "
+                "Name the right environment with --environment"
+            )
+        return match[2]
+
+
+def load(
+    name: str,
+    project: str = "",
+    outputs: Path | None = None,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Environment:
+    """Reads `terraform output -json` of environments/<name>, or the file `outputs` that holds it.
+
+    overrides: uploads_bucket, results_bucket, dead_letter_subscription; empty ones do not count.
+    Raises Problem.
+    """
+    found = _values(_read(outputs) if outputs else terraform(name, "output", "-json"))
+    found |= {key: value for key, value in overrides.items() if value}
+    if not found:
+        raise Problem(f"{name} is not applied: make apply ENV={name} PROJECT={project or '…'}")
+    if missing := [output for output in NEEDED if output not in found]:
+        raise Problem(
+            f"{name} lacks the output {', '.join(missing)}: it was applied by an older version. "
+            f"Apply it again: make apply ENV={name} PROJECT={project or '…'}"
+        )
+    try:
+        config = Config.from_env(found["bridge_settings"])
+    except ConfigError as error:
+        raise Problem(f"the output bridge_settings of {name} is wrong: {error}") from None
+    config = dataclasses.replace(
+        config, uploads_bucket=found["uploads_bucket"], results_bucket=found["results_bucket"]
+    )
+    if project and project != config.project_id:
+        raise Problem(
+            f"{name} was last initialized for {config.project_id}, not {project}. "
+            f"Switch with: make verify ENV={name} PROJECT={project}"
+        )
+    return Environment(name, config, found["dead_letter_subscription"])
+
+
+def terraform(name: str, *arguments: str) -> str:
+    """What Terraform prints about the environment. Raises Problem."""
+    folder = ROOT / "environments" / name
+    if not (folder / "main.tf").is_file():
+        there = sorted(path.parent.name for path in folder.parent.glob("*/main.tf"))
+        raise Problem(f"there is no environment {name}; there are {', '.join(there)}")
+    try:
+        done = subprocess.run(
+            ["terraform", f"-chdir={folder}", *arguments],
+            env=os.environ | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        raise Problem(
+            "terraform is not on PATH: install it, or pass --outputs FILE with what "
+            "`terraform output -json` printed elsewhere"
+        ) from None
+    if done.returncode:
+        raise _explained(name, done.stderr)
+    return done.stdout
+
+
+def _explained(name: str, errors: str) -> Problem:
+    text = " ".join(re.sub(r"[│╷╵]", "", errors).split())
+    initialize = f"make verify ENV={name} PROJECT=…"
+    if "nitialization required" in text or "terraform init" in text:
+        return Problem(f"{name} is not initialized in this checkout. Do it with: {initialize}")
+    if "bucket doesn't exist" in text or "bucket does not exist" in text:
+        return Problem(f"the state bucket of {name} does not exist. Switch with: {initialize}")
+    if re.search(r"default credentials|invalid_grant|invalid authentication|401", text, re.I):
+        return Problem(f"Google does not accept the login. {LOGIN}")
+    if "403" in text or "denied" in text.lower():
+        return Problem(
+            f"your login may not read the state of {name}. Have roles/storage.objectViewer granted "
+            "on the state bucket, or pass --outputs FILE"
+        )
+    return Problem(f"terraform says of {name}: {text.removeprefix('Error: ')[:300]}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise Problem(f"--outputs {path} cannot be read: {error.strerror}") from None
+
+
+def _values(text: str) -> dict[str, Any]:
+    """Output name → value, from Terraform's {name: {value: …}} or plain {name: value}."""
+    try:
+        outputs: Mapping[str, Any] = json.loads(text or "{}")
+    except ValueError:
+        raise Problem("the outputs are no JSON. Make them with: terraform output -json") from None
+    return {
+        name: output["value"] if isinstance(output, dict) and "value" in output else output
+        for name, output in outputs.items()
+    }
