@@ -300,8 +300,8 @@ def test_lab_is_converted(processor: Any) -> None:
     assert close(corners(processor.outputs(record)["thumbnail"]), [R, G, B, W], 8)
 
 
-# 96 by 64 pixels, red above blue, and the same with EXIF orientation 6. Made with libheif 1.23:
-# the library that reads HEIC here cannot write it.
+# 96 by 64 pixels, red above blue, and the same with an `irot` box that turns it as phones do. Made
+# with libheif 1.23: the library that reads HEIC here cannot write it.
 HEIC = (
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
     "AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAAMEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
@@ -314,17 +314,15 @@ HEIC = (
     "s4PWckNXpvZzpEo5eKndIDhySQ2y3m2s7exnmtJzzw=="
 )
 HEIC_TURNED = (
-    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAZdtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
-    "AAAAAAAAAAADRpbG9jAAAAAERAAAIAAQAAAAABuwABAAAAAAAAAMEAAgAAAAACfAABAAAAAAAAADYAAAA4aWluZgAA"
-    "AAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAAABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAAA1mlwcn"
-    "AAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroC"
-    "QGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2"
-    "xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABgAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEE"
-    "gQIDBAAAABppcmVmAAAAAAAAAA5jZHNjAAIAAQABAAAA/21kYXQAAAC9KAGvBPhBMmnb/8WH///6pG9l/aqhpPn8UH"
-    "91rSl/uQc//+UVyBiB6cSPEwz6Vc1RvRve7hVULBttkBaZ49Qm6G4laCy99un2THwGcc4sKQz/XVwM0uHsj4E6Xfxu"
-    "WkNBrlWBQS/9er7Xgb7s8w30756NB2QLFBTVmBMSZZL0stBgSTJDTGye78kO6cbsGpbCjASGsrik+rQ+BE+MDIGzg9"
-    "ZyQ1em9nOkSjl4qd0gOHJJDbLebazt7Gea0nPPAAAABkV4aWYAAE1NACoAAAAIAAIBDwACAAAABQAAACYBEgADAAAA"
-    "AQAGAAAAAAAAQWNtZQAA"
+    "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAWBtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAA"
+    "AAAAAAAAAAACJpbG9jAAAAAERAAAEAAQAAAAABhAABAAAAAAAAAMEAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAAB"
+    "AABodmMxAAAAAA5waXRtAAAAAAABAAAA4GlwcnAAAADAaXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADw"
+    "NgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoDCBBZbqSSmubgIaDAgA"
+    "AAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xybmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABgAAAAQAAAABBwaX"
+    "hpAAAAAAMICAgAAAAJaXJvdAMAAAAYaXBtYQAAAAAAAAABAAEFgQIDBIUAAADJbWRhdAAAAL0oAa8E+EEyadv/xYf/"
+    "//qkb2X9qqGk+fxQf3WtKX+5Bz//5RXIGIHpxI8TDPpVzVG9G97uFVQsG22QFpnj1CbobiVoLL326fZMfAZxziwpDP"
+    "9dXAzS4eyPgTpd/G5aQ0GuVYFBL/16vteBvuzzDfTvno0HZAsUFNWYExJlkvSy0GBJMkNMbJ7vyQ7pxuwalsKMBIay"
+    "uKT6tD4ET4wMgbOD1nJDV6b2c6RKOXip3SA4ckkNst5trO3sZ5rSc88="
 )
 
 
@@ -333,6 +331,14 @@ def test_heic_is_read(processor: Any) -> None:
     assert (record["image"]["width"], record["image"]["height"]) == (96, 64)
     red, blue = (200, 30, 30), (30, 30, 200)
     assert close(corners(processor.outputs(record)["thumbnail"]), [red, red, blue, blue], 12)
+
+
+def test_a_turned_heic_comes_upright(processor: Any) -> None:
+    record = processor.process(base64.b64decode(HEIC_TURNED), contentType="image/heic")
+    picture = processor.outputs(record)["thumbnail"]
+    assert picture.size == (64, 96)
+    red, blue = (200, 30, 30), (30, 30, 200)
+    assert close(corners(picture), [blue, red, blue, red], 12)
 
 
 def test_renditions_are_a_setting_and_one_decode_serves_all(processor: Any) -> None:
