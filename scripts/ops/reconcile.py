@@ -77,7 +77,8 @@ class Reconciliation:
         progress: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._clients, self._environment, self._chosen = clients, environment, chosen
-        self._youngest = datetime.now(UTC) - min_age
+        # Clocks differ a little: no minimum means none.
+        self._youngest = datetime.now(UTC) - min_age if min_age else None
         self._current, self._progress = current, progress
         self.survey = Survey()
 
@@ -106,7 +107,7 @@ class Reconciliation:
                     survey.ignored[item] += 1
                 elif not environment.config.lanes[item.lane].records:
                     survey.handed_over += 1
-                elif upload.created > self._youngest:
+                elif self._youngest and upload.created > self._youngest:
                     survey.recent += 1
                 elif self._chosen.takes(upload.created):
                     survey.missing += 1

@@ -1,0 +1,263 @@
+"""The operator's tool without a cloud: pace, filters, names, errors, estimates."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+
+from scripts.ops import ROOT, costs, filters
+from scripts.ops.cli import cli
+from scripts.ops.doctor import APIS
+from scripts.ops.environment import load
+from scripts.ops.listing import Upload
+from scripts.ops.problems import Problem, explained
+from scripts.ops.work import Pace, in_parallel, item_of
+
+SETTINGS = {
+    "PROJECT_ID": "my-project",
+    "ENVIRONMENT": "dev",
+    "UPLOADS_BUCKET": "up",
+    "RESULTS_BUCKET": "down",
+    "TASKS_INVOKER": "invoker@my-project.iam.gserviceaccount.com",
+    "LANES": json.dumps(
+        {
+            lane: {
+                "queue": f"projects/my-project/locations/us-central1/queues/{lane}",
+                "url": "https://work.example",
+                "audience": "work",
+                "dispatch_deadline_seconds": 360,
+                "prefixes": prefixes,
+            }
+            for lane, prefixes in (("default", []), ("big", ["big/"]))
+        }
+    ),
+    "INCLUDE_PREFIXES": "[]",
+    "EXCLUDE_PREFIXES": '["tmp/"]',
+    "HASH_OBJECT_NAMES": "false",
+}
+OUTPUTS = {
+    "bridge_settings": SETTINGS,
+    "dead_letter_subscription": "projects/my-project/subscriptions/dead",
+    "uploads_bucket": "up",
+    "results_bucket": "down",
+}
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps({name: {"value": value} for name, value in OUTPUTS.items()}))
+    return path
+
+
+# Pace
+
+
+def test_a_pace_lets_no_more_than_its_rate_pass() -> None:
+    now, slept = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(8.0, clock=lambda: now[0], sleep=sleep)
+    for _ in range(81):
+        pace.wait()
+    assert now[0] == pytest.approx(10.0)
+    assert len(slept) == 80
+
+
+def test_a_pace_does_not_catch_up_after_a_pause() -> None:
+    now, slept = [0.0], []
+    pace = Pace(1.0, clock=lambda: now[0], sleep=slept.append)
+    pace.wait()
+    now[0] = 100.0
+    pace.wait()
+    pace.wait()
+    assert slept == [1.0]
+
+
+def test_parallel_work_keeps_its_order_and_does_not_run_ahead() -> None:
+    taken: list[int] = []
+
+    def numbers() -> Any:
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = in_parallel(lambda number: number * 2, numbers())
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+    results.close()  # type: ignore[attr-defined]
+    assert len(taken) < 30
+
+
+# What is enqueued
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "expected"),
+    [
+        ("cats/tom.jpg", "9", "default"),
+        ("big/film.mov", "9", "big"),
+        ("tmp/x", "9", "excluded_prefix"),
+        ("folder/", "0", "folder_marker"),
+        ("gcloud/tmp/parallel_composite_uploads/x", "9", "composite_part"),
+    ],
+)
+def test_the_bridges_own_rules_decide(outputs: Path, name: str, size: str, expected: str) -> None:
+    config = load("dev", outputs=outputs).config
+    resource = {"bucket": "up", "name": name, "generation": "1", "size": size}
+    item = item_of(Upload(name, "1", datetime.now(UTC), resource), 0, config)
+    assert (item if isinstance(item, str) else item.lane) == expected
+
+
+def test_an_estimate_grows_with_the_files_and_shrinks_with_the_rate() -> None:
+    one, many = costs.estimate(1, 8), costs.estimate(10_000, 8)
+    assert many.requests == 10_000 * one.requests
+    assert many.seconds == 1250
+    assert 0.5 < many.dollars < 8  # the sources' $8 for 10,000 files a month hold it
+
+
+# Filters
+
+
+def test_times_are_utc_and_spans_count_back_from_now() -> None:
+    assert filters.moment("2026-11-21T10:00") == datetime(2026, 11, 21, 10, tzinfo=UTC)
+    assert filters.moment("2026-11-21T10:00+01:00") == datetime(2026, 11, 21, 9, tzinfo=UTC)
+    before = datetime.now(UTC)
+    ago = filters.moment("2h") + timedelta(hours=2)
+    assert before <= ago <= datetime.now(UTC)
+
+
+def test_a_filter_takes_its_beginning_and_not_its_end() -> None:
+    since, until = filters.moment("2026-11-01"), filters.moment("2026-11-02")
+    chosen = filters.Filter("", since, until)
+    assert chosen.takes(since)
+    assert not chosen.takes(until)
+
+
+def test_a_prefix_longer_than_names_are_told_apart_by_is_refused() -> None:
+    with pytest.raises(Problem, match="812 bytes"):
+        filters.Filter("x" * 813)
+
+
+# Names of the environment
+
+
+def test_names_come_from_terraforms_outputs_and_flags_win(outputs: Path) -> None:
+    environment = load("dev", outputs=outputs, overrides={"results_bucket": "other"})
+    assert (environment.uploads, environment.results) == ("up", "other")
+    assert environment.config.results_bucket == "other"
+    assert environment.dead_letters == "projects/my-project/subscriptions/dead"
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        ({}, "dev is not applied: make apply ENV=dev"),
+        ({"uploads_bucket": "up"}, "lacks the output bridge_settings, dead_letter_subscription"),
+        (OUTPUTS | {"bridge_settings": {}}, "bridge_settings of dev is wrong.*LANES is missing"),
+    ],
+)
+def test_outputs_that_do_not_do_are_told(tmp_path: Path, found: Any, line: str) -> None:
+    path = tmp_path / "outputs.json"
+    path.write_text(json.dumps(found))
+    with pytest.raises(Problem, match=line):
+        load("dev", outputs=path)
+
+
+def test_another_project_than_the_named_one_is_refused(outputs: Path) -> None:
+    with pytest.raises(Problem, match="initialized for my-project, not your-project"):
+        load("dev", "your-project", outputs)
+
+
+def test_an_unknown_environment_names_those_there_are() -> None:
+    with pytest.raises(Problem, match="no environment qa; there are bootstrap, dev, prod, staging"):
+        load("qa")
+
+
+@pytest.mark.parametrize("url", ["cats/tom.jpg", "gs://up", "gs://other/cats/tom.jpg"])
+def test_an_object_of_another_bucket_is_refused(outputs: Path, url: str) -> None:
+    with pytest.raises(Problem, match="up"):
+        load("dev", outputs=outputs).object_name(url)
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (auth.DefaultCredentialsError("no"), "gcloud auth application-default login"),
+        (auth.RefreshError("invalid_grant"), "expired or was revoked. Log in with"),
+        (
+            api.Forbidden("a@b.c does not have storage.objects.list access to the bucket."),
+            "lacks storage.objects.list.*roles/storage.objectViewer",
+        ),
+        (
+            api.PermissionDenied(
+                'The principal lacks IAM permission "cloudtasks.tasks.create" for'
+            ),
+            "lacks cloudtasks.tasks.create.*roles/cloudtasks.enqueuer",
+        ),
+        (api.PermissionDenied("User not authorized to perform this action."), "docs/operations.md"),
+        (api.Forbidden("this API requires a quota project"), "set-quota-project"),
+        (api.NotFound("no bucket"), "right environment"),
+        (api.ServiceUnavailable("away"), "503.*Run this again"),
+        (auth.TransportError("no route"), "cannot be reached"),
+    ],
+)
+def test_an_error_of_google_becomes_one_line_with_the_way_on(error: Exception, line: str) -> None:
+    problem = explained(error)
+    assert problem is not None
+    assert re.search(line, str(problem))
+    assert "\n" not in str(problem)
+
+
+def test_an_error_of_ours_is_not_explained_away() -> None:
+    assert explained(KeyError("x")) is None
+
+
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["status"], "name one object"),
+        (["status", "gs://up/x", "--failed"], "name one object"),
+        (["redrive", "--rerender"], "needs --until"),
+        (["redrive", "--rerender", "--dead-letters", "--until", "1h"], "exclude each other"),
+        (["redrive", "--dead-letters", "--reason", "x"], "about failures"),
+        (["redrive", "--since", "yesterday"], "'yesterday' is no time"),
+        (["reconcile", "--min-age", "long"], "'long' is no span"),
+        (["reconcile", "--limit", "0"], "--limit"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(words: list[str], line: str) -> None:
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert line in result.output
+
+
+@pytest.mark.parametrize("command", sorted(cli.commands))
+def test_each_command_has_help_with_every_option_described(command: str) -> None:
+    result = CliRunner().invoke(cli, [command, "--help"])
+    assert result.exit_code == 0
+    options = [p for p in cli.commands[command].params if isinstance(p, click.Option)]
+    assert options
+    assert all(option.help for option in options)
+
+
+def test_the_doctor_knows_the_apis_that_bootstrap_enables() -> None:
+    text = (ROOT / "environments/bootstrap/main.tf").read_text()
+    assert sorted(APIS) == sorted(re.findall(r'^    "([a-z]+\.googleapis\.com)"', text, re.M))

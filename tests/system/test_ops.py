@@ -1,0 +1,638 @@
+"""The operator's tool against a deployed environment, as its operator runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+
+from tests.localcloud.client import OWNER
+from tests.system.pipeline import Pipeline, events, jpeg
+
+BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
+OPERATOR = "user:operator@example.com"
+
+
+@dataclass
+class Ran:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Ops = Callable[..., Ran]
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "scripts.ops", *words]
+
+
+@pytest.fixture
+def ops(pipeline: Pipeline) -> Ops:
+    """Runs the tool in the deployed checkout; keywords are environment variables."""
+
+    def run(*words: str, member: str = OWNER, **more: str) -> Ran:
+        environ = pipeline.deployment.environ | pipeline.cloud.environ(member) | more
+        done = subprocess.run(
+            command(*words), cwd=pipeline.deployment.checkout, env=environ, text=True,
+            capture_output=True, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def only(ran: Ran) -> dict[str, Any]:
+    """The one generation that `status --json` tells of."""
+    (generation,) = ran.json["generations"]
+    return dict(generation)
+
+
+def google(pipeline: Pipeline, verb: str, url: str, body: Any = None) -> Any:
+    """A call of Google's API by the owner, behind Terraform's back."""
+    answer = requests.request(
+        verb, url, json=body, headers={"Authorization": f"Bearer {pipeline.cloud.token(OWNER)}"},
+        proxies={"https": pipeline.cloud.proxy}, verify=str(pipeline.cloud.bundle), timeout=60,
+    )  # fmt: skip
+    answer.raise_for_status()
+    return answer.json() if answer.content else None
+
+
+def queue(pipeline: Pipeline) -> str:
+    return "https://cloudtasks.googleapis.com/v2/" + str(pipeline.outputs["queues"]["default"])
+
+
+@pytest.fixture
+def lose(pipeline: Pipeline) -> Iterator[Callable[[str, bytes], int]]:
+    """Uploads objects whose events are lost; the subscription is put right afterwards."""
+    url = (
+        f"https://pubsub.googleapis.com/v1/projects/{pipeline.cloud.project}/subscriptions/{BRIDGE}"
+    )
+    push = google(pipeline, "GET", url)["pushConfig"]
+
+    def upload(name: str, data: bytes) -> int:
+        google(pipeline, "POST", f"{url}:modifyPushConfig", {"pushConfig": {}})
+        generation = pipeline.upload(name, data)
+        pulled = google(pipeline, "POST", f"{url}:pull", {"maxMessages": 100})
+        acks = [message["ackId"] for message in pulled["receivedMessages"]]
+        google(pipeline, "POST", f"{url}:acknowledge", {"ackIds": acks})
+        google(pipeline, "POST", f"{url}:modifyPushConfig", {"pushConfig": push})
+        return generation
+
+    yield upload
+    google(pipeline, "POST", f"{url}:modifyPushConfig", {"pushConfig": push})
+
+
+def exhausted(pipeline: Pipeline, name: str) -> int:
+    """An upload whose attempts were all killed: a retryable failure."""
+    rule = {"method": "storage.objects.insert", "object": f"files/{name}/*", "kill": True}
+    pipeline.cloud.post("/faults", {"rules": [rule]})
+    generation = pipeline.process(name, jpeg(64, 64))
+    pipeline.cloud.advance(3600)
+    pipeline.settle()
+    pipeline.cloud.delete("/faults")
+    assert pipeline.failure(name, generation)
+    return generation
+
+
+def object_url(pipeline: Pipeline, name: str) -> str:
+    return f"gs://{pipeline.uploads}/{name}"
+
+
+# status
+
+
+def test_status_tells_done_with_its_run_and_attempt(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/tom & jerry.jpg"
+    generation = pipeline.process(name, jpeg(64, 64))
+    one = only(ops("status", "--json", object_url(pipeline, name)))
+    assert (one["generation"], one["state"], one["run"]) == (str(generation), "done", 0)
+    assert one["live"] is True
+    (run,) = one["runs"]
+    assert (run["state"], run["attempts"]) == ("done", 1)
+    assert run["record"] == f"gs://{pipeline.results}/manifests/{name}/{generation}.json"
+
+
+def test_status_follows_an_upload_through_queue_and_attempts(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/slow.jpg"
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    pipeline.process(name, jpeg(64, 64))
+    one = only(ops("status", "--json", object_url(pipeline, name)))
+    assert one["state"] == "queued"
+    assert one["tasks"][0]["dispatches"] == 0
+    rule = {"method": "storage.objects.insert", "object": f"files/{name}/*", "kill": True}
+    pipeline.cloud.post("/faults", {"rules": [rule]})
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    one = only(ops("status", "--json", object_url(pipeline, name)))
+    assert (one["state"], one["attempt"]) == ("processing", 1)
+    pipeline.cloud.delete("/faults")
+    pipeline.cloud.advance(60)
+    pipeline.settle()
+    one = only(ops("status", "--json", object_url(pipeline, name)))
+    assert (one["state"], one["runs"][0]["attempts"]) == ("done", 2)
+
+
+def test_status_tells_every_generation_newest_first(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/twice.jpg"
+    old, new = pipeline.process(name, jpeg(64, 64)), pipeline.process(name, b"\xff\xd8\xffbroken")
+    told = ops("status", "--json", object_url(pipeline, name)).json["generations"]
+    assert [(g["generation"], g["live"], g["state"]) for g in told] == [
+        (str(new), True, "failed"),
+        (str(old), False, "done"),
+    ]
+    assert told[0]["reason"]
+    assert told[0]["retryable"] is False
+
+
+def test_status_tells_what_is_ignored_and_what_was_never_there(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    pipeline.process(f"{fresh}/folder/", b"", "application/x-directory")
+    one = only(ops("status", "--json", object_url(pipeline, f"{fresh}/folder/")))
+    assert (one["state"], one["reason"]) == ("ignored", "folder_marker")
+    never = ops("status", object_url(pipeline, f"{fresh}/never.jpg"))
+    assert never.code == 1
+    assert "never uploaded" in never.out
+
+
+def test_status_failed_groups_by_reason_and_leaves_out_what_is_done(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    for number in range(2):
+        pipeline.process(f"{fresh}/broken{number}.jpg", b"\xff\xd8\xffbroken")
+    pipeline.process(f"{fresh}/fine.jpg", jpeg(64, 64))
+    exhausted(pipeline, f"{fresh}/poison.jpg")
+    found = ops("status", "--failed", "--prefix", f"{fresh}/", "--json").json
+    assert found["failures"] == 3
+    counts = {(g["reason"], g["retryable"]): g["count"] for g in found["groups"]}
+    assert counts[("attempts_exhausted", True)] == 1
+    assert sorted(counts.values()) == [1, 2]
+    told = ops("status", "--failed", "--prefix", f"{fresh}/")
+    assert "attempts_exhausted" in told.out
+    later = ops("status", "--failed", "--prefix", f"{fresh}/", "--until", "2020-01-01", "--json")
+    assert later.json["failures"] == 0
+
+
+# redrive
+
+
+def test_redrive_shows_first_and_then_tries_again_as_the_next_run(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/poison.jpg"
+    generation = exhausted(pipeline, name)
+    shown = ops("redrive", "--prefix", f"{fresh}/", "--json").json
+    assert [(s["object"], s["run"]) for s in shown["selected"]] == [(object_url(pipeline, name), 1)]
+    assert shown["applied"] is False
+    assert pipeline.dispatches(name, generation, run=1) == []
+    done = ops("redrive", "--prefix", f"{fresh}/", "--apply", "--json").json
+    assert done["enqueued"] == {"created": 1}
+    pipeline.settle()
+    manifest = pipeline.manifest(name, generation, run=1)
+    assert manifest is not None
+    assert manifest["run"] == 1
+    one = only(ops("status", "--json", object_url(pipeline, name)))
+    assert (one["state"], one["run"]) == ("done", 1)
+    again = ops("redrive", "--prefix", f"{fresh}/", "--apply", "--json").json
+    assert (again["selected"], again["leftOut"]) == ([], {"done_since": 1})
+
+
+def test_redrive_leaves_permanent_failures_and_other_reasons_out(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    pipeline.process(f"{fresh}/broken.jpg", b"\xff\xd8\xffbroken")
+    left = ops("redrive", "--prefix", f"{fresh}/", "--json").json
+    assert (left["selected"], left["leftOut"]) == ([], {"permanent": 1})
+    taken = ops("redrive", "--prefix", f"{fresh}/", "--permanent", "--json").json
+    assert len(taken["selected"]) == 1
+    other = ops("redrive", "--prefix", f"{fresh}/", "--permanent", "--reason", "x", "--json").json
+    assert other["leftOut"] == {"other_reason": 1}
+
+
+def test_two_redrives_at_once_make_one_task(pipeline: Pipeline, ops: Ops, fresh: str) -> None:
+    name = f"{fresh}/poison.jpg"
+    generation = exhausted(pipeline, name)
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    environ = pipeline.deployment.environ | pipeline.cloud.environ()
+    words = command("redrive", "--prefix", f"{fresh}/", "--apply", "--json")
+    folder = pipeline.deployment.checkout
+    both = [
+        subprocess.Popen(words, cwd=folder, env=environ, text=True, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    told = [json.loads(process.communicate()[0]) for process in both]
+    assert sorted(key for one in told for key in one["enqueued"]) == ["already_exists", "created"]
+    assert all(one["pausedLanes"] == ["default"] for one in told)
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    assert len(pipeline.dispatches(name, generation, run=1)) == 1
+    assert pipeline.manifest(name, generation, run=1)
+
+
+def test_the_cap_holds_and_says_that_there_is_more(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    for number in range(3):
+        pipeline.process(f"{fresh}/broken{number}.jpg", b"\xff\xd8\xffbroken")
+    words = ("redrive", "--prefix", f"{fresh}/", "--permanent", "--limit", "2", "--json")
+    found = ops(*words).json
+    assert len(found["selected"]) == 2
+    assert found["cut"] is True
+
+
+def test_a_rate_at_or_above_the_queues_is_refused(ops: Ops) -> None:
+    ran = ops("redrive", "--rate", "10", "--apply")
+    assert ran.code == 2
+    assert "not below the 10/s of lane default" in ran.err
+
+
+def test_rerender_makes_a_new_run_once_for_live_objects(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/twice.jpg"
+    old, new = pipeline.process(name, jpeg(64, 64)), pipeline.process(name, jpeg(32, 32))
+    change = pipeline.cloud.get("/clock")["now"]
+    words = ("redrive", "--rerender", "--until", change, "--prefix", f"{fresh}/", "--apply")
+    pipeline.cloud.advance(1)
+    done = ops(*words, "--json").json
+    assert done["enqueued"] == {"created": 1}
+    assert done["leftOut"] == {"superseded": 1}
+    pipeline.settle()
+    assert pipeline.manifest(name, new, run=1)
+    assert pipeline.manifest(name, old, run=1) is None
+    assert ops(*words, "--json").json["enqueued"] == {}
+
+
+# dead letters
+
+
+def dead_lettered(pipeline: Pipeline, name: str) -> int:
+    """An upload that the bridge did not take in all its deliveries."""
+    pipeline.cloud.post("/run/down", {"service": BRIDGE})
+    generation = pipeline.upload(name, jpeg(64, 64))
+    pipeline.cloud.advance(20 * 3600)
+    pipeline.cloud.post("/run/up", {"service": BRIDGE})
+    pipeline.settle()
+    assert pipeline.manifest(name, generation) is None
+    return generation
+
+
+def test_dead_letters_are_found_redriven_and_gone(pipeline: Pipeline, ops: Ops, fresh: str) -> None:
+    name = f"{fresh}/dead.jpg"
+    generation = dead_lettered(pipeline, name)
+    assert only(ops("status", "--json", object_url(pipeline, name)))["state"] == "dead_lettered"
+    sick = ops("doctor", "--json")
+    assert sick.code == 1
+    (finding,) = [f for f in sick.json["findings"] if f["level"] == "error"]
+    assert finding["what"].startswith("1 dead letters wait")
+    assert finding["fix"].endswith("redrive --dead-letters")
+    shown = ops("redrive", "--dead-letters", "--json").json
+    assert [(s["object"], s["run"]) for s in shown["selected"]] == [(object_url(pipeline, name), 0)]
+    done = ops("redrive", "--dead-letters", "--apply", "--json").json
+    assert done["enqueued"] == {"created": 1}
+    pipeline.settle()
+    assert pipeline.manifest(name, generation)
+    assert ops("redrive", "--dead-letters", "--json").json["selected"] == []
+
+
+def test_a_dead_letter_that_is_no_notification_stays_and_is_told(
+    pipeline: Pipeline, ops: Ops
+) -> None:
+    topic = events(pipeline).replace("-uploads", "-dead-letters")
+    url = f"https://pubsub.googleapis.com/v1/{topic}:publish"
+    google(pipeline, "POST", url, {"messages": [{"data": "bm8="}]})
+    for _ in range(2):
+        done = ops("redrive", "--dead-letters", "--apply", "--json").json
+        assert done["leftOut"] == {"malformed": 1}
+    waiting = f"https://pubsub.googleapis.com/v1/{pipeline.outputs['dead_letter_subscription']}"
+    pulled = google(pipeline, "POST", f"{waiting}:pull", {"maxMessages": 9})
+    acks = [message["ackId"] for message in pulled["receivedMessages"]]
+    assert len(acks) == 1
+    google(pipeline, "POST", f"{waiting}:acknowledge", {"ackIds": acks})
+
+
+# reconcile
+
+
+def test_reconcile_finds_what_is_missing_and_enqueues_it_once(
+    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+) -> None:
+    for name in ("a", "a!", "a/1", "fine.jpg"):
+        pipeline.process(f"{fresh}/{name}", jpeg(64, 64))
+    pipeline.process(f"{fresh}/broken.jpg", b"\xff\xd8\xffbroken")
+    pipeline.process(f"{fresh}/folder/", b"", "application/x-directory")
+    long = f"{fresh}/" + "ü" * 480 + ".jpg"
+    lost = {name: lose(name, jpeg(64, 64)) for name in (f"{fresh}/lost.jpg", long)}
+    words = ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--json")
+    before = ops(*words).json
+    assert (before["uploads"], before["done"], before["failed"], before["missing"]) == (8, 4, 1, 2)
+    assert before["ignored"] == {"folder_marker": 1}
+    assert before["estimate"]["files"] == 2
+    assert before["estimate"]["requests"] > 0
+    young = ops("reconcile", "--prefix", f"{fresh}/", "--min-age", "9999d", "--json").json
+    assert (young["missing"], young["recent"]) == (0, 2)
+    one = ops(*words, "--apply", "--limit", "1").json
+    assert one["enqueued"] == {"created": 1}
+    assert one["cut"] is True
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    assert sum(ops(*words, "--apply").json["enqueued"].values()) >= 1
+    again = ops(*words, "--apply").json["enqueued"]
+    assert set(again) == {"already_exists"}
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    after = ops(*words).json
+    assert (after["done"], after["missing"]) == (6, 0)
+    assert pipeline.manifest(f"{fresh}/lost.jpg", lost[f"{fresh}/lost.jpg"])
+    assert only(ops("status", "--json", object_url(pipeline, long)))["state"] == "done"
+
+
+def test_reconcile_counts_foreign_objects_and_records_without_upload(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    name = f"{fresh}/gone.jpg"
+    generation = pipeline.process(name, jpeg(64, 64))
+    pipeline.client.bucket(pipeline.uploads).blob(name, generation=generation).delete()
+    for foreign in (f"manifests/{fresh}/README", f"failures/{fresh}/x/y.json"):
+        pipeline.client.bucket(pipeline.results).blob(foreign).upload_from_string(b"?")
+    found = ops("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--json").json
+    assert found["foreignObjects"] == 2
+    assert found["recordsWithoutUpload"] == 1
+    assert (found["uploads"], found["missing"]) == (0, 0)
+
+
+def test_an_object_deleted_after_the_listing_ends_as_source_gone(
+    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+) -> None:
+    name = f"{fresh}/brief.jpg"
+    generation = lose(name, jpeg(64, 64))
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    ops("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply")
+    pipeline.client.bucket(pipeline.uploads).blob(name, generation=generation).delete()
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    failure = pipeline.failure(name, generation)
+    assert failure is not None
+    assert failure["reason"] == "source_gone"
+
+
+def test_reconcile_during_uploads_costs_no_file_a_second_run(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    generations = {}
+    for number in range(10):
+        generations[f"{fresh}/{number}.jpg"] = pipeline.upload(
+            f"{fresh}/{number}.jpg", jpeg(64, 64)
+        )
+        if number == 5:
+            ran = ops("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply")
+            assert ran.code == 0
+    pipeline.settle()
+    for name, generation in generations.items():
+        assert pipeline.manifest(name, generation)
+        assert len(pipeline.listing(f"manifests/{name}/")) == 1
+
+
+# doctor
+
+
+def findings(ran: Ran, level: str = "error") -> list[dict[str, str]]:
+    return [finding for finding in ran.json["findings"] if finding["level"] == level]
+
+
+def test_the_doctor_finds_nothing_wrong_and_states_the_legacy_access(ops: Ops) -> None:
+    ran = ops("doctor", "--json")
+    assert ran.code == 0, ran.out
+    assert ran.json["healthy"] is True
+    assert all("legacy roles" in finding["what"] for finding in findings(ran, "warning"))
+
+
+def test_the_doctor_sees_a_queue_paused_by_hand(pipeline: Pipeline, ops: Ops) -> None:
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    try:
+        ran = ops("doctor", "--json")
+    finally:
+        google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    assert ran.code == 1
+    (finding,) = findings(ran)
+    assert "PAUSED, by hand" in finding["what"]
+    assert finding["fix"].startswith("gcloud tasks queues resume files-dev-default-")
+
+
+def test_the_doctor_sees_changed_queue_settings(pipeline: Pipeline, ops: Ops) -> None:
+    url = queue(pipeline) + "?updateMask=rateLimits.maxDispatchesPerSecond"
+    google(pipeline, "PATCH", url, {"rateLimits": {"maxDispatchesPerSecond": 3}})
+    try:
+        ran = ops("doctor", "--json")
+    finally:
+        google(pipeline, "PATCH", url, {"rateLimits": {"maxDispatchesPerSecond": 10}})
+    (finding,) = findings(ran)
+    assert "dispatches a second is 3, declared is 10" in finding["what"]
+
+
+def test_the_doctor_sees_a_second_notification(pipeline: Pipeline, ops: Ops) -> None:
+    base = f"https://storage.googleapis.com/storage/v1/b/{pipeline.uploads}/notificationConfigs"
+    body = {
+        "topic": f"//pubsub.googleapis.com/{events(pipeline)}",
+        "event_types": ["OBJECT_FINALIZE"],
+        "payload_format": "JSON_API_V1",
+    }
+    made = google(pipeline, "POST", base, body)
+    try:
+        ran = ops("doctor", "--json")
+    finally:
+        google(pipeline, "DELETE", f"{base}/{made['id']}")
+    (finding,) = findings(ran)
+    assert "announces each upload 2 times" in finding["what"]
+    assert "notifications delete" in finding["fix"]
+
+
+def test_the_doctor_sees_a_push_to_another_address(
+    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int]
+) -> None:
+    url = (
+        f"https://pubsub.googleapis.com/v1/projects/{pipeline.cloud.project}/subscriptions/{BRIDGE}"
+    )
+    body = {"pushConfig": {"pushEndpoint": "https://elsewhere.example/"}}
+    google(pipeline, "POST", f"{url}:modifyPushConfig", body)  # `lose` puts it right
+    what = [finding["what"] for finding in findings(ops("doctor", "--json"))]
+    assert any("push endpoint is https://elsewhere.example/" in line for line in what)
+    assert any("audience is None" in line for line in what)
+
+
+def test_the_doctor_sees_missing_and_surplus_bindings(pipeline: Pipeline, ops: Ops) -> None:
+    project = pipeline.cloud.project
+    invoker = f"serviceAccount:files-dev-tasks-invoker@{project}.iam.gserviceaccount.com"
+    service = f"projects/{project}/locations/us-central1/services/{PROCESSOR}"
+    binding = {"resource": service, "role": "roles/run.invoker"}
+    pipeline.cloud.post("/bindings", binding | {"member": invoker, "present": False})
+    pipeline.cloud.post("/bindings", binding | {"member": "allUsers", "present": True})
+    try:
+        ran = ops("doctor", "--json")
+    finally:
+        pipeline.cloud.post("/bindings", binding | {"member": invoker, "present": True})
+        pipeline.cloud.post("/bindings", binding | {"member": "allUsers", "present": False})
+    missing, surplus = findings(ran)
+    assert missing["what"] == f"{invoker} lacks roles/run.invoker on {service}"
+    assert missing["fix"].startswith("make apply ENV=dev")
+    assert surplus["what"].startswith(f"allUsers has roles/run.invoker on {service}")
+
+
+def test_the_doctor_sees_source_that_differs_from_the_checkout(
+    pipeline: Pipeline, ops: Ops
+) -> None:
+    path = pipeline.deployment.checkout / "functions/processor/main.py"
+    before = path.read_text()
+    path.write_text(before + "\n# changed\n")
+    try:
+        ran = ops("doctor", "--json")
+    finally:
+        path.write_text(before)
+    assert ran.code == 0
+    warned = [finding["what"] for finding in findings(ran, "warning")]
+    assert sum("this checkout has" in what for what in warned) == 1
+
+
+# verify
+
+
+def test_verify_puts_files_through_and_takes_them_away_again(pipeline: Pipeline, ops: Ops) -> None:
+    ran = ops("verify", "--json")
+    assert ran.code == 0, ran.out
+    told = {finding["check"]: finding["what"] for finding in ran.json["findings"]}
+    assert "thumbnail 300 × 225" in told["a picture"]
+    assert "one attempt" in told["a broken file"]
+    assert "in the state" in told["resources"]
+    blobs = pipeline.client.list_blobs(pipeline.uploads, prefix="verify/", versions=True)
+    assert list(blobs) == []
+    assert pipeline.listing("manifests/verify/") == []
+
+
+def test_verify_tells_of_a_pipeline_that_does_not_answer(pipeline: Pipeline, ops: Ops) -> None:
+    pipeline.cloud.post("/run/down", {"service": PROCESSOR})
+    ran = ops("verify", "--timeout", "1", "--json")
+    assert ran.code == 1
+    checks = [finding["check"] for finding in findings(ran)]
+    assert checks[:2] == ["a picture", "a broken file"]
+
+
+# Misuse: one clear line, exit code 2
+
+
+def one_line(ran: Ran) -> str:
+    assert ran.code == 2, ran.out + ran.err
+    assert ran.out == ""
+    (line,) = ran.err.splitlines()
+    assert line.startswith("ops: ")
+    return line
+
+
+def test_a_wrong_environment_project_or_bucket_is_one_line(pipeline: Pipeline, ops: Ops) -> None:
+    assert "prod is not initialized" in one_line(ops("-e", "prod", "doctor"))
+    assert "there is no environment qa" in one_line(ops("-e", "qa", "doctor"))
+    assert "not other-project" in one_line(ops("--project", "other-project", "reconcile"))
+    url = "gs://other-bucket/tom.jpg"
+    assert "not the uploads bucket of dev" in one_line(ops("status", url))
+    words = ("--results-bucket", "no-such-bucket-here", "status", "--failed")
+    assert "right environment" in one_line(ops(*words))
+
+
+def test_a_missing_or_expired_login_is_one_line(pipeline: Pipeline, ops: Ops) -> None:
+    nowhere = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+    assert "application-default login" in one_line(ops("status", "--failed", **nowhere))
+    key = pipeline.cloud.folder / "revoked.json"
+    user = {"type": "authorized_user", "client_id": "x", "client_secret": "x",
+            "refresh_token": "revoked"}  # fmt: skip
+    key.write_text(json.dumps(user))
+    revoked = {"GOOGLE_APPLICATION_CREDENTIALS": str(key)}
+    assert "expired or was revoked" in one_line(ops("reconcile", **revoked))
+
+
+# Least roles: docs/operations.md lists these
+
+
+def operator_roles(pipeline: Pipeline) -> dict[str, list[tuple[str, str]]]:
+    """Command → the (role, resource) that it needs, beyond those of the commands before it."""
+    project = f"projects/{pipeline.cloud.project}"
+    uploads, results = (
+        f"projects/_/buckets/{pipeline.uploads}",
+        f"projects/_/buckets/{pipeline.results}",
+    )
+    state = f"projects/_/buckets/{pipeline.cloud.project}-files-tfstate"
+    tasks = str(pipeline.outputs["queues"]["default"])
+    dead = str(pipeline.outputs["dead_letter_subscription"])
+    invoker = f"files-dev-tasks-invoker@{pipeline.cloud.project}.iam.gserviceaccount.com"
+    return {
+        "status": [
+            ("roles/storage.objectViewer", state),
+            ("roles/storage.objectViewer", uploads),
+            ("roles/storage.objectViewer", results),
+            ("roles/cloudtasks.viewer", tasks),
+            ("roles/pubsub.subscriber", dead),
+        ],
+        "reconcile": [
+            ("roles/cloudtasks.enqueuer", tasks),
+            ("roles/iam.serviceAccountUser", f"{project}/serviceAccounts/{invoker}"),
+        ],
+        "doctor": [
+            ("roles/iam.securityReviewer", project),
+            ("roles/serviceusage.serviceUsageViewer", project),
+            ("roles/storage.bucketViewer", project),
+            ("roles/pubsub.viewer", project),
+            ("roles/cloudtasks.viewer", project),
+            ("roles/cloudfunctions.viewer", project),
+        ],
+    }
+
+
+def test_the_documented_roles_suffice_and_less_is_one_line(
+    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+) -> None:
+    name = f"{fresh}/lost.jpg"
+    lose(name, jpeg(64, 64))
+    roles = operator_roles(pipeline)
+    commands = {
+        "status": ("status", object_url(pipeline, name)),
+        "reconcile": ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json"),
+        "doctor": ("doctor",),
+    }
+
+    def bind(role: str, resource: str, present: bool) -> None:
+        pipeline.cloud.post(
+            "/bindings",
+            {"resource": resource, "role": role, "member": OPERATOR, "present": present},
+        )
+
+    granted = []
+    try:
+        for title, words in commands.items():
+            for role, resource in roles[title]:
+                ran = ops(*words, member=OPERATOR)
+                assert ran.code == 2, f"{title} needs no {role} on {resource}: {ran.out}"
+                if title != "doctor":
+                    one_line(ran)
+                bind(role, resource, True)
+                granted.append((role, resource))
+            ran = ops(*words, member=OPERATOR)
+            if title == "doctor":  # the operator's own roles are not declared
+                assert "0 errors" in ran.out
+            assert ran.code == 0, ran.out + ran.err
+    finally:
+        for role, resource in granted:
+            bind(role, resource, False)
