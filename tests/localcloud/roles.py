@@ -23,7 +23,6 @@ CANDIDATES = ROOT / "tests/permissions/candidates.json"
 # Google writes these into the policy of each new bucket, for owners, editors and viewers.
 LEGACY = [f"roles/storage.legacy{k}" for k in ("BucketOwner", "BucketReader", "ObjectReader")]
 BASIC = ("roles/owner", "roles/editor", "roles/viewer")
-READ = re.compile(r"\.(get|list|getIamPolicy)$")
 GRANTED = re.compile(r'"(roles/[A-Za-z.]+)"')
 
 
@@ -42,7 +41,7 @@ def named() -> set[str]:
 def asked_for(known: set[str]) -> set[str]:
     """Every permission that a handler of the local cloud names, among those that Google knows."""
     texts = [file.read_text() for file in Path(__file__).parent.glob("*.py")]
-    words = {word for text in texts for word in re.findall(r'"([a-z][A-Za-z.]+\.[A-Za-z]+)"', text)}
+    words = {word for text in texts for word in re.findall(r'"([a-z][A-Za-z./]+\.[A-Za-z]+)"', text)}
     # Services with policies name only what comes before the verb.
     words |= {f"{word}.{verb}IamPolicy" for word in set(words) for verb in ("get", "set")}
     return words & known
@@ -53,13 +52,14 @@ def table(document: dict[str, Any]) -> dict[str, Any]:
     roles: dict[str, list[str]] = document["roles"]
     asked = asked_for({p for permissions in roles.values() for p in permissions})
     kept = {role: set(roles[role]) & asked for role in named() | set(LEGACY) if role in roles}
-    # Basic roles are not in such documents: these are inferred. An owner may not read objects by
-    # them, but by the legacy roles that each bucket's policy gives to projectOwner and so on; nor
-    # may an owner take an account's tokens.
+    # Basic roles are not in such documents: these are inferred. A viewer may what the services' own
+    # viewers may. Objects are read not by these roles, but by the legacy ones that each bucket's
+    # policy gives to projectOwner and so on; and not even an owner takes an account's tokens.
     own = {p for p in asked if not p.startswith("storage.objects.") and not p.endswith("Token")}
     kept["roles/owner"] = own
     kept["roles/editor"] = {p for p in own if not p.endswith(".setIamPolicy")}
-    kept["roles/viewer"] = {p for p in own if READ.search(p)}
+    viewers = [held for role, held in roles.items() if role.endswith((".viewer", "Viewer"))]
+    kept["roles/viewer"] = {p for held in viewers for p in held} & own
     return {
         "source": document["source"].partition(";")[0],
         "roles": {role: sorted(kept[role]) for role in sorted(kept)},
