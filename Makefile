@@ -27,6 +27,10 @@ local-stop: prepare ## End what make local started
 test: prepare ## All tests
 	@$(BIN)/python -m pytest $(TESTS)
 
+.PHONY: ops
+ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJECT=)
+	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(ARGS)
+
 .PHONY: test-terraform
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
@@ -39,6 +43,7 @@ lint: prepare ## Format, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@for f in bridge processor; do MYPYPATH=functions:functions/$$f $(BIN)/mypy functions/common functions/$$f || exit 1; done
 	@terraform fmt -check -recursive terraform environments
 
 .PHONY: format

@@ -372,15 +372,15 @@ class Api:
         if method.handler is None:
             raise not_implemented(method.id)
         principal = None
+        result: Json | Response
         try:
-            principal = self.cloud.identity.authenticate(authorization)
+            principal = self._authenticate(authorization)
             params |= self._query(method, query)
             async with self._faults(method, principal, params):
                 call = Call(method.id, params, self._body(method, body), principal, request)
                 self.authorize(method, call)
-                result: Any = method.handler(call)
-                if inspect.isawaitable(result):
-                    result = await result
+                answer = method.handler(call)
+                result = await answer if inspect.isawaitable(answer) else answer
         except ApiError as error:
             self.cloud.journal.api(principal, method.id, params, error.code, error.message)
             raise
@@ -388,6 +388,15 @@ class Api:
         if isinstance(result, dict) and method.response:
             method.document.check(result, method.response, "response of " + method.id)
         return result
+
+    def _authenticate(self, authorization: str | None) -> Principal:
+        """Who calls. A function's token may turn out to have expired: a fault on request."""
+        principal = self.cloud.identity.authenticate(authorization)
+        service = principal.member.startswith("serviceAccount:")
+        if service and self.cloud.faults.chance("identity.expire", principal.member):
+            self.cloud.identity.expire(authorization or "")
+            return self.cloud.identity.authenticate(authorization)
+        return principal
 
     def _faults(
         self, method: Method, caller: Principal, params: Json

@@ -1,7 +1,8 @@
 """The control interface: plain HTTP on the door's port, for tests and the demo only.
 
 GET  /snapshot               names of all that exists
-POST /token {member, seconds} an access token for anybody; /refresh {member}, /oidc {email, audience}
+POST /token {member, seconds} an access token for anybody; also /refresh {member} and
+                             /oidc {email, audience}
 POST /clock {advance}         lets seconds pass; GET /clock
 POST /idle {horizon, timeout} waits until nothing is in flight or due within `horizon` seconds
 POST /faults {...}            see faults.Faults.configure; GET /faults: what was injected; DELETE

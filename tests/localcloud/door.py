@@ -2,8 +2,8 @@
 
 It terminates TLS with a certificate minted for the requested host by the run's own CA. A client
 that offers only h2 speaks gRPC and is passed on to the gRPC server; everything else is HTTP/1.1 and
-goes straight into the ASGI application. The Terraform registry's hosts are tunnelled untouched; any other
-host is refused by name. Plain HTTP requests are the control interface (see control.py).
+goes straight into the ASGI application. The Terraform registry's hosts are tunnelled untouched; any
+other host is refused by name. Plain HTTP requests are the control interface (see control.py).
 """
 
 from __future__ import annotations
