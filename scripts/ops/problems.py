@@ -19,7 +19,7 @@ ROLE_OF = {
     "iam.serviceAccounts.actAs": "roles/iam.serviceAccountUser",
     "pubsub.subscriptions.consume": "roles/pubsub.subscriber",
     "pubsub.subscriptions.get": "roles/pubsub.viewer",
-    "serviceusage.services.list": "roles/serviceusage.serviceUsageViewer",
+    "serviceusage.services.list": "roles/iam.securityReviewer",
     "storage.buckets.get": "roles/storage.bucketViewer",
     "storage.objects.create": "roles/storage.objectUser",
     "storage.objects.get": "roles/storage.objectViewer",

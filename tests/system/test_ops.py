@@ -591,12 +591,10 @@ def operator_roles(pipeline: Pipeline) -> dict[str, list[tuple[str, str]]]:
             ("roles/iam.serviceAccountUser", f"{project}/serviceAccounts/{invoker}"),
         ],
         "doctor": [
-            ("roles/iam.securityReviewer", project),
-            ("roles/serviceusage.serviceUsageViewer", project),
-            ("roles/storage.bucketViewer", project),
-            ("roles/pubsub.viewer", project),
-            ("roles/cloudtasks.viewer", project),
             ("roles/cloudfunctions.viewer", project),
+            ("roles/pubsub.viewer", project),
+            ("roles/storage.bucketViewer", project),
+            ("roles/iam.securityReviewer", project),
         ],
     }
 
@@ -610,7 +608,7 @@ def test_the_documented_roles_suffice_and_less_is_one_line(
     commands = {
         "status": ("status", object_url(pipeline, name)),
         "reconcile": ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json"),
-        "doctor": ("doctor",),
+        "doctor": ("doctor", "--json"),
     }
 
     def bind(role: str, resource: str, present: bool) -> None:
@@ -622,16 +620,19 @@ def test_the_documented_roles_suffice_and_less_is_one_line(
     granted = []
     try:
         for title, words in commands.items():
+            blind = 99
             for role, resource in roles[title]:
                 ran = ops(*words, member=OPERATOR)
                 assert ran.code == 2, f"{title} needs no {role} on {resource}: {ran.out}"
-                if title != "doctor":
+                if title == "doctor":  # goes on with the checks that it can do
+                    unseen = len(findings(ran, "unknown"))
+                    assert unseen < blind, f"the role before {role} is not needed"
+                    blind = unseen
+                else:
                     one_line(ran)
                 bind(role, resource, True)
                 granted.append((role, resource))
             ran = ops(*words, member=OPERATOR)
-            if title == "doctor":  # the operator's own roles are not declared
-                assert "0 errors" in ran.out
             assert ran.code == 0, ran.out + ran.err
     finally:
         for role, resource in granted:
