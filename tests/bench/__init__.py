@@ -1,1 +1,1 @@
-"""The benchmark: this project beside the tutorial it replaces, and beside the limit of the machine."""
+"""The benchmark: this project beside the tutorial it replaces, and beside the machine's limit."""

@@ -22,7 +22,7 @@ from google.oauth2.credentials import Credentials
 
 from tests.bench.subject import Subject
 from tests.localcloud import build
-from tests.localcloud.client import CACHE, ROOT
+from tests.localcloud.client import CACHE
 from tests.localcloud.deployment import Deployment, deployed
 
 BASELINE = Path(__file__).with_name("baseline")
@@ -52,6 +52,7 @@ class Site:
     """A deployment to measure in, with buckets that no notification watches."""
 
     deployment: Deployment
+    session: AuthorizedSession  # the owner's
     client: storage.Client
     bridge: Function
     processor: Function
@@ -76,9 +77,7 @@ class Site:
     def own(self, module: str, **arguments: Any) -> Subject:
         """A subject in the processor's environment, with its modules on the path."""
         environ = dict(self.processor.environ)
-        return Subject(
-            module, self.processor.python, [self.processor.source], environ, **arguments
-        )
+        return Subject(module, self.processor.python, [self.processor.source], environ, **arguments)
 
     def tutorial(self, module: str, **arguments: Any) -> Subject:
         """A subject in the baseline's environment, as the same account."""
@@ -99,7 +98,8 @@ def site() -> Iterator[Site]:
         client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
         made = asyncio.run(build.environment(CACHE, BASELINE, "python313", lambda line: None))
         here = Site(
-            deployment, client, _function(cloud, "bridge"), _function(cloud, "processor-default"),
+            deployment, session, client, _function(cloud, "bridge"),
+            _function(cloud, "processor-default"),
             made.python, made.version,
         )  # fmt: skip
         here.uploads, here.results = _buckets(here)
@@ -142,6 +142,3 @@ def _buckets(here: Site) -> tuple[str, str]:
         )  # fmt: skip
         names.append(name)
     return names[0], names[1]
-
-
-__all__ = ["CACHE", "ROOT", "Function", "Site", "site"]

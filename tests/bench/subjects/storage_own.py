@@ -24,7 +24,6 @@ def make(
         source = storage.open(work, size, True)
         if len(source.all(1 << 30).getbuffer()) != size:
             raise ValueError("short")
-        source.verify("AAAAAA==") if size < 0 else None
         source.close()
         storage.create(f"attempts/{key}", b"{}", "application/json")
         storage.create(f"files/{key}", data, "image/jpeg", metadata={"source-object": name})

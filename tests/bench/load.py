@@ -1,0 +1,70 @@
+"""Load on a service: a block of requests as fast as they go, or at a fixed rate."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.bench.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What a block of requests cost: CPU seconds of the service, wall clock, each latency."""
+
+    count: int
+    cpu: float
+    wall: float
+    latencies: tuple[float, ...]
+
+    @property
+    def cpu_each(self) -> float:
+        return self.cpu / self.count
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.wall
+
+
+def block(
+    service: Service,
+    bodies: list[bytes],
+    path: str = "/",
+    connections: int = 1,
+    rate: float | None = None,
+) -> Block:
+    """POSTs all bodies.
+
+    Args:
+        rate: requests a second; a latency counts from when a request was due. None: no pause.
+    """
+    numbers = itertools.count()
+    cpu, began = service.cpu(), time.perf_counter()
+
+    def one(ask: Callable[..., bytes]) -> list[float]:
+        latencies = []
+        while (number := next(numbers)) < len(bodies):
+            due = time.perf_counter()
+            if rate:
+                due = began + number / rate
+                time.sleep(max(0.0, due - time.perf_counter()))
+            ask("POST", path, bodies[number])
+            latencies.append(time.perf_counter() - due)
+        return latencies
+
+    clients = [service.client() for _ in range(connections)]
+    with ThreadPoolExecutor(connections) as pool:
+        found = list(pool.map(one, [client.ask for client in clients]))
+    wall = time.perf_counter() - began
+    for client in clients:
+        client.hang_up()
+    latencies = tuple(latency for some in found for latency in some)
+    return Block(len(bodies), service.cpu() - cpu, wall, latencies)
+
+
+def percentile(values: tuple[float, ...] | list[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, round(percent / 100 * (len(ordered) - 1)))]
