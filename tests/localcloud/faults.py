@@ -1,13 +1,20 @@
-"""Faults on request: each off until asked for, drawn from one seeded generator, counted.
+"""Faults on request: each off until asked for, drawn from one seed, counted.
 
 Rates are probabilities. `rules` fail calls by method pattern; the others are read by the service
-that they concern (Pub/Sub duplicates and reorders, Cloud Tasks duplicates, functions are killed).
+that they concern. All that there are: pubsub.duplicate, pubsub.reorder, pubsub.lost_ack,
+storage.duplicate_notification, storage.create_only_403, tasks.duplicate, tasks.lost_answer,
+run.kill, identity.expire.
+
+A draw is a hash of the seed, the fault, what it is about, and how often that was asked before: no
+draw depends on what other requests do at the same time. So the same seed strikes the same calls
+about the same objects again; where a fault knows no object, it strikes the same ordinals.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
-import random
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,13 +34,15 @@ class Rule:
 
     Attributes:
         method: pattern over discovery ids.
-        code: what they answer.
+        code: what they answer; 0: as usual, which only makes sense with a delay.
         rate: with which probability.
         times: how often at most.
         object: pattern over the object's name, for Cloud Storage.
         member: pattern over the caller.
-        kill: instead of an answer, the calling function's instance dies: "before" the call takes
-            effect (also True), or "after" it.
+        skip: how many calls that match are let through first.
+        kill: instead of an answer, the instances of the calling function die.
+        after: the call takes effect before it fails: its answer is lost.
+        delay: real seconds that it takes before its effect, since functions measure real time.
     """
 
     method: str = "*"
@@ -42,45 +51,59 @@ class Rule:
     times: int | None = None
     object: str = "*"
     member: str = "*"
-    kill: bool | str = False
-    skip: int = 0  # calls that match and are let through first
+    skip: int = 0
+    kill: bool = False
+    after: bool = False
+    delay: float = 0.0
+
+    @property
+    def kind(self) -> str:
+        what = "kill" if self.kill else str(self.code) if self.code else "delay"
+        return f"{what} after" if self.after else what
 
 
 class Faults:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
-        self.counts: Counter[str] = Counter()
         self.reset()
 
     def reset(self) -> None:
         self.seed = 0
-        self.random = random.Random(0)
         self.rules: list[Rule] = []
-        # Rates and delays by name; a service asks `chance("pubsub.duplicate")`.
+        # Rates by name; a service asks `chance("pubsub.duplicate")`.
         self.rates: dict[str, float] = {}
         self.iam_seconds = 0.0
+        self.counts: Counter[str] = Counter()
+        self._drawn: Counter[str] = Counter()
 
     def configure(self, settings: dict[str, Any]) -> None:
-        """Sets any of: seed, rules [{method, code, rate, times}], rates {name: p}, iam_seconds."""
+        """Sets any of: seed, rules [fields of Rule], rates {name: probability}, iam_seconds."""
         if "seed" in settings:
             self.seed = settings["seed"]
-            self.random = random.Random(self.seed)
+            self._drawn.clear()
         if "rules" in settings:
             self.rules = [Rule(**rule) for rule in settings["rules"]]
         self.rates |= settings.get("rates", {})
         self.iam_seconds = settings.get("iam_seconds", self.iam_seconds)
 
-    def chance(self, name: str) -> bool:
+    def draw(self, name: str, about: str = "") -> float:
+        """The next number from 0 to 1 of the fault `name` about that object."""
+        what = f"{name} {about}"
+        self._drawn[what] += 1
+        digest = hashlib.blake2b(f"{self.seed} {what} {self._drawn[what]}".encode(), digest_size=7)
+        return int.from_bytes(digest.digest()) / 2**56
+
+    def chance(self, name: str, about: str = "") -> bool:
         """Draws whether the fault `name` strikes now."""
         rate = self.rates.get(name, 0.0)
-        if rate and self.random.random() < rate:
+        if rate and self.draw(name, about) < rate:
             self.counts[name] += 1
             return True
         return False
 
     def strike(self, method: str, member: str = "", name: str = "") -> Rule | None:
         """The rule that strikes this call, if any; it is used up and counted."""
-        for rule in self.rules:
+        for number, rule in enumerate(self.rules):
             if rule.times == 0 or not (
                 fnmatch.fnmatchcase(method, rule.method)
                 and fnmatch.fnmatchcase(member, rule.member)
@@ -90,11 +113,11 @@ class Faults:
             if rule.skip > 0:
                 rule.skip -= 1
                 continue
-            if rule.rate < 1 and self.random.random() >= rule.rate:
+            if rule.rate < 1 and self.draw(f"rule {number} {method} {member}", name) >= rule.rate:
                 continue
             if rule.times is not None:
                 rule.times -= 1
-            self.counts[f"{method} {'kill' if rule.kill else rule.code}"] += 1
+            self.counts[f"{method} {rule.kind}"] += 1
             return rule
         return None
 
@@ -106,13 +129,19 @@ class Faults:
             ApiError: the fault's code.
         """
         rule = self.strike(method, caller.member, name)
-        if rule and rule.kill != "after":
-            if rule.kill:
-                await self.cloud.run.kill_account(caller.email)
-            raise ApiError(rule.code, f"Injected fault for {method}")
+        if rule and rule.delay:
+            await asyncio.sleep(rule.delay)
+        if rule and not rule.after:
+            await self._fail(rule, method, caller)
         yield
-        if rule:
+        if rule and rule.after:
+            await self._fail(rule, method, caller)
+
+    async def _fail(self, rule: Rule, method: str, caller: Principal) -> None:
+        if rule.kill:
             await self.cloud.run.kill_account(caller.email)
+        if rule.kill or rule.code:
+            raise ApiError(rule.code or 503, f"Injected fault for {method}")
 
     def iam_delay(self, resource: str) -> float:
         if self.iam_seconds:

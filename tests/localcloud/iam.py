@@ -85,8 +85,10 @@ class Iam:
         new = {"version": version, "etag": etag, "bindings": bindings}
         now = self.cloud.clock.now()
         delay = self.cloud.faults.iam_delay(resource)
-        kept = [v for v in self._policies.get(resource, []) if delay][-1:]
-        self._policies[resource] = [*kept, (now + delay, new)]
+        # What is in force stays so until the first of the later ones is.
+        kept = self._policies.get(resource, []) if delay else []
+        old = [i for i, (since, _) in enumerate(kept) if since <= now]
+        self._policies[resource] = [*kept[old[-1] if old else 0 :], (now + delay, new)]
         return new
 
     def forget(self, resource: str) -> None:

@@ -73,6 +73,10 @@ class Identity:
             raise ApiError(400, "invalid_grant: the refresh token is unknown", "INVALID_ARGUMENT")
         return principal, self.access_token(principal)
 
+    def expire(self, authorization: str) -> None:
+        """The token of this Authorization header stops working (a fault on request)."""
+        self._access.pop(authorization.partition(" ")[2].strip(), None)
+
     def expire_all(self) -> None:
         """Every token handed out so far stops working (a fault on request)."""
         self._access.clear()

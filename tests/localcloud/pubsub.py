@@ -203,9 +203,10 @@ class PubSub(Service):
             where = message.where()
             self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id, **where)
         for subscription in subscriptions:
-            for _ in range(2 if self.cloud.faults.chance("pubsub.duplicate") else 1):
-                late = self.cloud.faults.chance("pubsub.reorder")
-                delay = self.cloud.faults.random.uniform(0.0, 5.0) if late else 0.0
+            faults, about = self.cloud.faults, message.attributes.get("objectId", "")
+            for _ in range(2 if faults.chance("pubsub.duplicate", about) else 1):
+                late = faults.chance("pubsub.reorder", about)
+                delay = 5.0 * faults.draw("pubsub.delay", about) if late else 0.0
                 self._offer_after(delay, subscription, Delivery(message))
         return message.id
 
@@ -376,7 +377,8 @@ class PubSub(Service):
             started = self.cloud.clock.now()
             status = await self._send(subscription, delivery)
             acknowledged = status in ACKNOWLEDGED
-            lost = acknowledged and self.cloud.faults.chance("pubsub.lost_ack")
+            about = delivery.message.attributes.get("objectId", "")
+            lost = acknowledged and self.cloud.faults.chance("pubsub.lost_ack", about)
             took = round(self.cloud.clock.now() - started, 4)
             more = {"lost_ack": True} if lost else {}
             self._note("pubsub.push", subscription, delivery, status=status, seconds=took, **more)

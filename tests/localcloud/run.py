@@ -426,7 +426,7 @@ class Run(Service):
                 if not plan.times:
                     site.kills.pop(0)
         elif self.cloud.faults.chance("run.kill"):
-            delay = self.cloud.faults.random.random() * site.typical
+            delay = self.cloud.faults.draw("run.kill.delay") * site.typical
         if delay is None:
             return None
         return asyncio.get_running_loop().call_later(delay, instance.kill)

@@ -373,13 +373,16 @@ class Buckets(Service):
             }
             data = json.dumps(meta).encode() if config["payload_format"] == "JSON_API_V1" else b""
             topic = config["topic"].removeprefix("//pubsub.googleapis.com/")
-            for _ in range(1 + self.cloud.faults.chance("storage.duplicate_notification")):
+            faults, fault = self.cloud.faults, "storage.duplicate_notification"
+            for _ in range(1 + faults.chance(fault, meta["name"])):
                 self._publish(topic, data, attributes, 1.0)
 
     def _publish(self, topic: str, data: bytes, attributes: dict[str, str], wait: float) -> None:
         """Publishes as the service agent; again and again with growing pauses until it works."""
         publisher = Principal(f"serviceAccount:{self.agent}")
-        rule = self.cloud.faults.strike("pubsub.projects.topics.publish", publisher.member)
+        rule = self.cloud.faults.strike(
+            "pubsub.projects.topics.publish", publisher.member, attributes["objectId"]
+        )
         try:
             if rule:
                 raise ApiError(rule.code, "Injected fault for a notification")
