@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 OURS = re.compile(
     r"(.+\.)?googleapis\.com|.+\.run\.app|metadata\.google\.internal|accounts\.google\.com"
+    r"|token\.actions\.githubusercontent\.com"
 )
 TUNNELLED = re.compile(
     r"registry\.terraform\.io|releases\.hashicorp\.com|.+\.hashicorp\.com|"

@@ -165,7 +165,7 @@ class Projects(Service):
                     fields: dict[str, Any] = json.loads(body)
                 else:
                     fields = {key: value[0] for key, value in parse_qs(body.decode()).items()}
-                return JSONResponse(exchange(self.cloud, fields))
+                return exchange(self.cloud, fields)
         return None
 
 

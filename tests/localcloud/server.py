@@ -28,6 +28,7 @@ from .iamservice import Accounts
 from .identity import Identity, Principal
 from .journal import Journal
 from .observability import Logging, Monitoring
+from .pools import Pools
 from .projects import Projects
 from .pubsub import PubSub
 from .run import Run
@@ -58,6 +59,7 @@ class Cloud:
         self.owner = Principal(f"user:{owner}")
         self.projects = Projects(self)
         self.accounts = Accounts(self)
+        self.pools = Pools(self)
         self.storage = Storage(self)
         self.pubsub = PubSub(self)
         self.tasks = Tasks(self)
@@ -69,6 +71,7 @@ class Cloud:
         self.services: list[Service] = [
             self.projects,
             self.accounts,
+            self.pools,
             self.storage,
             self.pubsub,
             self.tasks,

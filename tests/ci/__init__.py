@@ -1,0 +1,1 @@
+"""Delivery: what reviewers read, what is applied and what is refused, who gets in."""
