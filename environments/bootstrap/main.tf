@@ -10,6 +10,7 @@ locals {
     "cloudtasks.googleapis.com"           = "holds the queues"
     "iam.googleapis.com"                  = "holds the accounts"
     "logging.googleapis.com"              = "takes what functions and queues log"
+    "monitoring.googleapis.com"           = "watches the pipeline, where an environment asks for it"
     "pubsub.googleapis.com"               = "carries upload events"
     "run.googleapis.com"                  = "runs the functions"
     "storage.googleapis.com"              = "holds uploads, results, sources and state"

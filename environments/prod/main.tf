@@ -6,6 +6,9 @@ module "pipeline" {
   bridge_zip    = "../../build/bridge.zip"
   processor_zip = "../../build/processor.zip"
 
+  # Where alerts go is added here: notification_channels = ["projects/…/notificationChannels/…"].
+  monitoring = { enabled = true }
+
   deletion_policy = "PREVENT"
 
   # A quarter to notice that results are gone, a year for uploads, which nobody can make again;

@@ -53,7 +53,7 @@ def test_bootstrap_grants_this_and_nothing_else(plans: dict[str, Plan]) -> None:
 def test_services_stay_enabled_when_bootstrap_goes(plans: dict[str, Plan]) -> None:
     plan = plans["bootstrap"]
     services = plan.of_type("google_project_service")
-    assert len(services) == 10
+    assert len(services) == 11
     assert {plan[address]["disable_on_destroy"] for address in services} == {False}
 
 

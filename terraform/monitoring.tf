@@ -1,0 +1,33 @@
+# What an engineer on call sees. It watches names only: nothing of the pipeline depends on it.
+
+module "monitoring" {
+  source = "./modules/monitoring"
+  count  = var.monitoring.enabled ? 1 : 0
+
+  project_id            = var.project_id
+  environment           = var.environment
+  name_prefix           = local.name
+  notification_channels = var.monitoring.notification_channels
+  runbook_url           = var.monitoring.runbook_url
+
+  events = {
+    bridge                   = module.bridge.name
+    dead_letter_subscription = module.object_events.dead_letter_subscription
+    subscription             = module.object_events.subscription
+    topic                    = module.object_events.topic
+  }
+
+  lanes = { for lane, settings in var.lanes : lane => {
+    max_backoff_seconds = settings.max_backoff_seconds
+    queue               = module.queue[lane].id
+    retry_days          = var.queue_retention_days
+    service             = settings.target_url == "" ? module.processor[lane].name : ""
+    work_seconds        = settings.work_seconds
+  } }
+
+  objective = {
+    days    = var.monitoring.objective_days
+    goal    = var.monitoring.objective_goal
+    seconds = var.monitoring.objective_seconds
+  }
+}
