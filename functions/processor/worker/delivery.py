@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from common.logs import Log
 
 from worker.errors import AttemptsExhausted, Fault, TransientError
-from worker.kinds import KINDS, Job, Outcome, Output, canonical, kind_of, sniff
+from worker.kinds import Job, Outcome, Output, canonical, kind_of, sniff
 from worker.memory import Gate
 from worker.settings import Config
 from worker.storage import Storage, crc32c, too_large
@@ -70,29 +69,26 @@ class Delivery:
 
     def _process(self) -> dict[str, Any]:
         task, config = self._task, self._config
-        whole = canonical(task.declared) in KINDS and (task.size or 0) <= config.max_file_bytes
-        with closing(self._storage.open(self._work, task.size or 0, whole)) as source:
-            sniffed = sniff(source.head)
-            size = config.max_file_bytes if source.is_gzip else source.size
-            kind = kind_of(sniffed)
-            with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
-                if not room.take(0):
-                    source.close()  # no connection stays open over a long wait
-                    room.wait(self._remaining() / 2)
-                self._claim()
-                if size > config.max_file_bytes:
-                    raise too_large(config.max_file_bytes)
-                outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
-                source.verify(task.crc32c)
-                worked = time.monotonic()
-                outputs = self._upload(outcome.outputs)
-                timings = {
-                    "queued": self._queued,
-                    "download": source.seconds,
-                    "process": worked - self._started - source.seconds,
-                    "upload": time.monotonic() - worked,
-                }
-                return self._record_done(outcome, outputs, timings)
+        source = self._storage.open(self._work, task.size)
+        sniffed, limit = sniff(source.head), config.max_file_bytes
+        size = source.size if source.size is not None and not source.is_gzip else limit
+        kind = kind_of(sniffed)
+        with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
+            room.wait(self._remaining() / 2)
+            self._claim()
+            if size > limit:
+                raise too_large(limit)
+            outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
+            source.verify(task.crc32c)
+            worked = time.monotonic()
+            outputs = self._upload(outcome.outputs)
+            timings = {
+                "queued": self._queued,
+                "download": source.seconds,
+                "process": worked - self._started - source.seconds,
+                "upload": time.monotonic() - worked,
+            }
+            return self._record_done(outcome, outputs, timings)
 
     def _claim(self) -> None:
         """Takes the lowest attempt that nobody has. Raises AttemptsExhausted."""
@@ -123,7 +119,7 @@ class Delivery:
             "run": str(self._work.run),
         }
         self._write(
-            name, output.data, output.content_type, metadata=identity, cacheControl=CACHE_CONTROL
+            name, output.data, output.content_type, metadata=identity, cache_control=CACHE_CONTROL
         )
         return {
             "name": output.name,
@@ -169,15 +165,17 @@ class Delivery:
         event, message = ("failed", "failure recorded") if first else ("duplicate", "failed before")
         self._log.write(
             "ERROR" if fault.retryable else "WARNING", event, message,
-            reason=fault.reason, detail=fault.detail, attempt=self._attempt,
-            seconds=self._elapsed(), age_seconds=_age(self._task.created), error=error,
+            reason=fault.reason, retryable=fault.retryable, detail=fault.detail,
+            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
+            error=error,
         )  # fmt: skip
         return record, 200
 
     def _retry(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
         self._log.write(
             "WARNING", "retry", "to be tried again", reason=fault.reason, detail=fault.detail,
-            attempt=self._attempt, seconds=self._elapsed(), error=error,
+            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
+            error=error,
         )  # fmt: skip
         body = {"status": "retry", "reason": fault.reason, "detail": fault.detail}
         return body, 503 if fault.reason in _OVERLOADED else 500
