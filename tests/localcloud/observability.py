@@ -6,7 +6,13 @@ journal.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from .api import Call, Json, rpc
+from .errors import ApiError
+from .logfilter import FilterError, compiled
 from .records import Records
 
 METRICS = "logging.projects.metrics"
@@ -22,8 +28,60 @@ def project(call: Call, key: str = "name") -> str:
     return "/".join(call.params[key].split("/")[:2])
 
 
+# Fields of a line that Cloud Run takes out of the payload, and where it puts them.
+LIFTED = {"logging.googleapis.com/trace": "trace", "logging.googleapis.com/spanId": "spanId"}
+PAGE = 50
+
+
+def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
+    """The LogEntry that Cloud Run makes of a line of the journal (kind log)."""
+    labels = {"service_name": line["service"], "configuration_name": line["service"]}
+    labels |= {"revision_name": line["revision"], "location": line["location"]}
+    made: Json = {
+        "insertId": f"{number:012d}",
+        "logName": f"projects/{project}/logs/run.googleapis.com%2Fstdout",
+        "timestamp": line["time"],
+        "receiveTimestamp": line["time"],
+        "severity": line["severity"],
+        "resource": {
+            "type": "cloud_run_revision",
+            "labels": labels | {"project_id": project},
+        },
+    }
+    payload = line["payload"]
+    if not isinstance(payload, dict):
+        return made | {"textPayload": str(payload)}
+    made |= {LIFTED[key]: payload[key] for key in LIFTED if key in payload}
+    kept = {key: value for key, value in payload.items() if key not in LIFTED}
+    return made | {"jsonPayload": {k: v for k, v in kept.items() if k != "severity"}}
+
+
 class Logging(Records):
     documents = ("logging.v2",)
+
+    @rpc("logging.entries.list")
+    def list_entries(self, call: Call) -> Json:
+        project = f"projects/{self.cloud.project}"
+        if call.body.get("resourceNames") != [project]:
+            raise ApiError(400, f"Not served here: logs of anything but {project}.")
+        self.cloud.iam.require(call.principal, "logging.logEntries.list", project)
+        try:
+            wanted = compiled(call.body.get("filter", ""))
+        except FilterError as error:
+            raise ApiError(400, f"Unparseable filter: {error}.") from None
+        self.cloud.journal.flush()
+        found = []
+        with (self.cloud.folder / "journal.jsonl").open(encoding="utf-8") as lines:
+            for number, text in enumerate(lines):
+                if '"kind":"log"' in text:
+                    one = entry(json.loads(text), self.cloud.project, number)
+                    if wanted(one):
+                        found.append(one)
+        if call.body.get("orderBy", "").endswith("desc"):
+            found.reverse()
+        start, size = int(call.body.get("pageToken") or 0), call.body.get("pageSize") or PAGE
+        more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
+        return {"entries": found[start : start + size]} | more
 
     @rpc(f"{METRICS}.create", "logging.logMetrics.create", on="{parent}")
     def create_metric(self, call: Call) -> Json:
