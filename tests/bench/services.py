@@ -27,15 +27,6 @@ def processor(site: Site, core: int | None = None) -> Service:
     return function(site.processor, _environ(site), core)
 
 
-def processor_with_library(site: Site, core: int | None = None) -> Service:
-    """Our processor as it would start if google-cloud-storage were its client."""
-    packages = next(site.baseline.parents[1].glob("lib/python*/site-packages"))
-    environ = _environ(site) | {"PYTHONPATH": str(packages)}
-    script = f"from google.cloud import storage; storage.Client(); {RUN}"
-    command = [str(site.processor.python), "-c", script, *FRAMEWORK]
-    return Service(command, site.processor.source, environ, core)
-
-
 def tutorial(site: Site, core: int | None = None) -> Service:
     """The baseline's processor, as the tutorial starts it."""
     environ = site.processor.way | {"RESULTS_BUCKET": site.results}

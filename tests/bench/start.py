@@ -7,9 +7,9 @@ import re
 import subprocess
 from collections.abc import Callable
 
-from tests.bench.report import Goal, Sample, Section, cpu, ratio, wall
+from tests.bench.report import Goal, Sample, Section, cpu, wall
 from tests.bench.service import Service
-from tests.bench.services import bridge, processor, processor_with_library, tutorial
+from tests.bench.services import bridge, processor, tutorial
 from tests.bench.site import Function, Site
 from tests.bench.subject import Step
 from tests.bench.work import baseline_task, small_photo, task
@@ -31,16 +31,10 @@ def measure(site: Site, quick: bool) -> Section:
     starts: dict[str, Start] = {
         "tutorial's processor, health": (lambda: tutorial(site, core), "GET", "/health", b""),
         "processor, health": (lambda: processor(site, core), "GET", "/", b""),
-        "processor with google-cloud-storage, health": (
-            lambda: processor_with_library(site, core), "GET", "/", b"",
-        ),
         "tutorial's processor, first file": (
             lambda: tutorial(site, core), "POST", "/process", b"tutorial",
         ),
         "processor, first file": (lambda: processor(site, core), "POST", "/", b"own"),
-        "processor with google-cloud-storage, first file": (
-            lambda: processor_with_library(site, core), "POST", "/", b"own",
-        ),
         "bridge": (lambda: bridge(site.bridge, None, core), "GET", "/", b""),
         "bridge, google-cloud-tasks over gRPC (the client's default)": (
             lambda: bridge(site.bridge, "grpc", core), "GET", "/", b"",
@@ -78,11 +72,6 @@ def measure(site: Site, quick: bool) -> Section:
             f"cold start of processor, {what}, of tutorial", of(f"processor, {what}", base), 0.6
         )
         section.goals.append(goal)
-        library = of(f"processor with google-cloud-storage, {what}", base)
-        section.notes.append(
-            f"With google-cloud-storage the processor's start ({what}) would be {ratio(library)} "
-            f"of the tutorial's, instead of {ratio(goal.value)}."
-        )
     section.goals.append(
         Goal("cold start of bridge, of the default client's",
              of("bridge", "bridge, google-cloud-tasks over gRPC (the client's default)"), 0.65)

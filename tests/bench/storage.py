@@ -7,20 +7,21 @@ import subprocess
 
 from tests.bench.report import MIB, Goal, Sample, Section, cpu, ratio, wall
 from tests.bench.site import Site
-from tests.bench.subject import running, turns
+from tests.bench.subject import ROOT, running, turns
 
 SIZES = (4_000_000, 100_000)  # bytes of a file: what a telephone's photo has, and a small one
 OUTPUT = 15_000  # bytes of a thumbnail
 NAMES = {
     "default": "tutorial: default client, default calls (3 requests)",
+    "own": "the processor, as it is",
     "library": "google-cloud-storage with care (4 requests)",
-    "own": "the processor's own module (4 requests)",
+    "direct": "the JSON API over urllib3 alone (4 requests)",
     "floor": "bare socket, the download alone",
 }
-IMPORTS = {
-    "own": "import worker.storage",
-    "library": "from google.cloud import storage; storage.Client()",
-}
+IMPORTS = (
+    "from google.cloud import storage; storage.Client()",
+    "from tests.bench.subjects import direct; direct.Google()",
+)
 
 
 def measure(site: Site, quick: bool) -> Section:
@@ -41,8 +42,9 @@ def measure(site: Site, quick: bool) -> Section:
         }  # fmt: skip
         subjects = {
             "default": site.tutorial("storage_default", **arguments),
-            "library": site.tutorial("storage_library", **arguments),
             "own": site.own("storage_own", **arguments),
+            "library": site.tutorial("storage_library", **arguments),
+            "direct": site.tutorial("storage_direct", **arguments),
             "floor": site.tutorial("storage_floor", **arguments),
         }
         with running(subjects):
@@ -58,9 +60,9 @@ def measure(site: Site, quick: bool) -> Section:
             )  # fmt: skip
     section.table(["", "CPU ms", "of tutorial", "wall ms", "peak RSS MiB"], rows)
     rows = []
-    for what, code in IMPORTS.items():
-        steps = [_import(site, what, code) for _ in range(2 if quick else 12)]
-        used = section.keep(f"import {what}", Sample.of(steps, scale=1e3))
+    for code in IMPORTS:
+        steps = [_import(site, code) for _ in range(2 if quick else 12)]
+        used = section.keep(f"import: {code}", Sample.of(steps, scale=1e3))
         rows.append([f"`{code}`", used])
     section.table(["Import on a cold start", "CPU ms"], rows)
     section.goals.append(
@@ -69,15 +71,12 @@ def measure(site: Site, quick: bool) -> Section:
     return section
 
 
-def _import(site: Site, what: str, code: str) -> float:
+def _import(site: Site, code: str) -> float:
     """CPU seconds of a fresh interpreter that does this, less those of one that does nothing."""
-    python = site.processor.python if what == "own" else site.baseline
     spent = []
     for script in (code, "pass"):
         process = subprocess.Popen(
-            [str(python), "-c", script],
-            cwd=site.processor.source,
-            env=dict(site.processor.environ),
+            [str(site.baseline), "-c", script], env={**site.processor.way, "PYTHONPATH": str(ROOT)}
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
