@@ -68,6 +68,7 @@ recorded = st.lists(
 @given(st.dictionaries(st.tuples(names, generations), recorded, max_size=14))
 @example({("a", 1): [("manifests", 0)], ("a!", 1): [("manifests", 0)], ("a/1", 5): []})
 @example({("a", 1): [("failures", 1)], ("a/1-x", 2): [("manifests", 0)], ("a", 10): []})
+@example({("a", 1): [("manifests", 0)], ("a/1", 5): [], ("a/1!", 5): [("failures", 0)]})
 def test_each_generation_is_found_with_exactly_its_records(world: Any) -> None:
     uploads = [upload(*identity) for identity in world]
     records = [
@@ -85,6 +86,7 @@ def test_each_generation_is_found_with_exactly_its_records(world: Any) -> None:
 
 
 @given(st.sets(st.tuples(names, generations), max_size=14))
+@example({("a", 1), ("a/1", 5), ("a/1!", 5)})
 def test_uploads_come_in_the_order_of_their_records(world: Any) -> None:
     uploads = [upload(*identity) for identity in world]
     uploads.sort(key=lambda u: (u.name.encode(), int(u.generation)))
