@@ -11,7 +11,7 @@ from flask import Request
 from worker.delivery import Delivery, Worker
 from worker.memory import Gate, bound_allocator
 from worker.settings import Config
-from worker.storage import Identity, Storage, connections
+from worker.storage import Storage, cloud_storage
 from worker.task import Malformed, Task
 
 Answer = tuple[dict[str, Any], int]
@@ -23,7 +23,8 @@ bound_allocator()
 @once
 def worker() -> Worker:
     config = Config.from_env()
-    storage = Storage(connections(config.concurrency), Identity(), config.results_bucket)
+    client = once(lambda: cloud_storage(config.project_id))
+    storage = Storage(client, config.results_bucket)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     return Worker(config, storage, gate, Log(config.project_id, config.hash_object_names))
 

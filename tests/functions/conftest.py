@@ -35,6 +35,7 @@ class Driven:
         self.cloud = FakeStorage()
         self.logged = logged
         self._monkeypatch = monkeypatch
+        monkeypatch.setattr("worker.storage.RETRY_SECONDS", 0.001)
         self.configure()
 
     def configure(self, **changes: str) -> None:
@@ -44,7 +45,7 @@ class Driven:
         from worker.storage import Storage
 
         config = self.main.Config.from_env(PROCESSOR_ENV | changes)
-        storage = Storage(self.cloud, self.cloud, config.results_bucket)  # type: ignore[arg-type]
+        storage = Storage(self.cloud.client, config.results_bucket)
         gate = Gate(config.memory_bytes - self.main.BASE_BYTES)
         self.worker = self.main.Worker(config, storage, gate, Log(config.project_id, False))
         self._monkeypatch.setattr(self.main, "worker", lambda: self.worker)

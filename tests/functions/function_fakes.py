@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from requests import Request, Response
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 
 PROJECT = "acme-files"
@@ -147,11 +149,13 @@ class Stored:
 
 
 class FakeStorage:
-    """Cloud Storage in the place of a connection pool: what a worker may do, and no more.
+    """Cloud Storage in the place of a session: what a worker may do, and no more.
 
     results maps names to objects, requests holds "METHOD name" of each request. `fault` is called
     with that text first; it may return a status to answer with, or raise.
     """
+
+    is_mtls = False
 
     def __init__(self) -> None:
         self.uploads: dict[tuple[str, str], Stored] = {}
@@ -162,17 +166,18 @@ class FakeStorage:
         self.refuse_overwrite = 412
         self.cut_after: int | None = None  # bytes after which a download breaks off, once
 
+    def client(self) -> Any:
+        """Google's own client, whose requests come here."""
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client
+
+        return Client(PROJECT, credentials=AnonymousCredentials(), _http=self)  # type: ignore[no-untyped-call]
+
     def put(self, data: bytes, name: str = "cats/tom.jpg", **fields: Any) -> dict[str, Any]:
         """Uploads an object; gives its resource."""
         made = resource(name, **{"size": str(len(data)), "crc32c": checksum(data)} | fields)
         self.uploads[name, made["generation"]] = Stored(data, made)
         return made
-
-    def token(self) -> str:
-        return "own-token"
-
-    def forget(self) -> None:
-        pass
 
     def request(
         self,
@@ -180,20 +185,20 @@ class FakeStorage:
         url: str,
         *,
         headers: dict[str, str],
-        body: bytes = b"",
-        preload_content: bool = True,
-    ) -> HTTPResponse:
-        assert headers["Authorization"] == "Bearer own-token"
+        data: bytes | None,
+        timeout: float,
+        stream: bool = False,
+    ) -> Response:
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query))
         if method == "POST":
-            head, data = self._multipart(headers, body)
+            head, content = self._multipart(headers, data or b"")
             text = f"POST {head['name']}"
         else:
-            bucket, _, name = parts.path.removeprefix("/storage/v1/b/").partition("/o/")
+            bucket, _, name = parts.path.removeprefix("/download/storage/v1/b/").partition("/o/")
             assert bucket == UPLOADS
             name = unquote(name)
-            text = f"GET {name} {headers.get('Range', 'all')}"
+            text = f"GET {name} {_range(headers) or 'all'}"
         with self.lock:
             self.requests.append(text)
         status = self.fault(text)
@@ -202,17 +207,19 @@ class FakeStorage:
         if method == "POST":
             assert parts.path == f"/upload/storage/v1/b/{RESULTS}/o"
             assert query["ifGenerationMatch"] == "0"
-            return self._insert(head, data)
+            return self._insert(head, content)
         return self._media(headers, self.uploads.get((name, query["generation"])))
 
-    def _multipart(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, Any], bytes]:
-        boundary = headers["Content-Type"].partition("boundary=")[2].strip('"').encode()
+    def _multipart(self, headers: dict[Any, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
+        kind = next(value for name, value in headers.items() if name.lower() == "content-type")
+        kind = kind if isinstance(kind, bytes) else kind.encode()
+        boundary = kind.partition(b"boundary=")[2].strip(b'"')
         _, first, second, end = body.split(b"--" + boundary)
         assert end.strip() == b"--"
         data = second.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
         return json.loads(first.partition(b"\r\n\r\n")[2]), data
 
-    def _insert(self, head: dict[str, Any], data: bytes) -> HTTPResponse:
+    def _insert(self, head: dict[str, Any], data: bytes) -> Response:
         assert head["crc32c"] == checksum(data)
         assert len(head["name"].encode()) <= 1024
         with self.lock:
@@ -222,28 +229,39 @@ class FakeStorage:
             self.results[head["name"]] = Stored(data, head)
         return _answer(200, b'{"generation": "1"}')
 
-    def _media(self, asked: dict[str, str], found: Stored | None) -> HTTPResponse:
+    def _media(self, asked: dict[str, str], found: Stored | None) -> Response:
         if found is None:
             return _answer(404, b"No such object")
-        headers = {"Content-Length": str(len(found.data))}
+        headers = {"X-Goog-Generation": found.resource["generation"]}
         if found.resource.get("contentEncoding"):
-            assert "gzip" in asked["Accept-Encoding"]
+            assert "gzip" in asked["accept-encoding"]
             headers["Content-Encoding"] = found.resource["contentEncoding"]
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.get("Range", ""))
-        if not wanted:
-            cut, self.cut_after = self.cut_after, None
-            return _answer(200, found.data[:cut], headers)
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", _range(asked))
+        assert wanted, "each read says how much"
         start, end = int(wanted[1]), int(wanted[2] or len(found.data) - 1)
         if start >= len(found.data):
             return _answer(416, b"")
         piece = found.data[start : end + 1]
         headers["Content-Range"] = f"bytes {start}-{start + len(piece) - 1}/{len(found.data)}"
         headers["Content-Length"] = str(len(piece))
-        return _answer(206, piece, headers)
+        cut, self.cut_after = self.cut_after, None
+        return _answer(206, piece[:cut], headers)
 
 
-def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> HTTPResponse:
-    return HTTPResponse(io.BytesIO(body), headers or {}, status, preload_content=False)
+def _range(headers: dict[str, str]) -> str:
+    return next((value for name, value in headers.items() if name.lower() == "range"), "")
+
+
+def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    answer = Response()
+    answer.status_code = status
+    answer.headers = CaseInsensitiveDict(headers or {})
+    answer.raw = HTTPResponse(
+        io.BytesIO(body), headers or {}, status, preload_content=False, decode_content=False,
+        enforce_content_length=True,
+    )  # fmt: skip
+    answer.request = Request("GET", "https://storage.googleapis.com/").prepare()
+    return answer
 
 
 def checksum(data: bytes) -> str:

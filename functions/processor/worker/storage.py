@@ -1,6 +1,6 @@
 """Cloud Storage as far as a worker needs it: read one generation in order, create once.
 
-The JSON API over one pooled session: one request per download and per output, no look-ups before.
+Google's library, with care: one request for each read and each object, no look-ups before.
 """
 
 from __future__ import annotations
@@ -8,156 +8,110 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import json
 import os
-import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import IO, Any, cast
-from urllib.parse import quote
-from urllib.request import getproxies
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-import certifi
-import google_crc32c
-import urllib3
 from common.identity import Work
 
 from worker.errors import PermanentError, TransientError
 
-HOST = "https://storage.googleapis.com"
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Client
+
 HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previews included
-PIECE_BYTES = 1024 * 1024
-_BOUNDARY = b"=-part-of-one-object-="
+PIECE_BYTES = 4 * 1024 * 1024
+RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
+
+# Else the library asks for each bucket's metadata in the background, which nobody here may read.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 
-def connections(threads: int) -> urllib3.PoolManager:
-    """Kept open; a dropped or throttled request is tried again, for little more than a second."""
-    retries = urllib3.Retry(
-        total=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=None, raise_on_status=False, respect_retry_after_header=False,
-    )  # fmt: skip
-    options: dict[str, Any] = {
-        "ca_certs": os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        "maxsize": 2 * threads,
-        "retries": retries,
-        "timeout": urllib3.Timeout(connect=5, read=60),
-    }
-    proxy = getproxies().get("https")
-    return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+def cloud_storage(project_id: str) -> Client:
+    """Imported when the first file comes: the library is half of what a cold start would load."""
+    from google.cloud import storage
+
+    return storage.Client(project_id)
 
 
-class Identity:
-    """The function's own access token, asked of the metadata server before it runs out.
+@contextmanager
+def _reached() -> Iterator[None]:
+    """TransientError for no token, no connection, and each answer that nobody expected."""
+    from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from urllib3.exceptions import HTTPError
 
-    google-auth does the same, and doubles the libraries that a cold start loads.
-    """
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, HTTPError, OSError) as error:
+        code = error.code if isinstance(error, GoogleAPICallError) else None
+        what = f"answered {code}" if code else f"gave no answer: {type(error).__name__}"
+        raise TransientError("storage_unavailable", f"Cloud Storage {what}.") from error
 
-    def __init__(self) -> None:
-        host = os.environ.get("GCE_METADATA_HOST", "metadata.google.internal")
-        self._url = f"http://{host}/computeMetadata/v1/instance/service-accounts/default/token"
-        self._http = urllib3.PoolManager(headers={"Metadata-Flavor": "Google"}, timeout=5)
-        self._lock = threading.Lock()
-        self._token, self._until = "", 0.0
 
-    def token(self) -> str:
-        """Raises urllib3's HTTPError, or ValueError for an answer without a token."""
-        with self._lock:
-            if time.monotonic() >= self._until:
-                answer = self._http.request("GET", self._url)
-                try:
-                    token = answer.json()
-                    self._token = str(token["access_token"])
-                    self._until = time.monotonic() + token["expires_in"] - 240
-                except (KeyError, TypeError) as error:
-                    raise ValueError("the metadata server gave no token") from error
-            return self._token
+def _retry() -> Any:
+    """A dropped or throttled request is tried again, for little more than a second."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
 
-    def forget(self) -> None:
-        self._until = 0.0
+    return DEFAULT_RETRY.with_delay(initial=0.3).with_timeout(RETRY_SECONDS)
 
 
 class Storage:
     """Raises TransientError storage_unavailable for whatever is neither success nor final."""
 
-    def __init__(self, http: urllib3.PoolManager, identity: Identity, results_bucket: str) -> None:
-        self._http, self._identity = http, identity
-        self._results = (
-            f"{HOST}/upload/storage/v1/b/{results_bucket}/o"
-            "?uploadType=multipart&ifGenerationMatch=0&fields=generation"
-        )
+    def __init__(self, client: Callable[[], Client], results_bucket: str) -> None:
+        self._client, self._results = client, results_bucket
 
-    def open(self, work: Work, expected_size: int, whole: bool) -> Source:
-        """Begins to read. Raises PermanentError source_gone."""
-        return Source(self, work, None if whole or expected_size <= HEAD_BYTES else HEAD_BYTES)
-
-    def get(self, work: Work, start: int, end: int | None) -> urllib3.BaseHTTPResponse:
-        """Bytes start … end - 1 as they are stored: gzip is not undone on the way."""
-        url = (
-            f"{HOST}/storage/v1/b/{work.bucket}/o/{quote(work.name, safe='')}"
-            f"?alt=media&generation={work.generation}"
-        )
-        headers = {"Accept-Encoding": "gzip"}
-        if start or end:
-            headers["Range"] = f"bytes={start}-{end - 1 if end else ''}"
-        response = self._send("GET", url, headers, preload_content=False)
-        if response.status in (200, 206):
-            return response
-        response.close()
-        if response.status == 404:
-            raise PermanentError("source_gone", "This generation of the object exists no more.")
-        raise _unavailable(f"answered {response.status}")
+    def open(self, work: Work, size: int | None) -> Source:
+        """Reads the beginning. size: in bytes, None when unknown. Raises as Source does."""
+        with _reached():
+            bucket = self._client().bucket(work.bucket)
+        return Source(bucket.blob(work.name, generation=int(work.generation)), size)
 
     def create(
-        self, name: str, data: bytes, content_type: str, **fields: str | Mapping[str, str]
+        self,
+        name: str,
+        data: bytes,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        cache_control: str | None = None,
     ) -> bool:
         """One request. False: somebody was first, and what is there stays as it is."""
-        resource = {
-            "name": name, "contentType": content_type, "crc32c": crc32c(data), **fields,
-        }  # fmt: skip
-        body = b"\r\n".join(
-            (
-                b"--" + _BOUNDARY, b"Content-Type: application/json", b"",
-                json.dumps(resource).encode(),
-                b"--" + _BOUNDARY, b"Content-Type: " + content_type.encode(), b"", data,
-                b"--" + _BOUNDARY + b"--", b"",
-            )
-        )  # fmt: skip
-        headers = {"Content-Type": f'multipart/related; boundary="{_BOUNDARY.decode()}"'}
-        response = self._send("POST", self._results, headers, body=body)
-        if response.status == 200:
-            return True
-        # An account that may only create is told 412 or, instead, that it may not overwrite.
-        if response.status == 412 or (
-            response.status == 403 and b"storage.objects.delete" in response.data
-        ):
-            return False
-        raise _unavailable(f"answered {response.status}")
+        from google.api_core.exceptions import Forbidden, PreconditionFailed
 
-    def _send(
-        self, method: str, url: str, headers: dict[str, str], **options: Any
-    ) -> urllib3.BaseHTTPResponse:
-        try:
-            headers["Authorization"] = f"Bearer {self._identity.token()}"
-            response = self._http.request(method, url, headers=headers, **options)
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise _unavailable(f"gave no answer: {type(error).__name__}") from error
-        if response.status == 401:
-            self._identity.forget()  # withdrawn before its time: the next request asks anew
-        return response
+        with _reached():
+            blob = self._client().bucket(self._results).blob(name)
+            blob.metadata, blob.cache_control = metadata, cache_control
+            try:
+                blob.upload_from_string(
+                    data, content_type, if_generation_match=0, checksum="crc32c", retry=_retry()
+                )
+            except PreconditionFailed:
+                return False
+            except Forbidden as error:
+                # An account that may only create may be told, instead, that it may not overwrite.
+                if "storage.objects.delete" in str(error):
+                    return False
+                raise
+        return True
 
 
 class Source:
     """The bytes of one generation, in order, decompressed where they are stored as gzip.
 
-    size counts stored bytes. It may be closed at any time: the next read asks for what is missing.
+    size counts stored bytes, None when unknown. Raises PermanentError source_gone.
     """
 
-    def __init__(self, storage: Storage, work: Work, first_end: int | None) -> None:
-        self._stored = _Stored(storage, work, first_end)
-        readable = cast(IO[bytes], self._stored)
-        self._file = gzip.GzipFile(fileobj=readable) if self._stored.is_gzip else readable
-        self.size, self.is_gzip = self._stored.size, self._stored.is_gzip
+    def __init__(self, blob: Blob, size: int | None) -> None:
+        self._stored = _Stored(blob, size)
+        file = io.BufferedReader(self._stored, PIECE_BYTES)
+        file.peek()
+        self.is_gzip = blob.content_encoding == "gzip"
+        self._file = gzip.GzipFile(fileobj=file) if self.is_gzip else file
+        self.size = self._stored.at if self._stored.ended else size
         self.head = self._read(HEAD_BYTES)
 
     @property
@@ -184,11 +138,8 @@ class Source:
 
     def verify(self, expected: str | None) -> None:
         """Raises TransientError when all was read and its crc32c is not the expected one."""
-        if expected and self._stored.checksum() not in (None, expected):
+        if expected and self._stored.ended and _base64(self._stored.crc) != expected:
             raise TransientError("download_corrupted", "The bytes read do not match the checksum.")
-
-    def close(self) -> None:
-        self._stored.close()
 
     def _read(self, length: int) -> bytes:
         try:
@@ -197,58 +148,42 @@ class Source:
             raise PermanentError("corrupt_encoding", f"Stored as gzip, but: {error}.") from error
 
 
-class _Stored:
-    """The bytes as they are stored."""
+class _Stored(io.RawIOBase):
+    """The bytes as they are stored, one ranged request for each read."""
 
-    def __init__(self, storage: Storage, work: Work, first_end: int | None) -> None:
-        self.seconds = 0.0
-        self._storage, self._work = storage, work
-        self._offset = 0
-        self._crc = 0
-        self._response: urllib3.BaseHTTPResponse | None = None
-        response = self._request(first_end)
-        total = response.headers.get("Content-Range", "").rpartition("/")[2]
-        self.size = int(total or response.headers.get("Content-Length", "0"))
-        self.is_gzip = response.headers.get("Content-Encoding") == "gzip"
+    def __init__(self, blob: Blob, size: int | None) -> None:
+        self._blob, self._size = blob, size
+        self.at, self.crc, self.seconds, self.ended = 0, 0, 0.0, False
 
-    def read(self, length: int = -1) -> bytes:
-        """Up to `length` bytes, empty at the end. A connection that broke is made anew once."""
-        started = time.monotonic()
-        try:
-            for last_try in (False, True):
-                if self._offset >= self.size:
-                    break
-                try:
-                    response = self._response or self._request(None)
-                    data: bytes = response.read(length, decode_content=False)
-                except (urllib3.exceptions.HTTPError, OSError) as error:
-                    self.close()
-                    if last_try:
-                        raise _unavailable(f"broke off: {type(error).__name__}") from error
-                    continue
-                if data:
-                    self._offset += len(data)
-                    self._crc = google_crc32c.extend(self._crc, data)
-                    return data
-                self.close()  # what the first request asked for is read
-            return b""
-        finally:
-            self.seconds += time.monotonic() - started
+    def readable(self) -> bool:
+        return True
 
-    def checksum(self) -> str | None:
-        """None until everything has been read."""
-        if self._offset < self.size:
-            return None
-        return _base64(self._crc)
+    def readinto(self, buffer: Any) -> int:
+        import google_crc32c
+        from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
-    def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
-
-    def _request(self, end: int | None) -> urllib3.BaseHTTPResponse:
-        response = self._response = self._storage.get(self._work, self._offset, end)
-        return response
+        if self.ended:
+            return 0
+        wanted = min(len(buffer), PIECE_BYTES if self.at else HEAD_BYTES)
+        data, started = b"", time.monotonic()
+        with _reached():
+            try:
+                data = self._blob.download_as_bytes(
+                    start=self.at, end=self.at + wanted - 1, raw_download=True, checksum=None,
+                    retry=_retry(),
+                )  # fmt: skip
+            except RequestRangeNotSatisfiable:
+                pass  # nothing is there, or nothing more
+            except NotFound as error:
+                detail = "This generation of the object exists no more."
+                raise PermanentError("source_gone", detail) from error
+            finally:
+                self.seconds += time.monotonic() - started
+        buffer[: len(data)] = data
+        self.at += len(data)
+        self.crc = google_crc32c.extend(self.crc, data)
+        self.ended = len(data) < wanted or self.at == self._size
+        return len(data)
 
 
 def too_large(limit: int) -> PermanentError:
@@ -257,12 +192,10 @@ def too_large(limit: int) -> PermanentError:
 
 def crc32c(data: bytes) -> str:
     """As Cloud Storage writes it."""
+    import google_crc32c
+
     return _base64(google_crc32c.value(data))
 
 
 def _base64(crc: int) -> str:
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
-
-
-def _unavailable(what: str) -> TransientError:
-    return TransientError("storage_unavailable", f"Cloud Storage {what}.")
