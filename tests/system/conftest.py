@@ -6,10 +6,6 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.auth.transport.requests import AuthorizedSession
-from google.cloud import storage
-from google.oauth2.credentials import Credentials
 
 from tests.localcloud.deployment import deployed
 from tests.system.pipeline import Pipeline
@@ -20,15 +16,7 @@ _serial = itertools.count(1)
 @pytest.fixture(scope="session")
 def pipeline() -> Iterator[Pipeline]:
     with deployed("dev") as deployment:
-        cloud = deployment.cloud
-        session = AuthorizedSession(Credentials(cloud.token()))
-        session.proxies, session.verify, session.trust_env = (
-            {"https": cloud.proxy},
-            str(cloud.bundle),
-            False,
-        )
-        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
-        yield Pipeline(deployment, deployment.outputs(), client)
+        yield Pipeline.of(deployment)
 
 
 @pytest.fixture(autouse=True)

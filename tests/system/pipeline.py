@@ -8,10 +8,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
+from google.oauth2.credentials import Credentials
 from PIL import Image
+from requests.adapters import HTTPAdapter
 
 from tests.localcloud.deployment import Deployment
+
+BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
 
 
 @dataclass
@@ -21,6 +27,16 @@ class Pipeline:
     deployment: Deployment
     outputs: dict[str, Any]
     client: storage.Client
+
+    @classmethod
+    def of(cls, deployment: Deployment, environment: str = "dev") -> Pipeline:
+        cloud = deployment.cloud
+        session = AuthorizedSession(Credentials(cloud.token()))
+        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)
+        session.trust_env = False
+        session.mount("https://", HTTPAdapter(pool_maxsize=16))
+        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        return cls(deployment, deployment.outputs(environment), client)
 
     @property
     def cloud(self) -> Any:
@@ -50,6 +66,36 @@ class Pipeline:
 
     def settle(self, horizon: float = 1.0, timeout: float = 60) -> None:
         self.cloud.idle(horizon=horizon, timeout=timeout)
+
+    def call(self, verb: str, url: str, body: Any = None) -> dict[str, Any]:
+        """One call of a Google API as the owner."""
+        answer = self.client._http.request(verb, url, json=body, timeout=60)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    def publish(self, messages: list[dict[str, Any]]) -> None:
+        """To the topic of the uploads' events, as Cloud Storage would."""
+        topic = f"https://pubsub.googleapis.com/v1/{events(self)}"
+        self.call("POST", f"{topic}:publish", {"messages": messages})
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """Takes what waits as a dead letter (at most 1,000): messages as they are published."""
+        name = self.outputs["dead_letter_subscription"].rpartition("/")[2]
+        base = (
+            f"https://pubsub.googleapis.com/v1/projects/{self.cloud.project}/subscriptions/{name}"
+        )
+        request = {"maxMessages": 1000, "returnImmediately": True}
+        received = self.call("POST", f"{base}:pull", request).get("receivedMessages", [])
+        if received:
+            ids = [one["ackId"] for one in received]
+            self.call("POST", f"{base}:acknowledge", {"ackIds": ids})
+        return [{k: one["message"][k] for k in ("data", "attributes")} for one in received]
+
+    def tasks(self, lane: str = "default") -> list[str]:
+        """Names of the tasks that wait (at most 1,000)."""
+        url = f"https://cloudtasks.googleapis.com/v2/{self.outputs['queues'][lane]}/tasks"
+        waiting = self.call("GET", f"{url}?pageSize=1000").get("tasks", [])
+        return [str(one["name"]) for one in waiting]
 
     def listing(self, prefix: str = "") -> list[str]:
         blobs = self.client.list_blobs(self.results, prefix=prefix)

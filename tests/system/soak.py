@@ -1,0 +1,334 @@
+"""The long proofs, `make soak`: 10,000 uploads under every fault, 10,000 tasks after an outage.
+
+SEED=7 FILES=300 python -m tests.system.soak replays a run or changes its size. `make check` runs
+the same with fewer files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import sys
+import threading
+import time
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.deployment import Deployment
+from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
+
+# What happens on the way, and how often. Rules concern the functions and Google's own agents, not
+# the person who uploads.
+RATES = {
+    "pubsub.duplicate": 0.05,
+    "storage.duplicate_notification": 0.05,
+    "pubsub.reorder": 0.2,
+    "pubsub.lost_ack": 0.05,
+    "tasks.duplicate": 0.02,
+    "tasks.lost_answer": 0.05,
+    "storage.create_only_403": 0.2,
+    "identity.expire": 0.01,
+    "run.kill": 0.01,
+}
+RULES = [
+    {"method": f"{api}.*", "member": "serviceAccount:*", "code": code, "rate": rate, "after": after}
+    for api in ("storage", "cloudtasks", "pubsub")
+    for code, rate, after in ((429, 0.025, False), (503, 0.025, False), (503, 0.01, True))
+]
+IAM_SECONDS = 90  # how late a grant takes effect
+BUDGET = 3  # attempts
+PATIENCE = 6 * 3600  # seconds on the clock
+BROKEN = jpeg(320, 240)
+BROKEN = BROKEN[: len(BROKEN) // 2]
+CONTENTS = {
+    "photo.jpg": ("image/jpeg", jpeg(64, 48)),
+    "notes.txt": ("text/plain", b"some text\n"),
+    "broken.jpg": ("image/jpeg", BROKEN),
+}
+WEIGHTS = (7, 2, 1)
+
+
+@contextmanager
+def tuned(**settings: int) -> Iterator[Pipeline]:
+    """dev with some literals of its lane changed, in a local cloud of its own."""
+    with LocalCloud.start() as cloud:
+        deployment = Deployment.prepare(cloud)
+        change_lane(deployment, **settings)
+        deployment.make("bootstrap", "YES=1")
+        deployment.make("apply", "ENV=dev", "YES=1")
+        yield Pipeline.of(deployment)
+
+
+def change_lane(deployment: Deployment, **settings: int) -> None:
+    """Writes literals into the default lane of the deployed copy's dev."""
+    file = deployment.checkout / "environments/dev/main.tf"
+    before, opening, rest = file.read_text().partition("    default = {\n")
+    lines, closing, after = rest.partition("    }\n")
+    assert opening, f"{file} has no default lane"
+    assert closing
+    kept = [x for x in lines.splitlines() if x.split("=")[0].strip() not in settings]
+    kept += [f"      {name} = {value}" for name, value in settings.items()]
+    file.write_text(before + opening + "\n".join(kept) + "\n" + closing + after)
+
+
+@dataclass
+class Report:
+    """How a fault run went. `problems` is empty when the promise was kept."""
+
+    seed: int
+    files: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    clock_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        def table(title: str, counts: Counter[str]) -> list[str]:
+            return [f"{title}:", *(f"  {n:6}  {name}" for name, n in sorted(counts.items()))]
+
+        spent = ", ".join(f"{n} of {k}" for k, n in sorted(self.attempts.items()))
+        lines = [
+            f"fault run: {self.files} uploads, seed {self.seed} (SEED={self.seed} replays it), "
+            f"{self.seconds:.0f} s, {self.clock_seconds / 60:.0f} min on the driven clock",
+            *table("outcomes", self.outcomes),
+            f"attempts: {spent}",
+            *table("faults injected", self.faults),
+            *(f"PROBLEM: {problem}" for problem in self.problems[:20]),
+        ]
+        return "\n".join(lines)
+
+
+def fault_run(pipeline: Pipeline, seed: int, files: int) -> Report:
+    """Uploads under every fault at once, until nothing is left to do; says how it ended."""
+    cloud, report = pipeline.cloud, Report(seed, files)
+    started, clock = time.monotonic(), now(pipeline)
+    chooser = random.Random(seed)
+    kinds = chooser.choices(list(CONTENTS), WEIGHTS, k=files)
+    # Some names come twice: an overwrite is an upload of its own.
+    names = [f"run/{n - (n % 20 == 19):05}-{kind}" for n, kind in enumerate(kinds)]
+    cloud.delete("/faults")
+    cloud.post("/faults", {"seed": seed, "rates": RATES, "rules": RULES})
+
+    def upload(name: str) -> tuple[str, int]:
+        content_type, data = CONTENTS[name.partition("-")[2]]
+        return name, pipeline.upload(name, data, content_type)
+
+    with ThreadPoolExecutor(4) as pool:
+        uploads = list(pool.map(upload, names[: files // 2]))
+        regrant_late(pipeline)
+        uploads += list(pool.map(upload, names[files // 2 :]))
+    ended = wait_until_over(pipeline, uploads)
+    if not ended:
+        report.problems.append(f"not over after {PATIENCE} s: {len(pipeline.tasks())} tasks wait")
+    report.faults = Counter(cloud.get("/faults")["counts"])
+    cloud.delete("/faults")
+    judge(pipeline, report, uploads, chooser)
+    report.seconds = time.monotonic() - started
+    report.clock_seconds = now(pipeline) - clock
+    return report
+
+
+def regrant_late(pipeline: Pipeline) -> None:
+    """Takes from both functions what they need, and gives it back with Google's delay."""
+    cloud = pipeline.cloud
+    domain = f"{cloud.project}.iam.gserviceaccount.com"
+    queue, bucket = pipeline.outputs["queues"]["default"], f"projects/_/buckets/{pipeline.results}"
+    for account, role, resource in (
+        (BRIDGE, "roles/cloudtasks.enqueuer", queue),
+        ("files-dev-processor", "roles/storage.objectCreator", bucket),
+    ):
+        row = {"resource": resource, "role": role, "member": f"serviceAccount:{account}@{domain}"}
+        assert [resource, role, row["member"], None] in cloud.get("/bindings"), row
+        cloud.post("/bindings", row | {"present": False})
+        cloud.post("/faults", {"iam_seconds": IAM_SECONDS})
+        cloud.post("/bindings", row | {"present": True})
+        cloud.post("/faults", {"iam_seconds": 0})
+
+
+def wait_until_over(pipeline: Pipeline, uploads: list[tuple[str, int]]) -> bool:
+    """Lets time pass until every upload has a record and no task or event is under way."""
+    keys = {f"{name}/{generation}" for name, generation in uploads}
+    begun = now(pipeline)
+    while now(pipeline) - begun < PATIENCE:
+        pipeline.cloud.idle(horizon=2, timeout=600)
+        if not pipeline.tasks() and keys <= recorded(pipeline):
+            # A lost acknowledgement comes back after its deadline and the longest back-off.
+            pipeline.cloud.advance(700)
+            pipeline.settle()
+            if not pipeline.tasks():
+                return True
+        pipeline.cloud.advance(20)
+    return False
+
+
+def recorded(pipeline: Pipeline) -> set[str]:
+    """Keys with a record of either kind."""
+    names = pipeline.listing("manifests/") + pipeline.listing("failures/")
+    return {name.partition("/")[2].removesuffix(".json") for name in names}
+
+
+def judge(
+    pipeline: Pipeline, report: Report, uploads: list[tuple[str, int]], chooser: random.Random
+) -> None:
+    """Compares what is there with what was uploaded."""
+    there: dict[str, set[str]] = {}
+    for name in pipeline.listing():
+        kind, _, rest = name.partition("/")
+        there.setdefault(kind, set()).add(rest)
+    keys = {f"{name}/{generation}": name for name, generation in uploads}
+    manifests, failures = (
+        {rest.removesuffix(".json") for rest in there.get(kind, ())}
+        for kind in ("manifests", "failures")
+    )
+    claims = Counter(rest.rpartition("/")[0] for rest in there.get("attempts", ()))
+    report.attempts = Counter(claims[key] for key in keys)
+
+    def problem(text: str) -> None:
+        report.problems.append(text)
+
+    if strangers := (manifests | failures) - set(keys):
+        problem(f"records of nothing that was uploaded, or of further runs: {strangers}")
+    if unexpected := set(there) - {"files", "manifests", "failures", "attempts"}:
+        problem(f"unexpected in the results: {unexpected}")
+    if tasks := pipeline.tasks():
+        problem(f"tasks left: {tasks}")
+    if letters := pipeline.dead_letters():
+        problem(f"dead letters: {letters}")
+    if outgoing := unacknowledged(pipeline):
+        problem(f"events never acknowledged: {outgoing}")
+    for key, name in keys.items():
+        if claims[key] > BUDGET:
+            problem(f"{key}: {claims[key]} attempts")
+        good = not name.endswith("broken.jpg")
+        if key in manifests:
+            report.outcomes["done"] += 1
+            if not good:
+                problem(f"{key}: done, though the file is broken")
+        elif key in failures:
+            record = json.loads(pipeline.read(f"failures/{key}.json"))
+            report.outcomes[f"failed: {record['reason']}"] += 1
+            if good and not record["retryable"]:
+                problem(f"{key}: a good file failed for good: {record['reason']}")
+        else:
+            problem(f"{key}: neither done nor failed")
+    for key in chooser.sample(sorted(manifests), min(200, len(manifests))):
+        manifest = json.loads(pipeline.read(f"manifests/{key}.json"))
+        attempt = manifest["attempt"]
+        folder = f"{key}/{attempt}" if attempt > 1 else key
+        for output in manifest["outputs"]:
+            place, _, file = output["object"].removeprefix("files/").rpartition("/")
+            if place != folder or f"{place}/{file}" not in there["files"]:
+                problem(f"{key}: attempt {attempt} names {output['object']}")
+    for name in [*RATES, "iam.late", *(f"{r['method'].partition('.')[0]}: " for r in RULES)]:
+        api = name.removesuffix(": ")
+        struck = [n for n in report.faults if n.startswith(api)]
+        if not struck and report.files >= 300:
+            problem(f"no fault {api} struck: it proved nothing")
+
+
+def unacknowledged(pipeline: Pipeline) -> list[str]:
+    """Events whose last delivery was not acknowledged."""
+    last: dict[str, bool] = {}
+    for line in pipeline.cloud.journal("pubsub.push"):
+        last[line["message"]] = line["status"] in (200, 204) and not line.get("lost_ack")
+    return [message for message, acknowledged in last.items() if not acknowledged]
+
+
+@dataclass
+class Drain:
+    """How a queue drained: tasks left, tasks a second over its second half, most in a second."""
+
+    left: int
+    rate: float
+    fastest_second: int
+
+
+def drained(pipeline: Pipeline, tasks: int, seconds: float) -> Drain:
+    """`tasks` tasks wait while their target is away for `seconds`; then it answers at once."""
+    cloud = pipeline.cloud
+    settings = pipeline.outputs["bridge_settings"]
+    lane = json.loads(settings["LANES"])["default"]
+    queue, url = lane["queue"], lane["url"]
+    oidc = {"serviceAccountEmail": settings["TASKS_INVOKER"], "audience": lane["audience"]}
+    task = {"httpRequest": {"url": url, "httpMethod": "POST", "oidcToken": oidc}}
+    endpoint = f"https://cloudtasks.googleapis.com/v2/{queue}/tasks"
+    cloud.post("/run/down", {"service": PROCESSOR})
+    with ThreadPoolExecutor(4) as pool:
+        created = [
+            pool.submit(pipeline.call, "POST", endpoint, {"task": task}) for _ in range(tasks)
+        ]
+    ids = {one.result()["name"].rpartition("/")[2] for one in created}
+    cloud.advance(seconds)
+    with stub(pipeline, PROCESSOR):
+        cloud.post("/run/up", {"service": PROCESSOR})
+        while (waiting := pipeline.tasks()) and len(waiting) <= tasks:
+            cloud.advance(60)
+        done = sorted(
+            datetime.fromisoformat(line["time"]).timestamp()
+            for line in cloud.journal("tasks.attempt")
+            if line["status"] == 200 and line["task"] in ids
+        )
+    half = done[len(done) // 2 :]
+    fastest = max(bisect_right(done, at + 1) - n for n, at in enumerate(done))
+    return Drain(tasks - len(done), (len(half) - 1) / (half[-1] - half[0]), fastest)
+
+
+@contextmanager
+def stub(pipeline: Pipeline, service: str) -> Iterator[None]:
+    """Something that answers 200 in the place of a function."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    pipeline.cloud.post("/run/stub", {"service": service, "port": server.server_address[1]})
+    try:
+        yield
+    finally:
+        pipeline.cloud.post("/run/stub", {"service": service, "port": None})
+        server.shutdown()
+        server.server_close()
+
+
+def now(pipeline: Pipeline) -> float:
+    """Seconds since the epoch on the driven clock."""
+    return datetime.fromisoformat(pipeline.cloud.get("/clock")["now"]).timestamp()
+
+
+def main() -> int:
+    seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
+    files = int(os.environ.get("FILES") or 10_000)
+    with tuned(max_dispatches_per_second=500, max_concurrent_dispatches=14, max_instances=2) as run:
+        report = fault_run(run, seed, files)
+    sys.stdout.write(f"{report}\n")
+    begun = time.monotonic()
+    with tuned() as run:
+        drain = drained(run, files, 86_400)
+    sys.stdout.write(
+        f"after a day away: {files} tasks drained at {drain.rate:.2f} a second (10 configured), "
+        f"at most {drain.fastest_second} in one, {drain.left} left; "
+        f"{time.monotonic() - begun:.0f} s\n"
+    )
+    kept = not report.problems and not drain.left and 9.5 <= drain.rate <= 10.5
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
