@@ -10,11 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bridge, report, start, storage
+from tests.bench import bridge, files, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
 SECTIONS = {
+    "core": files.core,
+    "whole": files.whole,
+    "throughput": files.throughput,
     "storage": storage.measure,
     "start": start.measure,
     "bridge": bridge.measure,

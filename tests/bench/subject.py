@@ -38,7 +38,8 @@ class Subject:
 
     Args:
         module: of tests/bench/subjects, such as "storage_own".
-        python: the interpreter, and with it the environment.
+        python: the interpreter, and with it the environment; or a whole command that speaks the
+            protocol of main() below.
         path: what stands on sys.path in front.
         environ: environment variables beside the caller's own.
         arguments: for the module's make().
@@ -50,16 +51,18 @@ class Subject:
     def __init__(
         self,
         module: str,
-        python: Path | str = sys.executable,
+        python: Path | Sequence[str] = Path(sys.executable),
         path: Sequence[Path] = (),
         environ: Mapping[str, str] | None = None,
         **arguments: Any,
     ) -> None:
         ours, theirs = socket.socketpair()
         pythonpath = os.pathsep.join(map(str, (*path, ROOT)))
+        command = [str(python), "-m", "tests.bench.subject"]
+        if not isinstance(python, Path):
+            command = list(python)
         self._process = subprocess.Popen(
-            [str(python), "-m", "tests.bench.subject", str(theirs.fileno()), module,
-             json.dumps(arguments)],
+            [*command, str(theirs.fileno()), module, json.dumps(arguments)],
             cwd=ROOT,
             env=os.environ | (environ or {}) | {"PYTHONPATH": pythonpath},
             pass_fds=(theirs.fileno(),),

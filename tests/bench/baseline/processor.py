@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from flask import Flask, jsonify, request
 from google.cloud import storage
@@ -15,14 +15,14 @@ from PIL import Image
 
 app = Flask(__name__)
 client = storage.Client()
-RESULTS = os.environ["RESULTS_BUCKET"]
+RESULTS = os.environ.get("RESULTS_BUCKET", "")
 
 
-def shrink(path: str) -> None:
-    """Makes the image at `path` a thumbnail, in its place."""
-    with Image.open(path) as image:
+def shrink(source: str | IO[bytes], target: str | IO[bytes]) -> None:
+    """Reads an image and writes its thumbnail."""
+    with Image.open(source) as image:
         image.thumbnail((300, 300), Image.Resampling.LANCZOS)
-        image.convert("RGB").save(path, "JPEG", quality=85, optimize=True)
+        image.convert("RGB").save(target, "JPEG", quality=85, optimize=True)
 
 
 @app.get("/health")
@@ -40,7 +40,7 @@ def process() -> Any:
             path = file.name
         client.bucket(task["bucket"]).blob(name).download_to_filename(path)
         if content_type.startswith("image/"):
-            shrink(path)
+            shrink(path, path)
             result = f"thumb_{name}"
         else:
             result = f"processed_{int(began)}_{name}"

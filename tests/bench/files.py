@@ -1,0 +1,201 @@
+"""The processor by type of file: the work alone, the whole request, and many at a time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.bench import tools
+from tests.bench.corpus import FILES, File
+from tests.bench.load import block
+from tests.bench.report import MIB, Goal, Section, cpu, ratio, short, wall
+from tests.bench.service import Service, ServiceFailed
+from tests.bench.services import processor, tutorial
+from tests.bench.site import Site
+from tests.bench.subject import ROOT, Step, Subject, SubjectFailed, running, turns
+from tests.bench.work import baseline_task, task
+
+QUICK = ("JPEG 12 MP", "PNG 8 MP RGB", "Text 10 MB")
+CONCURRENCY = (1, 2, 4, 8)
+LIMITS = {"JPEG 12 MP": 1.05, "PNG 8 MP RGB": 0.9}
+PEAK = 150.0  # MiB
+SUBJECTS = {
+    "tutorial": "tutorial",
+    "own": "processor",
+    "limit": "Pillow decode",
+    "vips": "libvips",
+    "sharp": "sharp",
+}
+
+
+def _files(quick: bool) -> list[File]:
+    return [file for file in FILES if not quick or file.title in QUICK]
+
+
+def core(site: Site, quick: bool) -> Section:
+    section = Section("Processor: the work alone")
+    section.text = (
+        "CPU milliseconds from a file's bytes in memory to its 300×300 JPEG, in parentheses of the "
+        "tutorial's, and the peak RSS of a process that does nothing else. *Pillow decode* is the "
+        "limit: the decoder alone, scaling while it decodes where the format can. Only the "
+        "processor turns, converts profiles and keeps alpha from going black; it answers for files "
+        "that are no images too."
+    )
+    vips, sharp = (None, None) if quick else (tools.pyvips(), tools.sharp())
+    rows, peaks = [], []
+    for file in _files(quick):
+        try:
+            path = str(file.path)
+        except (OSError, subprocess.CalledProcessError):
+            section.notes.append(f"{file.title}: cannot be made here.")
+            continue
+        done = _core(site, file, path, vips, sharp, quick)
+        base = cpu(done["tutorial"][0]).median if "tutorial" in done else None
+        row, peak = [file.title], [file.title]
+        for name in SUBJECTS:
+            if name not in done:
+                row.append("–")
+                peak.append("–")
+                continue
+            steps, bytes_ = done[name]
+            used = section.keep(f"{file.title}/{name} cpu", cpu(steps))
+            section.keep(f"{file.title}/{name} wall", wall(steps))
+            share = f" ({ratio(used.median / base)})" if base and name != "tutorial" else ""
+            row.append(f"{used}{share}")
+            peak.append(f"{bytes_ / MIB:.0f}")
+            if name == "own" and file.title in LIMITS:
+                title = f"{file.title}: CPU of the work, of tutorial"
+                section.goals.append(Goal(title, used.median / (base or 1), LIMITS[file.title]))
+                title = f"{file.title}: peak RSS of the work"
+                section.goals.append(Goal(title, bytes_ / MIB, PEAK, "MiB"))
+        rows.append(row)
+        peaks.append(peak)
+    section.table(["CPU ms", *SUBJECTS.values()], rows)
+    section.table(["Peak RSS MiB", *SUBJECTS.values()], peaks)
+    missing = [n for n, found in (("libvips (pyvips)", vips), ("sharp", sharp)) if not found]
+    if missing and not quick:
+        section.notes.append(f"Could not be installed on this machine: {', '.join(missing)}.")
+    return section
+
+
+def _core(
+    site: Site, file: File, path: str, vips: Path | None, sharp: Path | None, quick: bool
+) -> dict[str, tuple[list[Step], int]]:
+    """Steps and peak bytes of each subject that can read the file."""
+    about = {"file": path, "content_type": file.content_type}
+    makers = {"own": lambda: site.own("core_own", **about)}
+    if file.is_image:
+        makers["tutorial"] = lambda: site.tutorial("core_tutorial", **about)
+        makers["limit"] = lambda: site.tutorial("core_limit", **about)
+        if vips:
+            makers["vips"] = lambda: Subject("core_vips", vips, **about)
+        if sharp:
+            node = [
+                shutil.which("node") or "node",
+                str(ROOT / "tests/bench/subjects/core_sharp.cjs"),
+            ]
+            way = {"NODE_PATH": str(sharp)}
+            makers["sharp"] = lambda: Subject("core_sharp", node, environ=way, **about)
+    able: dict[str, Subject] = {}
+    for name, make in makers.items():
+        subject = None
+        try:
+            subject = make()
+            subject.step()
+            able[name] = subject
+        except (SubjectFailed, OSError):  # a format it does not know
+            if subject:
+                subject.close()
+            if name == "own":
+                raise
+    with running(able):
+        done = turns(able, 1 if quick else 7, 0 if quick else 1)
+    return {name: (done[name], able[name].peak) for name in able}
+
+
+def whole(site: Site, quick: bool) -> Section:
+    section = Section("Processor: the whole request")
+    section.text = (
+        "From the task's POST to its answer: download, claim, work, uploads, manifest. CPU is that "
+        "of all processes of the service. The tutorial stores anything but images as it is."
+    )
+    rows = []
+    with processor(site) as own, tutorial(site) as theirs:
+        own.first()
+        theirs.first("GET", "/health")
+        for file in _files(quick):
+            try:
+                data = file.path.read_bytes()
+            except (OSError, subprocess.CalledProcessError):
+                continue
+            ours, base = _whole(site, file, data, own, theirs, quick)
+            name = file.title
+            used = section.keep(f"{name}/own cpu", cpu(ours))
+            taken = section.keep(f"{name}/own wall", wall(ours))
+            row = [name, used, taken]
+            if base:
+                theirs_used = section.keep(f"{name}/tutorial cpu", cpu(base))
+                theirs_taken = section.keep(f"{name}/tutorial wall", wall(base))
+                share = used.median / theirs_used.median
+                row += [theirs_used, theirs_taken, ratio(share),
+                        ratio(taken.median / theirs_taken.median)]  # fmt: skip
+                if name == "JPEG 12 MP":
+                    section.goals.append(
+                        Goal(f"{name}: CPU of the whole, of tutorial", share, 0.85)
+                    )
+            else:
+                row += ["error", "–", "–", "–"]
+            rows.append([*row, f"{own.peak() / MIB:.0f}", f"{theirs.peak() / MIB:.0f}"])
+    head = ["", "CPU ms", "wall ms", "tutorial CPU ms", "tutorial wall ms", "CPU, of tutorial",
+            "wall, of tutorial", "peak RSS MiB", "tutorial peak"]  # fmt: skip
+    section.table(head, rows)
+    return section
+
+
+def _whole(
+    site: Site, file: File, data: bytes, own: Service, theirs: Service, quick: bool
+) -> tuple[list[Step], list[Step]]:
+    """Steps of both, in turns; none of the tutorial's where it answers 500."""
+    name = f"{file.title.replace(' ', '-').lower()}{file.suffix}"
+    one = task(site, name, data, file.content_type)
+    other = baseline_task(site, name, data, file.content_type)
+    ours: list[Step] = []
+    base: list[Step] = []
+    able = True
+    own.forget_peak()
+    theirs.forget_peak()
+    for _ in range(2 if quick else 8):
+        ours.append(own.step("POST", "/", one()))
+        if able:
+            try:
+                base.append(theirs.step("POST", "/process", other()))
+            except ServiceFailed:
+                able = False
+    return ours[1:], base[1:] if able else []
+
+
+def throughput(site: Site, quick: bool) -> Section:
+    section = Section("Processor: many at a time")
+    section.text = "12 MP JPEGs a second over so many connections, on all cores of this machine."
+    photo = next(file for file in FILES if file.title == "JPEG 12 MP")
+    data = photo.path.read_bytes()
+    one = task(site, "many.jpg", data, photo.content_type)
+    levels = CONCURRENCY[:2] if quick else CONCURRENCY
+    rows = []
+    with processor(site) as own, tutorial(site) as theirs:
+        own.first("POST", "/", one())
+        theirs.first("GET", "/health")
+        for level in levels:
+            count = 2 * level if quick else 8 + 4 * level
+            ours = block(own, [one() for _ in range(count)], connections=level)
+            names = [baseline_task(site, f"many-{level}-{n}.jpg", data, photo.content_type)()
+                     for n in range(count)]  # fmt: skip
+            base = block(theirs, names, "/process", connections=level)
+            rows.append([
+                str(level), short(ours.per_second), short(base.per_second),
+                ratio(ours.per_second / base.per_second), f"{own.peak() / MIB:.0f}",
+            ])  # fmt: skip
+    head = ["Connections", "processor", "tutorial", "of tutorial", "peak RSS MiB"]
+    section.table(head, rows)
+    return section
