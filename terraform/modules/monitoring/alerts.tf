@@ -165,7 +165,7 @@ locals {
       severity = "ERROR"
       title    = "Many files fail"
       means    = "More than a fifth of the files of the last hour ended in a failure record."
-      first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=status"
+      first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=\"status --failed --since 24h\""
       query    = local.share_of.failed_files
       duration = 0
     }
@@ -190,7 +190,7 @@ locals {
       severity = "WARNING"
       title    = "The objective is being missed slowly"
       means    = "So many files of the last six hours came late or failed through no fault of theirs that ${var.objective.days} days' allowance would be gone in five."
-      first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=status"
+      first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=\"status --failed --since 24h\""
       query    = local.burn.slow
       duration = 0
     }

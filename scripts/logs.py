@@ -1,0 +1,190 @@
+"""What the logs say, as a story: one object's, or the newest lines of one event.
+
+    make logs PROJECT=my-project OBJECT=gs://…-uploads/cats/tom.jpg        all its generations
+    make logs PROJECT=my-project OBJECT=gs://…-uploads/cats/tom.jpg#1732…  one generation
+    make logs PROJECT=my-project ENV=prod EVENT=retry                      the newest such lines
+
+The trace id follows from the object, so a story needs no search. Reads with the login of gcloud, or
+with GOOGLE_OAUTH_ACCESS_TOKEN where that is set. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "functions"))
+
+from common.identity import Work
+
+FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
+LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"
+
+
+class Problem(Exception):
+    """One sentence for a person: why it did not work, and how to go on."""
+
+
+def token() -> str:
+    """An access token. Raises Problem."""
+    if own := os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
+        return own
+    try:
+        done = subprocess.run(
+            ["gcloud", "auth", "print-access-token"], capture_output=True, text=True, check=True
+        )
+    except FileNotFoundError:
+        raise Problem(f"gcloud is not on PATH. {LOGIN}") from None
+    except subprocess.CalledProcessError as error:
+        raise Problem(f"{error.stderr.strip().splitlines()[0]}. {LOGIN}") from None
+    return done.stdout.strip()
+
+
+def ask(url: str, bearer: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A Google API's answer. Raises Problem."""
+    request = urllib.request.Request(
+        url,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        text = error.read().decode(errors="replace")
+        try:
+            text = json.loads(text)["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            text = error.reason
+        if error.code == 401:
+            text += f" {LOGIN}"
+        raise Problem(f"Google answered {error.code}: {text}") from None
+    except urllib.error.URLError as error:
+        raise Problem(f"Google cannot be reached: {error.reason}") from None
+
+
+def works(url: str, bearer: str) -> list[Work]:
+    """The generations that gs://bucket/name[#generation] means. Raises Problem."""
+    match = re.fullmatch(r"gs://([^/]+)/(.+?)(?:#([1-9][0-9]{14,19}))?", url, re.S)
+    if match is None:
+        raise Problem(
+            f"{url} is no object: it is written gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION"
+        )
+    bucket, name, generation = match.groups()
+    if generation:
+        return [Work(bucket, name, generation)]
+    query = {
+        "prefix": name,
+        "versions": "true",
+        "fields": "items(name,generation)",
+        "maxResults": "100",
+    }
+    listed = ask(
+        f"https://storage.googleapis.com/storage/v1/b/{urllib.parse.quote(bucket, safe='')}/o?"
+        + urllib.parse.urlencode(query),
+        bearer,
+    )
+    found = [
+        Work(bucket, name, item["generation"])
+        for item in listed.get("items", [])
+        if item["name"] == name
+    ]
+    if not found:
+        raise Problem(
+            f"{url} is not there. If it is deleted, name its generation: {url}#GENERATION"
+        )
+    return sorted(found, key=lambda work: int(work.generation))
+
+
+def entries(project: str, filter_: str, bearer: str, newest: int = 0) -> Iterator[dict[str, Any]]:
+    """Log entries, oldest first; with `newest`, only that many. Raises Problem."""
+    body: dict[str, Any] = {
+        "resourceNames": [f"projects/{project}"],
+        "filter": filter_,
+        "orderBy": "timestamp desc" if newest else "timestamp asc",
+        "pageSize": newest or 1000,
+    }
+    while True:
+        answer = ask("https://logging.googleapis.com/v2/entries:list", bearer, body)
+        page = answer.get("entries", [])
+        yield from reversed(page) if newest else page
+        if newest or not answer.get("nextPageToken"):
+            return
+        body["pageToken"] = answer["nextPageToken"]
+
+
+def told(entry: dict[str, Any], with_object: bool) -> str:
+    """An entry as one line."""
+    time = entry["timestamp"][:23].replace("T", " ")
+    service = entry.get("resource", {}).get("labels", {}).get("service_name", "")
+    payload = entry.get("jsonPayload", {"message": entry.get("textPayload", "")})
+    facts = [f"{name}={payload[name]}" for name in FIELDS if name in payload]
+    if payload.get("run"):
+        facts.insert(0, f"run={payload['run']}")
+    if with_object and "object" in payload:
+        facts.append(f"object={payload['object']}#{payload.get('generation')}")
+    severity = entry.get("severity", "DEFAULT")
+    event = payload.get("event", "")
+    line = f"{time}  {severity:<8} {service}  {event:<9} {payload.get('message', '')}"
+    return f"{line.rstrip()}  {' '.join(facts)}".rstrip()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--environment", default="dev")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--object", help="gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION")
+    what.add_argument("--event", help="an event of docs/reasons.md, such as retry")
+    parser.add_argument("--prefix", default="files", help="as in environments/bootstrap")
+    parser.add_argument("--hours", type=float, default=24, help="how far back --event looks")
+    parser.add_argument("--limit", type=int, default=50, help="how many lines --event shows")
+    options = parser.parse_args()
+    try:
+        return story(options) if options.object else events(options)
+    except Problem as problem:
+        print(f"logs: {problem}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 0
+
+
+def story(options: argparse.Namespace) -> int:
+    bearer, lines = token(), 0
+    for work in works(options.object, bearer):
+        filter_ = f'trace="projects/{options.project}/traces/{work.trace}"'
+        print(f"{work.name}#{work.generation}\n{filter_}")
+        for entry in entries(options.project, filter_, bearer):
+            print("  " + told(entry, with_object=False))
+            lines += 1
+    if not lines:
+        print("No line yet: logs appear within seconds, and are kept for 30 days.")
+    return 0
+
+
+def events(options: argparse.Namespace) -> int:
+    since = (datetime.now(UTC) - timedelta(hours=options.hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    filter_ = (
+        f'timestamp>="{since}" AND resource.type="cloud_run_revision" AND '
+        f'resource.labels.service_name=~"^{options.prefix}-{options.environment}-" AND '
+        f'jsonPayload.event="{options.event}"'
+    )
+    print(filter_)
+    for entry in entries(options.project, filter_, token(), newest=options.limit):
+        print("  " + told(entry, with_object=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""An environment with monitoring on, and a lane that is quick to drive to its limits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import requests
+from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+from google.oauth2.credentials import Credentials
+
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.deployment import Deployment
+from tests.system.metrics import Metrics, seconds
+from tests.system.pipeline import Pipeline
+
+# Beside dev's own call of the module: Terraform merges it in.
+OVERRIDE = """\
+module "pipeline" {
+  monitoring = { enabled = true }
+
+  lanes = {
+    default = { max_concurrent_dispatches = 36, max_instances = 5 }
+
+    # Work may take a second, so that slow is soon; tasks rest for an hour, so that days are short.
+    slow = {
+      max_backoff_seconds       = 3600
+      max_concurrent_dispatches = 36
+      max_instances             = 5
+      min_backoff_seconds       = 600
+      prefixes                  = ["slow/"]
+      work_seconds              = 1
+    }
+  }
+}
+"""
+
+
+@contextlib.contextmanager
+def watching() -> Iterator[Watched]:
+    """A local cloud with the dev environment, watched."""
+    with LocalCloud.start() as cloud:
+        deployment = Deployment.prepare(cloud)
+        (deployment.checkout / "environments/dev/watched_override.tf").write_text(OVERRIDE)
+        deployment.make("bootstrap", "YES=1")
+        deployment.make("apply", "ENV=dev", "YES=1")
+        session = AuthorizedSession(Credentials(cloud.token()))
+        session.proxies, session.verify, session.trust_env = (
+            {"https": cloud.proxy},
+            str(cloud.bundle),
+            False,
+        )
+        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        yield Watched(deployment, deployment.outputs(), client)
+
+
+@dataclass
+class Watched(Pipeline):
+    """The pipeline, and what a person on call would be told of it."""
+
+    def ask(self, verb: str, url: str, body: Any = None) -> dict[str, Any]:
+        """A Google API's answer to the environment's owner."""
+        answer = requests.request(
+            verb,
+            url.replace("PROJECT", self.cloud.project),
+            json=body,
+            headers={"Authorization": f"Bearer {self._token}"},
+            proxies={"https": self.cloud.proxy},
+            verify=str(self.cloud.bundle),
+            timeout=60,
+        )
+        answer.raise_for_status()
+        return dict(answer.json())
+
+    @cached_property
+    def _token(self) -> str:
+        return str(self.cloud.token())
+
+    @cached_property
+    def state(self) -> list[dict[str, Any]]:
+        """Every managed resource of the environment, as Terraform's state has it."""
+        shown = self.deployment.run("terraform", "-chdir=environments/dev", "show", "-json").stdout
+
+        def walk(module: dict[str, Any]) -> list[dict[str, Any]]:
+            inner = [one for child in module.get("child_modules", []) for one in walk(child)]
+            return [r for r in module.get("resources", []) if r["mode"] == "managed"] + inner
+
+        return walk(json.loads(shown[shown.index("{") :])["values"]["root_module"])
+
+    def applied(self, kind: str) -> list[dict[str, Any]]:
+        return [resource["values"] for resource in self.state if resource["type"] == kind]
+
+    @cached_property
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """Alert policies by their key, read back from Cloud Monitoring."""
+        url = "https://monitoring.googleapis.com/v3/projects/PROJECT/alertPolicies"
+        listed = self.ask("GET", url)["alertPolicies"]
+        return {policy["userLabels"]["alert"]: policy for policy in listed}
+
+    @cached_property
+    def log_metrics(self) -> list[dict[str, Any]]:
+        """Log-based metrics, read back from Cloud Logging."""
+        url = "https://logging.googleapis.com/v2/projects/PROJECT/metrics/"
+        return [self.ask("GET", url + it["name"]) for it in self.applied("google_logging_metric")]
+
+    @cached_property
+    def dashboard(self) -> dict[str, Any]:
+        """Read back from Cloud Monitoring."""
+        (values,) = self.applied("google_monitoring_dashboard")
+        return self.ask("GET", f"https://monitoring.googleapis.com/v1/{values['id']}")
+
+    @property
+    def now(self) -> float:
+        return seconds(self.cloud.get("/clock")["now"])
+
+    def metrics(self, **memory: int) -> Metrics:
+        """What was measured up to now; memory: service → bytes that an instance may use."""
+        journal = self.cloud.journal()
+        return Metrics(journal, self.cloud.project, self.log_metrics, memory)
+
+    def firing(self, **memory: int) -> set[str]:
+        """The keys of the policies that fire now."""
+        measured, now = self.metrics(**memory), self.now
+        return {key for key, policy in self.policies.items() if measured.firing(policy, now)}
+
+    def operate(self, *words: str) -> str:
+        """Runs the operator's tool on the environment; what it printed."""
+        command = [sys.executable, "-m", "scripts.ops", "--environment", "dev", *words]
+        return str(self.deployment.run(*command).stdout)
