@@ -7,6 +7,7 @@ module "uploads" {
   name            = "${var.project_id}-${local.name}-uploads"
   location        = var.region
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name
   force_destroy   = var.force_destroy
   retention       = var.uploads_retention
 
@@ -115,6 +116,7 @@ module "results" {
   name            = "${var.project_id}-${local.name}-results"
   location        = var.region
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name
   force_destroy   = var.force_destroy
   # Claims of attempts are of use for as long as a task can live.
   retention = merge(var.results_retention, { expire_prefix_days = { "attempts/" = 31 } })

@@ -8,6 +8,7 @@ module "sources" {
   name            = "${var.project_id}-${local.name}-sources"
   location        = var.region
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name
   # Zips can be built again from the repository.
   force_destroy = true
   retention     = { soft_delete_days = 0 }

@@ -21,13 +21,13 @@ variable "bridge" {
 }
 
 variable "bridge_zip" {
-  description = "The path of the bridge's zip, as scripts/build_functions.py makes it."
+  description = "The path of the bridge's zip: of a release, or as scripts/build_functions.py makes it."
   type        = string
   nullable    = false
 
   validation {
     condition     = fileexists(var.bridge_zip)
-    error_message = "bridge_zip is ${var.bridge_zip}, where there is no file. Build it with: python3 scripts/build_functions.py"
+    error_message = "bridge_zip is ${var.bridge_zip}, where there is no file. Build it with: python3 scripts/build_functions.py, or download that of a release."
   }
 }
 
@@ -83,7 +83,7 @@ variable "environment" {
 
 variable "exclude_prefixes" {
   description = "Uploads whose name begins with one of these are left alone."
-  type        = list(string)
+  type        = set(string)
   nullable    = false
   default     = []
 }
@@ -109,9 +109,16 @@ variable "hash_object_names" {
 
 variable "include_prefixes" {
   description = "Only uploads whose name begins with one of these are worked on; all, when there is none."
-  type        = list(string)
+  type        = set(string)
   nullable    = false
   default     = []
+}
+
+variable "kms_key_name" {
+  description = "Your own key that encrypts uploads, results and sources (projects/…/cryptoKeys/…), or empty for Google's keys. Cloud Storage's agent must be allowed to use it: see modules/bucket."
+  type        = string
+  nullable    = false
+  default     = ""
 }
 
 variable "lanes" {
@@ -125,7 +132,7 @@ variable "lanes" {
   type = map(object({
     attempt_budget            = optional(number, 3)
     concurrency               = optional(number, 8)
-    content_types             = optional(list(string), [])
+    content_types             = optional(set(string), [])
     cpu                       = optional(number, 2)
     dispatch_deadline_seconds = optional(number, 360)
     max_backoff_seconds       = optional(number, 300)
@@ -139,7 +146,7 @@ variable "lanes" {
     min_backoff_seconds       = optional(number, 2)
     min_instances             = optional(number, 0)
     paused                    = optional(bool, false)
-    prefixes                  = optional(list(string), [])
+    prefixes                  = optional(set(string), [])
     records                   = optional(bool, true)
     target_account            = optional(string, "")
     target_audience           = optional(string, "")
@@ -247,6 +254,11 @@ variable "prefix" {
     error_message = "prefix is ${var.prefix}; it has lower-case letters, digits and hyphens, begins with a letter, but not with goog, and does not end with a hyphen."
   }
 
+  validation {
+    condition     = !strcontains("${var.prefix}-${var.environment}", "google")
+    error_message = "prefix and environment make ${var.prefix}-${var.environment}; Cloud Storage takes no bucket whose name holds google. Change one."
+  }
+
   # The longest name made from both, <prefix>-<environment>-events-invoker, is an account's: 30.
   validation {
     condition     = length("${var.prefix}-${var.environment}") <= 15
@@ -255,13 +267,13 @@ variable "prefix" {
 }
 
 variable "processor_zip" {
-  description = "The path of the processor's zip, as scripts/build_functions.py makes it."
+  description = "The path of the processor's zip: of a release, or as scripts/build_functions.py makes it."
   type        = string
   nullable    = false
 
   validation {
     condition     = fileexists(var.processor_zip)
-    error_message = "processor_zip is ${var.processor_zip}, where there is no file. Build it with: python3 scripts/build_functions.py"
+    error_message = "processor_zip is ${var.processor_zip}, where there is no file. Build it with: python3 scripts/build_functions.py, or download that of a release."
   }
 }
 

@@ -12,8 +12,8 @@ variable "prefix" {
   default     = "files"
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,11}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
-    error_message = "prefix is ${var.prefix}; it has 3 to 13 lower-case letters, digits and hyphens, begins with a letter, but not with goog, and does not end with a hyphen."
+    condition     = can(regex("^[a-z][a-z0-9-]{0,10}[a-z0-9]$", var.prefix)) && !startswith(var.prefix, "goog")
+    error_message = "prefix is ${var.prefix}; it has 2 to 12 lower-case letters, digits and hyphens, begins with a letter, but not with goog, and does not end with a hyphen."
   }
 }
 

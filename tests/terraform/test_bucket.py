@@ -8,7 +8,7 @@ from .conftest import MakeRoot
 from .plans import Root
 
 BUCKET = "google_storage_bucket.this"
-KEY = "projects/p/locations/us/keyRings/r/cryptoKeys/k"
+KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,10 @@ def test_every_retention_is_a_setting(bucket: Root) -> None:
         ({"name": "Files"}, "name is Files (5 characters); a bucket name has 3 to 63"),
         ({"name": "x" * 64}, "(64 characters); a bucket name has 3 to 63"),
         ({"kms_key_name": KEY + "/cryptoKeyVersions/1"}, "cryptoKeys/K, without a version"),
+        (
+            {"kms_key_name": KEY.replace("us-central1", "us")},
+            "but the bucket is in us-central1; Cloud Storage takes only a key in the bucket's own",
+        ),
         (
             {"iam_members": {"a": {"role": "roles/storage.admin", "member": "user:a@x.com"}}},
             "iam_members names roles/storage.admin; allowed are roles/storage.objectCreator",

@@ -281,6 +281,16 @@ def test_everything_can_be_kept(pipeline: Root) -> None:
     assert unprotected == set(plan.of_type("google_storage_bucket_object"))
 
 
+def test_a_key_of_ones_own_encrypts_every_bucket(pipeline: Root, default: Plan) -> None:
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    plan = pipeline.plan(kms_key_name=key)
+    for address in plan.of_type("google_storage_bucket"):
+        assert not default[address].get("encryption"), address
+        assert plan[address]["encryption"][0]["default_kms_key_name"] == key, address
+    # Who may use a key is for its owner to say.
+    assert plan.bindings() == default.bindings()
+
+
 def test_names_follow_prefix_environment_and_region(pipeline: Root) -> None:
     plan = pipeline.plan(prefix="pix", environment="qa", region="europe-west1")
     assert plan.outputs["results_bucket"] == "demo-project-pix-qa-results"
@@ -375,6 +385,14 @@ def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
         ),
         ({"prefix": "Files"}, "prefix is Files; it has lower-case letters"),
         ({"prefix": "abcdefghijkl"}, "make abcdefghijkl-dev, 16 characters; 15 keep every name"),
+        (
+            {"prefix": "my-google"},
+            "make my-google-dev; Cloud Storage takes no bucket whose name holds google",
+        ),
+        (
+            {"kms_key_name": "projects/p/locations/us/keyRings/r/cryptoKeys/k"},
+            "but the bucket is in us-central1",
+        ),
         ({"project_id": "My Project"}, "project_id is My Project; it has 6 to 30"),
         ({"renditions": {"A": {}}}, "renditions has the names A; each has 1 to 32"),
         ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,33 @@ def test_every_module_has_an_example() -> None:
     assert shown == modules
 
 
+RELEASED = re.compile(r"git::https://[^/]+/[^/]+/[^/]+//")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """This code in a git repository, tagged as a release, as Terraform fetches it."""
+    folder = tmp_path_factory.mktemp("repository")
+    ignore = shutil.ignore_patterns(".terraform*", "*.tfvars.json")
+    shutil.copytree(ROOT / "terraform", folder / "terraform", ignore=ignore)
+    for words in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "A release"],
+        ["tag", "v1.0.0"],
+    ):
+        subprocess.run(["git", "-C", folder, *words], check=True)
+    return f"git::file://{folder}//"
+
+
 @pytest.mark.parametrize(("readme", "example"), EXAMPLES)
-def test_an_example_plans_as_it_stands(root: MakeRoot, readme: Path, example: str) -> None:
-    plan = root("example", example=example).plan()
+def test_an_example_plans_as_it_stands(
+    root: MakeRoot, repository: str, readme: Path, example: str
+) -> None:
+    made = root("example", example=RELEASED.sub(repository, example))
+    if RELEASED.search(example):
+        shutil.copytree(made.folder.parent / "build", made.folder / "zips")
+    plan = made.plan()
     assert any(address.startswith("module.") for address in plan.resources)
 
 

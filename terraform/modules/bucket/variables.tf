@@ -49,6 +49,11 @@ variable "kms_key_name" {
     condition     = var.kms_key_name == "" || can(regex("^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$", var.kms_key_name))
     error_message = "kms_key_name is ${var.kms_key_name}; it must be projects/P/locations/L/keyRings/R/cryptoKeys/K, without a version."
   }
+
+  validation {
+    condition     = var.kms_key_name == "" || lower(element(split("/", var.kms_key_name), 3)) == lower(var.location)
+    error_message = "kms_key_name is ${var.kms_key_name}, but the bucket is in ${var.location}; Cloud Storage takes only a key in the bucket's own location. Make one there."
+  }
 }
 
 variable "location" {
