@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -45,10 +46,10 @@ class NoStateBucket(Refused):
 
 
 class Failed(Exception):
-    """Terraform said why; nothing is left to add but its exit code."""
+    """A command said why; nothing is left to add but its exit code."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"terraform ended with {code}")
+        super().__init__(f"a command ended with {code}")
         self.code = code
 
 
@@ -370,6 +371,35 @@ def command_verify(environment: Environment, _arguments: argparse.Namespace) -> 
             )
         terraform(environment, "output")
     print(f"deploy: {environment.name} is as configured")
+    if environment.name != BOOTSTRAP:
+        verify_with_files(environment)
+
+
+def verify_with_files(environment: Environment) -> None:
+    """Puts a picture and a broken file through the pipeline, where the tool for it is installed."""
+    python = operators_python()
+    if python is None:
+        print(
+            "deploy: no file was put through it, since the operator's tool is not installed. "
+            "Install it with: make prepare"
+        )
+        return
+    command = [python, "-m", "scripts.ops", "--environment", environment.name]
+    done = subprocess.run([*command, "--project", environment.project, "verify"], cwd=ROOT)
+    if done.returncode:
+        raise Failed(done.returncode)
+
+
+def operators_python() -> str | None:
+    """The Python that has what scripts/ops needs: the checkout's, else the one that runs this."""
+    own = ROOT / ".venv/bin/python"
+    if own.is_file():
+        return str(own)
+    try:
+        needed = (importlib.util.find_spec(name) for name in ("click", "google.cloud.tasks"))
+        return sys.executable if all(needed) else None
+    except ModuleNotFoundError:
+        return None
 
 
 def command_destroy(environment: Environment, arguments: argparse.Namespace) -> None:

@@ -18,6 +18,9 @@ DEPLOY = ROOT / "scripts/deploy.py"
 BUILD = ROOT / "scripts/build_functions.py"
 
 
+DEV = ("--environment", "dev", "--project", "demo-project")
+
+
 # Zips
 
 
@@ -160,6 +163,28 @@ def test_a_plan_is_not_applied_once_its_configuration_changed(
     assert code == 1
     assert "the configuration changed after the plan was saved, so it is dropped" in said
     assert not list((checkout / "build").glob("*.tfplan"))
+
+
+def test_verify_says_how_to_get_what_puts_a_file_through(
+    machine: dict[str, str], tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    for part in ("terraform", "environments", "scripts", "functions"):
+        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
+        shutil.copytree(ROOT / part, checkout / part, ignore=ignore)
+    (tmp_path / "bin/terraform").write_text("#!/bin/sh\necho 'Terraform v1.11.4'\n")
+    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    # -S: a Python without any package.
+    done = subprocess.run(
+        [sys.executable, "-S", checkout / "scripts/deploy.py", "verify", *DEV],
+        env=machine,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "dev is as configured" in done.stdout
+    assert "Install it with: make prepare" in done.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
