@@ -94,7 +94,8 @@ class Verification:
         if record is None:
             yield self._silence(check, work)
         elif record["status"] != "failed" or record["retryable"]:
-            what = f"{work.name} should fail for good, but is {record['status']}"
+            ended = record.get("reason") or record["status"]
+            what = f"{work.name} should be refused for good, but ended as {ended}"
             yield Finding("error", check, what, self._story(work))
         elif attempts != 1:
             what = f"{work.name} failed for good, but took {attempts} attempts"
