@@ -54,7 +54,7 @@ locals {
   # (Google's SRE workbook, chapter 5). And more than 3 files: of ten files, one is 100 times as much.
   burn = { for key, it in { fast = ["1h", "5m", 14.4], slow = ["6h", "30m", 6] } : key => join(" and ", concat(
     [for window in [it[0], it[1]] :
-      "sum(increase(${local.user}_missed{${local.of_logs}}[${window}])) > ${it[2] * (1 - var.objective.goal)} * (sum(increase(${local.user}_missed{${local.of_logs}}[${window}])) + (sum(increase(${local.user}_in_time{${local.of_logs}}[${window}])) or vector(0)))"
+      "sum(increase(${local.user}_missed{${local.of_logs}}[${window}])) > ${format("%.6g", it[2] * (1 - var.objective.goal))} * (sum(increase(${local.user}_missed{${local.of_logs}}[${window}])) + (sum(increase(${local.user}_in_time{${local.of_logs}}[${window}])) or vector(0)))"
     ],
     ["sum(increase(${local.user}_missed{${local.of_logs}}[${it[0]}])) > 3"],
   )) }

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from .conftest import MakeRoot
+from .plans import Plan, Root
+
+POLICY = "google_monitoring_alert_policy.this"
+SLO = "google_monitoring_slo.answered_in_time"
+SUBSCRIPTIONS = "projects/demo-project/subscriptions"
+LANE = {
+    "max_backoff_seconds": 300,
+    "queue": "projects/demo-project/locations/us-central1/queues/files-dev-default-1",
+    "retry_days": 7,
+    "service": "files-dev-processor-default",
+    "work_seconds": 300,
+}
+
+
+@pytest.fixture(scope="module")
+def monitoring(root: MakeRoot) -> Root:
+    return root(
+        "terraform/modules/monitoring",
+        project_id="demo-project",
+        environment="dev",
+        name_prefix="files-dev",
+        events={
+            "bridge": "files-dev-bridge",
+            "dead_letter_subscription": f"{SUBSCRIPTIONS}/files-dev-dead-letters",
+            "subscription": f"{SUBSCRIPTIONS}/files-dev-bridge",
+            "topic": "projects/demo-project/topics/files-dev-uploads",
+        },
+        lanes={"default": LANE},
+    )
+
+
+@pytest.fixture(scope="module")
+def plan(monitoring: Root) -> Plan:
+    return monitoring.plan()
+
+
+def query(plan: Plan, alert: str) -> str:
+    (condition,) = plan[f'{POLICY}["{alert}"]']["conditions"]
+    (promql,) = condition["condition_prometheus_query_language"]
+    return str(promql["query"])
+
+
+# Defaults
+
+
+def test_every_alert_says_what_it_means_and_what_to_type_first(plan: Plan) -> None:
+    policies = plan.of_type("google_monitoring_alert_policy")
+    assert len(policies) == 14
+    for address in policies:
+        (documentation,) = plan[address]["documentation"]
+        key = plan[address]["user_labels"]["alert"].replace("_", "-")
+        assert re.search(
+            r"First, .*`make (ops|logs) ENV=dev PROJECT=demo-project", documentation["content"]
+        )
+        assert f"docs/runbook.md#{key}" in documentation["content"]
+        assert plan[address]["severity"] in ("CRITICAL", "ERROR", "WARNING")
+        assert plan[address]["notification_channels"] in (None, [])
+
+
+def test_an_alert_may_be_made_before_its_metric_is_known(plan: Plan) -> None:
+    for address in plan.of_type("google_monitoring_alert_policy"):
+        for condition in plan[address]["conditions"]:
+            (promql,) = condition["condition_prometheus_query_language"]
+            assert promql["disable_metric_validation"] is True
+            assert not condition.get("condition_threshold")
+
+
+def test_the_objective_is_999_in_1000_files_within_five_minutes(plan: Plan) -> None:
+    values = plan[SLO]
+    assert (values["goal"], values["rolling_period_days"]) == (0.999, 28)
+    assert (
+        "jsonPayload.age_seconds<=300" in plan['google_logging_metric.counter["in_time"]']["filter"]
+    )
+    assert "> 0.0144 * " in query(plan, "fast_burn")
+    assert "> 0.006 * " in query(plan, "slow_burn")
+    assert "> 300" in query(plan, "waiting_events")
+
+
+def test_tasks_ring_four_days_before_the_queue_gives_up(plan: Plan) -> None:
+    counter = plan['google_logging_metric.counter["expiring"]']
+    assert f"age_seconds>{3 * 86400}" in counter["filter"]
+
+
+def test_nobody_is_granted_anything(plan: Plan) -> None:
+    assert plan.bindings() == set()
+
+
+def test_the_dashboard_has_a_row_for_each_station(plan: Plan) -> None:
+    layout = json.loads(plan["google_monitoring_dashboard.this"]["dashboard_json"])["mosaicLayout"]
+    heads = [t["widget"]["title"] for t in layout["tiles"] if "sectionHeader" in t["widget"]]
+    assert heads == ["Events", "Bridge", "Queue", "Processor", "Results"]
+
+
+# Overrides
+
+
+def test_alerts_go_to_the_channels_and_link_to_the_runbook(monitoring: Root) -> None:
+    channels = ["projects/demo-project/notificationChannels/1"]
+    plan = monitoring.plan(notification_channels=channels, runbook_url="https://wiki.example.com/r")
+    values = plan[f'{POLICY}["dead_letters"]']
+    assert values["notification_channels"] == channels
+    (documentation,) = values["documentation"]
+    link = {"display_name": "Runbook", "url": "https://wiki.example.com/r#dead-letters"}
+    assert documentation["links"] == [link]
+
+
+def test_the_objective_is_a_setting(monitoring: Root) -> None:
+    plan = monitoring.plan(objective={"goal": 0.99, "seconds": 60, "days": 7})
+    assert (plan[SLO]["goal"], plan[SLO]["rolling_period_days"]) == (0.99, 7)
+    assert "jsonPayload.age_seconds>60" in plan['google_logging_metric.counter["missed"]']["filter"]
+    assert "> 0.144 * " in query(plan, "fast_burn")
+
+
+def test_windows_hold_an_attempt_of_the_slowest_lane(monitoring: Root) -> None:
+    lanes = {"default": LANE, "rare": LANE | {"max_backoff_seconds": 3600, "work_seconds": 10}}
+    plan = monitoring.plan(lanes=lanes)
+    assert "[70m]" in query(plan, "standing_queue")
+    assert "> 8000 and" in query(plan, "slow_processor")
+    assert "> 240000 and" in query(plan, "slow_processor")
+
+
+def test_a_lane_with_a_target_of_ones_own_is_watched_at_its_queue(monitoring: Root) -> None:
+    own = {
+        "max_backoff_seconds": 300,
+        "queue": "projects/p/locations/l/queues/own",
+        "retry_days": 7,
+    }
+    plan = monitoring.plan(lanes={"default": LANE, "own": own})
+    assert 'queue_id=~"files-dev-default-1|own"' in query(plan, "standing_queue")
+    assert 'service_name=~"files-dev-processor-default"' in query(plan, "processor_errors")
+
+
+def test_the_pipeline_makes_none_of_it_unless_asked(root: MakeRoot) -> None:
+    for environment, on in {"dev": False, "staging": True, "prod": True}.items():
+        plan = root(f"environments/{environment}", project_id="demo-project").plan()
+        assert bool(plan.of_type("google_monitoring_alert_policy")) is on, environment
+
+
+# Rejections
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"lanes": {"own": LANE | {"service": ""}}}, "None of lanes has a service"),
+        ({"lanes": {"default": LANE | {"retry_days": 1}}}, "retry_days must be at least 2"),
+        ({"notification_channels": ["me@example.com"]}, "notification_channels has me@example.com"),
+        ({"objective": {"goal": 1}}, "objective.goal is 1; it is a share above 0 and below 1"),
+        ({"objective": {"days": 31}}, "objective.days is 31; Cloud Monitoring takes whole days"),
+        ({"objective": {"seconds": 59}}, "objective.seconds is 59"),
+        ({"runbook_url": "http://x"}, "runbook_url is http://x; it must be an https:// address"),
+    ],
+)
+def test_refused(monitoring: Root, inputs: dict[str, Any], message: str) -> None:
+    assert message in monitoring.refusal(**inputs)
