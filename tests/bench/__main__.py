@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bridge, files, report, start, storage
+from tests.bench import bridge, chain, files, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "storage": storage.measure,
     "start": start.measure,
     "bridge": bridge.measure,
+    "chain": chain.measure,
 }
 
 
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     sections = []
     with site() as here:
         facts = report.machine(here.version)
+        pictures = here.pictures
         facts["Terraform provider"] = here.deployment.provider.title
         for name in options.only:
             since = time.monotonic()
@@ -45,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     facts["took"] = f"{time.monotonic() - began:.0f} s"
     (out / "benchmarks").mkdir(parents=True, exist_ok=True)
     (out / "benchmarks.md").write_text(report.markdown(facts, sections, options.quick))
+    for name, picture in pictures.items():
+        (out / "benchmarks" / name).write_text(picture)
     report.save_json(out / "benchmarks/results.json", facts, sections)
     print((out / "benchmarks.md").read_text())
     return 0

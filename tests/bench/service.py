@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.process import cpu, tree
 from tests.bench.subject import Step
 
 PATIENCE = 60.0  # seconds
@@ -66,16 +67,16 @@ class Service:
 
     Args:
         command: "{port}" in it is replaced.
-        cpu: the only core it may run on; None: all.
+        core: the only one it may run on; None: all.
     """
 
     def __init__(
-        self, command: Sequence[str], cwd: Path, environ: Mapping[str, str], cpu: int | None = None
+        self, command: Sequence[str], cwd: Path, environ: Mapping[str, str], core: int | None = None
     ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = int(free.getsockname()[1])
-        pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
+        pinned = [] if core is None else ["taskset", "-c", str(core)]
         self.began = time.perf_counter()
         self._process = subprocess.Popen(
             [*pinned, *(part.format(port=self.port) for part in command)],
@@ -114,19 +115,19 @@ class Service:
 
     def cpu(self) -> float:
         """Seconds that its processes, those that live, have used."""
-        return sum(_cpu(pid) for pid in self._pids())
+        return sum(cpu(pid) for pid in tree(self._process.pid))
 
     def step(self, method: str, path: str, body: bytes) -> Step:
         """One request: what it cost the service, and how long it took."""
-        cpu, wall = self.cpu(), time.perf_counter()
+        used, wall = self.cpu(), time.perf_counter()
         self.ask(method, path, body)
         wall = time.perf_counter() - wall
-        return Step(self.cpu() - cpu, wall)
+        return Step(self.cpu() - used, wall)
 
     def peak(self) -> int:
         """Peak RSS of its largest process, in bytes."""
         sizes = []
-        for pid in self._pids():
+        for pid in tree(self._process.pid):
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{pid}/status").read_text()
                 sizes += [int(found[1]) << 10 for found in re.finditer(r"VmHWM:\s+(\d+)", status)]
@@ -134,7 +135,7 @@ class Service:
 
     def forget_peak(self) -> None:
         """Begins the peak anew."""
-        for pid in self._pids():
+        for pid in tree(self._process.pid):
             with contextlib.suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -149,18 +150,3 @@ class Service:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-    def _pids(self) -> list[int]:
-        found, queue = [], [self._process.pid]
-        while queue:
-            found.append(pid := queue.pop())
-            with contextlib.suppress(OSError):
-                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found
-
-
-def _cpu(pid: int) -> float:
-    """CPU seconds of another process: Linux gives each process a clock, with nanoseconds."""
-    with contextlib.suppress(OSError):
-        return time.clock_gettime((~pid << 3) | 2)
-    return 0.0

@@ -20,6 +20,8 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
+from tests.bench.process import cpu as _cpu
+from tests.bench.process import tree
 from tests.bench.subject import Subject
 from tests.localcloud import build
 from tests.localcloud.client import CACHE
@@ -60,6 +62,8 @@ class Site:
     version: str  # of the interpreter
     uploads: str = ""
     results: str = ""
+    environment: str = ENVIRONMENT
+    pictures: dict[str, str] = field(default_factory=dict)  # name → SVG, for the report
     _names: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -73,6 +77,11 @@ class Site:
             blob.upload_from_string(data, content_type=content_type)
             self._names[name] = str(blob.generation)
         return self._names[name]
+
+    def cpu(self, service: str) -> float:
+        """CPU seconds that the instances of a service, those that live, have used."""
+        instances = self.cloud.post("/run/instances", {"service": service})
+        return sum(_cpu(pid) for one in instances for pid in tree(one["pid"]))
 
     def own(self, module: str, **arguments: Any) -> Subject:
         """A subject in the processor's environment, with its modules on the path."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import json
 import os
@@ -17,14 +16,13 @@ def make(
     from common.identity import Work
 
     storage = main.worker().storage
-    whole = {"whole": True} if "whole" in inspect.signature(storage.open).parameters else {}
     work = Work(uploads, name, generation, 0)
     data, record = os.urandom(output), json.dumps({"record": "x" * 900}).encode()
     serial, own = itertools.count(), f"{os.getpid()}"
 
     def step() -> None:
         key = f"own/{own}/{next(serial)}"
-        source = storage.open(work, size, **whole)
+        source = storage.open(work, size)
         storage.create(f"attempts/{key}", b"{}", "application/json")
         if len(source.all(1 << 30).getbuffer()) != size:
             raise ValueError("short")
