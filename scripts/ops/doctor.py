@@ -21,8 +21,8 @@ Level = Literal["ok", "warning", "error", "unknown"]
 APIS = (
     "artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "cloudfunctions.googleapis.com",
     "cloudresourcemanager.googleapis.com", "cloudtasks.googleapis.com", "iam.googleapis.com",
-    "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "run.googleapis.com",
-    "storage.googleapis.com",
+    "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com",
+    "run.googleapis.com", "storage.googleapis.com",
 )  # fmt: skip
 DEAD_LETTERS = 1000  # that are counted
 STORAGE = "https://storage.googleapis.com/storage/v1/b"
