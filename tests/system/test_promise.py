@@ -4,39 +4,32 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
-import requests
+import pytest
+from google.cloud import storage
 
-from tests.localcloud.client import OWNER
-from tests.system.pipeline import Pipeline, events, jpeg
-
-PROCESSOR = "files-dev-processor-default"
-BRIDGE = "files-dev-bridge"
+from tests.system.pipeline import PROCESSOR, Pipeline, events, jpeg
 
 
 def publish_again(pipeline: Pipeline, name: str, generation: int, times: int) -> None:
     """The object's own notification, published again as Cloud Storage would."""
     blob = pipeline.client.bucket(pipeline.uploads).get_blob(name, generation=generation)
     assert blob is not None
-    message = {
+    pipeline.publish([notification(blob)] * times)
+
+
+def notification(blob: storage.Blob) -> dict[str, Any]:
+    return {
         "data": base64.b64encode(json.dumps(blob._properties).encode()).decode(),
         "attributes": {
             "eventType": "OBJECT_FINALIZE",
-            "bucketId": pipeline.uploads,
-            "objectId": name,
-            "objectGeneration": str(generation),
+            "bucketId": blob.bucket.name,
+            "objectId": blob.name,
+            "objectGeneration": str(blob.generation),
             "payloadFormat": "JSON_API_V1",
         },
     }
-    answer = requests.post(
-        f"https://pubsub.googleapis.com/v1/{events(pipeline)}:publish",
-        json={"messages": [message] * times},
-        headers={"Authorization": f"Bearer {pipeline.cloud.token(OWNER)}"},
-        proxies={"https": pipeline.cloud.proxy},
-        verify=str(pipeline.cloud.bundle),
-        timeout=60,
-    )
-    answer.raise_for_status()
 
 
 def test_the_same_event_five_times_makes_one_task_and_one_manifest(
@@ -95,3 +88,86 @@ def test_a_file_that_always_kills_its_instance_ends_as_one_record_after_its_budg
     assert len(pipeline.listing(f"failures/{name}/")) == 1
     # Three started attempts, and one more delivery to say so.
     assert len(pipeline.dispatches(name, generation)) == 4
+
+
+@pytest.mark.xfail(
+    strict=True, reason="those that die with it come back with it, until their budget is spent"
+)
+def test_poison_costs_its_neighbours_no_more_than_its_own_attempts(
+    pipeline: Pipeline, fresh: str
+) -> None:
+    """Its neighbours are at work in the same instance each time it dies."""
+    poison, neighbours = f"{fresh}/poison.jpg", [f"{fresh}/good-{n}.jpg" for n in range(5)]
+    write = {"method": "storage.objects.insert"}
+    rules = [
+        write | {"object": f"files/{poison}/*", "kill": True},
+        write | {"object": f"files/{fresh}/good-*", "delay": 0.7, "code": 0},
+    ]
+    pipeline.cloud.post("/faults", {"rules": rules})
+    generations = {name: pipeline.upload(name, jpeg(64, 64)) for name in [*neighbours, poison]}
+    pipeline.settle()
+    pipeline.cloud.advance(3600)
+    for name in neighbours:
+        assert pipeline.manifest(name, generations[name]), name
+        assert len(pipeline.attempts(name, generations[name])) <= 3
+    failure = pipeline.failure(poison, generations[poison])
+    assert failure is not None
+    assert failure["reason"] == "attempts_exhausted"
+
+
+# What one object can cost at most
+
+
+def test_poison_costs_a_bounded_number_of_calls(pipeline: Pipeline, fresh: str) -> None:
+    """A delivery reads once, asks for each attempt, writes each output and one record."""
+    name, budget, outputs = f"{fresh}/costly.jpg", 3, 1
+    rule = {"method": "storage.objects.insert", "object": f"files/{name}/*", "kill": True}
+    pipeline.cloud.post("/faults", {"rules": [rule]})
+    generation = pipeline.process(name, jpeg(64, 64))
+    pipeline.cloud.advance(8 * 86_400)
+    deliveries = len(pipeline.dispatches(name, generation))
+    assert deliveries == budget + 1
+    calls = [
+        line
+        for line in pipeline.cloud.journal("api")
+        if "serviceAccount:files-dev-" in (line["principal"] or "")
+        and name in f"{line['params'].get('object')} {line['params'].get('name')}"
+    ]
+    assert 0 < len(calls) <= deliveries * (1 + budget + outputs + 1)
+    assert len(pipeline.deliveries("pubsub.push", name)) == 1
+
+
+def test_a_task_that_is_never_taken_ends_after_its_seven_days(
+    pipeline: Pipeline, fresh: str
+) -> None:
+    name = f"{fresh}/given-up.jpg"
+    pipeline.cloud.post("/run/down", {"service": PROCESSOR})
+    generation = pipeline.upload(name, jpeg(64, 64))
+    pipeline.cloud.advance(6.9 * 86_400)
+    assert len(pipeline.tasks()) == 1
+    pipeline.cloud.advance(2 * 86_400)
+    assert pipeline.tasks() == []
+    # Every 300 s, after 8 shorter pauses.
+    assert len(pipeline.dispatches(name, generation)) <= 7 * 86_400 / 300 + 10
+    assert pipeline.listing(f"attempts/{name}/") == []
+
+
+def test_results_are_no_uploads(pipeline: Pipeline, fresh: str) -> None:
+    """Nothing announces them to the bridge, and it would refuse them."""
+    name = f"{fresh}/once.jpg"
+    generation = pipeline.process(name, jpeg(64, 64))
+    base = "https://storage.googleapis.com/storage/v1/b"
+    announced = pipeline.call("GET", f"{base}/{pipeline.results}/notificationConfigs")
+    topics = [config["topic"] for config in announced.get("items", [])]
+    assert not [topic for topic in topics if topic.endswith(events(pipeline))]
+    result = f"files/{name}/{generation}/thumbnail.jpg"
+    blob = pipeline.client.bucket(pipeline.results).get_blob(result)
+    assert blob is not None
+    before = len(pipeline.cloud.journal("tasks.attempt"))
+    pipeline.publish([notification(blob)])
+    pipeline.cloud.advance(86_400)
+    assert {x["status"] for x in pipeline.deliveries("pubsub.push", result)} == {403}
+    assert len(pipeline.deliveries("pubsub.push", result)) == 100
+    assert len(pipeline.cloud.journal("tasks.attempt")) == before
+    letters = pipeline.dead_letters()
+    assert [letter["attributes"]["objectId"] for letter in letters] == [result]
