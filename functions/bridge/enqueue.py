@@ -1,16 +1,24 @@
-"""Creating the task, and what each answer of Cloud Tasks means."""
+"""The task that stands for one piece of work, and what each answer of Cloud Tasks means.
+
+Its body's JSON Schema is docs/schemas/task.schema.json: a lane may name any HTTPS target.
+"""
 
 from __future__ import annotations
 
+import json
 from typing import Any, Protocol
 
-from common.tasks import task_for
 from notification import Notification
 from settings import Config
 
 TRANSPORT = "rest"  # "grpc" works as well
 TIMEOUT_SECONDS = 20.0  # well within the subscription's ack deadline; Pub/Sub does the retrying
 
+# What a task carries of the object resource that Cloud Storage sent.
+_FIELDS = (
+    "bucket", "name", "generation", "size", "contentType", "contentEncoding", "crc32c", "md5Hash",
+    "timeCreated", "metadata",
+)  # fmt: skip
 # Canonical status → reason. Whatever is not named here is queue_refused.
 _REASONS = {
     "ALREADY_EXISTS": "already_exists",
@@ -40,16 +48,41 @@ def enqueue(
 ) -> tuple[str, Exception | None]:
     """The reason that describes the outcome, and the error behind it where there was one."""
     lane = config.lanes[lane_name]
-    task = task_for(
-        notification.work, notification.resource, lane_name, lane,
-        config.results_bucket, config.tasks_invoker,
-    )  # fmt: skip
+    task = _task(config, notification, lane_name)
     try:
         client.create_task({"parent": lane.queue, "task": task}, timeout=TIMEOUT_SECONDS)
     except Exception as error:  # no token, no connection: whatever it was, the event must come back
         reason = _REASONS.get(_status(error), "queue_refused")
         return reason, None if reason == "already_exists" else error
     return "created" if lane.records else "handed_over", None
+
+
+def _task(config: Config, notification: Notification, lane_name: str) -> dict[str, Any]:
+    """The Task message, as the client library takes it."""
+    work, resource, lane = notification.work, notification.resource, config.lanes[lane_name]
+    body: dict[str, Any] = {
+        "object": {field: resource[field] for field in _FIELDS if field in resource},
+        "run": work.run,
+        "lane": lane_name,
+    }
+    if lane.records:
+        results = f"gs://{config.results_bucket}"
+        body["records"] = {
+            "manifest": f"{results}/{work.manifest}", "failure": f"{results}/{work.failure}",
+        }  # fmt: skip
+    return {
+        "name": f"{lane.queue}/tasks/{work.task_id}",
+        "dispatch_deadline": {"seconds": lane.dispatch_deadline_seconds},
+        "http_request": {
+            "http_method": "POST",
+            "url": lane.url,
+            "headers": {"Content-Type": "application/json"},
+            "body": json.dumps(body).encode(),
+            "oidc_token": {
+                "service_account_email": config.tasks_invoker, "audience": lane.audience,
+            },
+        },
+    }  # fmt: skip
 
 
 def _status(error: Exception) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import functions_framework
+from common.config import once
 from common.logs import Log
-from common.once import once
 from decisions import TABLE, Decision, lane_of, rejection
 from enqueue import TasksClient, cloud_tasks, enqueue
 from flask import Request

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.config import ConfigError, read, table
-from common.tasks import Lane
 
 DEFAULT_LANE = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue and the target behind it. records = False: the target keeps no records."""
+
+    queue: str
+    url: str
+    audience: str
+    dispatch_deadline_seconds: int
+    prefixes: Sequence[str] = ()
+    content_types: Sequence[str] = ()
+    records: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +34,7 @@ class Config:
     include_prefixes: tuple[str, ...]
     exclude_prefixes: tuple[str, ...]
     hash_object_names: bool
-    lanes: Mapping[str, Lane] = table(Lane.from_json)
+    lanes: Mapping[str, Lane] = table(Lane)
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:

@@ -1,9 +1,11 @@
-"""Reading the environment once, with every fault named at once."""
+"""What an instance makes once: its settings, with every fault named at once, and its clients."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -32,16 +34,28 @@ def read(cls: type[T], variables: Mapping[str, str]) -> T:
     return cls(**values)
 
 
-def table(row: Callable[[Mapping[str, Any]], Any]) -> Any:
-    """A field that holds a JSON map; `row` reads each value, and raises what says why not."""
+def table(row: Callable[..., Any]) -> Any:
+    """A field that holds a JSON map of JSON maps; `row` is called with the fields of each."""
 
     def parse(text: str) -> dict[str, Any]:
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("must be a JSON map")
-        return {key: row(item) for key, item in value.items()}
+        return {key: row(**item) for key, item in value.items()}
 
     return dataclasses.field(metadata={"parse": parse})
+
+
+def once(make: Callable[[], T]) -> Callable[[], T]:
+    """Like functools.cache, but two first calls at the same time make one thing, not two."""
+    lock = threading.Lock()
+    cached = functools.cache(make)
+
+    def get() -> T:
+        with lock:
+            return cached()
+
+    return get
 
 
 def _positive(text: str) -> int:

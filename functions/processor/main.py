@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import functions_framework
+from common.config import once
 from common.logs import Log
-from common.once import once
 from flask import Request
 from worker.delivery import Delivery, Worker
 from worker.memory import Gate, bound_allocator

@@ -44,7 +44,7 @@ class Delivery:
         self._log = worker.log.about(task.work)
         self._attempt = 0
         self._started = time.monotonic()
-        self._queued = _age(task.created)
+        self._queued = _age(task.source["created"])
 
     def run(self) -> tuple[dict[str, Any], int]:
         """The record and 200; or the reason why there is none yet, and 5xx."""
@@ -69,7 +69,7 @@ class Delivery:
 
     def _process(self) -> dict[str, Any]:
         task, config = self._task, self._config
-        source = self._storage.open(self._work, task.size)
+        source = self._storage.open(self._work, task.source["size"])
         sniffed, limit = sniff(source.head), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
         kind = kind_of(sniffed)
@@ -79,7 +79,7 @@ class Delivery:
             if size > limit:
                 raise too_large(limit)
             outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
-            source.verify(task.crc32c)
+            source.verify(task.source["crc32c"])
             worked = time.monotonic()
             outputs = self._upload(outcome.outputs)
             timings = {
@@ -144,11 +144,8 @@ class Delivery:
         }
         first = self._write(self._work.manifest, _json(record), JSON)
         event, message = ("done", "manifest written") if first else ("duplicate", "done before")
-        self._log.write(
-            "INFO", event, message,
-            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
-            bytes=self._task.size, content_type=outcome.content_type,
-        )  # fmt: skip
+        size = self._task.source["size"]
+        self._tell("INFO", event, message, bytes=size, content_type=outcome.content_type)
         return record
 
     def _conclude(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
@@ -163,19 +160,16 @@ class Delivery:
         }
         first = self._storage.create(self._work.failure, _json(record), JSON)
         event, message = ("failed", "failure recorded") if first else ("duplicate", "failed before")
-        self._log.write(
-            "ERROR" if fault.retryable else "WARNING", event, message,
+        self._tell(
+            "ERROR" if fault.retryable else "WARNING", event, message, error=error,
             reason=fault.reason, retryable=fault.retryable, detail=fault.detail,
-            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
-            error=error,
         )  # fmt: skip
         return record, 200
 
     def _retry(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
-        self._log.write(
-            "WARNING", "retry", "to be tried again", reason=fault.reason, detail=fault.detail,
-            attempt=self._attempt, seconds=self._elapsed(), age_seconds=_age(self._task.created),
-            error=error,
+        self._tell(
+            "WARNING", "retry", "to be tried again", error=error,
+            reason=fault.reason, detail=fault.detail,
         )  # fmt: skip
         body = {"status": "retry", "reason": fault.reason, "detail": fault.detail}
         return body, 503 if fault.reason in _OVERLOADED else 500
@@ -196,8 +190,13 @@ class Delivery:
             raise TransientError("deadline_exceeded", "The work did not end in its time.")
         return self._storage.create(name, data, content_type, **fields)
 
-    def _elapsed(self) -> float:
-        return round(time.monotonic() - self._started, 3)
+    def _tell(self, severity: str, event: str, message: str, **fields: Any) -> None:
+        """A line about how the delivery ended."""
+        self._log.write(
+            severity, event, message, attempt=self._attempt,
+            seconds=round(time.monotonic() - self._started, 3),
+            age_seconds=_age(self._task.source["created"]), **fields,
+        )  # fmt: skip
 
     def _remaining(self) -> float:
         return self._config.work_seconds - (time.monotonic() - self._started)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections import deque
-from types import TracebackType
 
 from worker.errors import TransientError
 
@@ -58,10 +57,8 @@ class Room:
     """Memory that one request holds, in bytes; a context manager that gives it back."""
 
     def __init__(self, gate: Gate, size: int) -> None:
-        self.size = size
-        self.capacity = gate.capacity
-        self._gate = gate
-        self._taken = False
+        self.size, self.capacity = size, gate.capacity
+        self._gate, self._taken = gate, False
 
     def take(self, seconds: float) -> bool:
         self._taken = self._gate.take(self, seconds)
@@ -80,12 +77,7 @@ class Room:
     def __enter__(self) -> Room:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._taken:
             self._gate.change(self, 0)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from common.config import read, table
 
@@ -22,15 +21,11 @@ class Rendition:
     format: str = "jpeg"
     quality: int = 85
 
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> Rendition:
-        """Raises KeyError, TypeError or ValueError."""
-        made = cls(**row)
-        if made.fit not in ("inside", "cover") or made.format not in FORMATS:
+    def __post_init__(self) -> None:
+        if self.fit not in ("inside", "cover") or self.format not in FORMATS:
             raise ValueError("fit is inside or cover, format " + ", ".join(FORMATS))
-        if not (1 <= made.width <= 8192 and 1 <= made.height <= 8192 and 1 <= made.quality <= 100):
+        if not (1 <= self.width <= 8192 and 1 <= self.height <= 8192 and 1 <= self.quality <= 100):
             raise ValueError("width and height are 1 to 8192, quality 1 to 100")
-        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class Config:
     memory_bytes: int
     concurrency: int
     hash_object_names: bool
-    renditions: Mapping[str, Rendition] = table(Rendition.from_json)
+    renditions: Mapping[str, Rendition] = table(Rendition)
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:

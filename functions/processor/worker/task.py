@@ -16,13 +16,10 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """size in bytes, None when unknown; created as Cloud Storage writes it."""
+    """source is the object as both records carry it; what the task does not tell is None."""
 
     work: Work
-    size: int | None
-    content_type: str | None
-    crc32c: str | None
-    created: str | None
+    source: Mapping[str, Any]
 
     @classmethod
     def parse(cls, body: bytes) -> Task:
@@ -37,31 +34,21 @@ class Task:
         except (ValueError, RecursionError) as error:
             raise Malformed(str(error)) from None
         size = _text(resource, "size")
-        return cls(
-            work=work,
-            size=int(size) if size and size.isascii() and size.isdigit() else None,
-            content_type=_text(resource, "contentType"),
-            crc32c=_text(resource, "crc32c"),
-            created=_text(resource, "timeCreated"),
-        )
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """The source as both records carry it."""
-        return {
-            "bucket": self.work.bucket,
-            "name": self.work.name,
-            "generation": self.work.generation,
-            "size": self.size,
-            "contentType": self.content_type,
-            "crc32c": self.crc32c,
-            "created": self.created,
+        source = {
+            "bucket": work.bucket,
+            "name": work.name,
+            "generation": work.generation,
+            "size": int(size) if size and size.isascii() and size.isdigit() else None,
+            "contentType": _text(resource, "contentType"),
+            "crc32c": _text(resource, "crc32c"),
+            "created": _text(resource, "timeCreated"),
         }
+        return cls(work, source)
 
     @property
     def declared(self) -> str | None:
         """The declared type without parameters; None where it says nothing."""
-        declared = (self.content_type or "").partition(";")[0].strip().lower()
+        declared = (self.source["contentType"] or "").partition(";")[0].strip().lower()
         return None if declared in ("", "application/octet-stream") else declared
 
 
