@@ -1,0 +1,89 @@
+"""The processor over one file after another: a path on each line of stdin, its end on stdout.
+
+A process of its own, so that a crash, a hang or a lack of memory is seen and not shared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [
+    str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")
+]
+
+from common.logs import Log  # noqa: E402
+from function_fakes import PROCESSOR_ENV, FakeStorage, load, task  # noqa: E402
+from PIL import Image  # noqa: E402
+from worker.memory import Gate  # noqa: E402
+from worker.storage import Storage  # noqa: E402
+
+MEMORY_MIB = 512  # what the instance declares
+ADDRESS_SPACE = 4 << 30  # a last resort: decoders map more than they touch
+TYPES = {
+    ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif",
+    ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
+    ".avif": "image/avif", ".pdf": "application/pdf",
+}  # fmt: skip
+
+
+def schemas() -> dict[str, Any]:
+    return {
+        status: json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text())
+        for status, name in (("done", "manifest"), ("failed", "failure"))
+    }
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    answers, sys.stdout = sys.stdout, io.StringIO()
+    module, http = load("processor")
+    config = module.Config.from_env(PROCESSOR_ENV | {"MEMORY_BYTES": str(MEMORY_MIB << 20)})
+    gate = Gate(config.memory_bytes - module.BASE_BYTES)
+    wanted = schemas()
+    for line in sys.stdin:
+        path = Path(line.rstrip("\n"))
+        cloud = FakeStorage()
+        storage = Storage(cloud.client, config.results_bucket)
+        made = module.Worker(config, storage, gate, Log("p", False))
+        module.worker = lambda made=made: made
+        fields = {"contentEncoding": "gzip"} if ".gz." in path.name else {}
+        resource_ = cloud.put(
+            path.read_bytes(), "x", contentType=TYPES.get(path.suffix.lower()), **fields
+        )
+        sys.stdout = io.StringIO()
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+        answer = http.post("/", json=task(resource_))
+        record = answer.json
+        if answer.status_code == 200:
+            jsonschema.validate(record, wanted[record["status"]])
+            for output in record.get("outputs", ()):
+                with Image.open(io.BytesIO(cloud.results[output["object"]].data)) as picture:
+                    picture.load()
+                    assert max(picture.size) <= 300
+        status = Path("/proc/self/status").read_text()
+        found = {
+            "status": record["status"],
+            "reason": record.get("reason"),
+            "detail": record.get("detail"),
+            "kind": record.get("detected", {}).get("contentType"),
+            "peak": int(status.partition("VmHWM:")[2].split()[0]) >> 10,
+            "log": sys.stdout.getvalue() if answer.status_code != 200 else "",
+        }
+        answers.write(json.dumps(found) + "\n")
+        answers.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Hands the files to the child, sees what becomes of each, and counts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import select
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.corpus.child import MEMORY_MIB, ROOT
+
+SECONDS = 60.0  # for one file, on a busy machine
+# What is not a file's own fault, so that no file may end so.
+NOT_ITS_OWN = frozenset(
+    {"internal_error", "deadline_exceeded", "no_room", "storage_unavailable", "attempts_exhausted"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What became of one file; peak in MiB. fault says what must not be."""
+
+    path: Path
+    end: str
+    peak: int
+    fault: str | None
+
+
+class Child:
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+
+    def run(self, path: Path) -> End:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.corpus.child"],
+                cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True,
+            )  # fmt: skip
+        process = self._process
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdin.write(f"{path}\n")
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], SECONDS)
+        line = process.stdout.readline() if ready else ""
+        if not line:
+            process.kill()
+            said = process.communicate()[1].strip()[-300:]
+            self._process = None
+            what = f"crash ({process.returncode}): {said}" if ready else "hang"
+            return End(path, what.partition(":")[0], 0, what)
+        found: dict[str, Any] = json.loads(line)
+        fault = None
+        if found["status"] not in ("done", "failed") or found["reason"] in NOT_ITS_OWN:
+            fault = f"{found['status']} {found['reason']}: {found['detail']} {found['log'][-2000:]}"
+        elif found["peak"] > MEMORY_MIB:
+            fault = f"took {found['peak']} MiB of {MEMORY_MIB}"
+        return End(path, found["reason"] or found["status"], found["peak"], fault)
+
+    def close(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+
+
+def run(paths: Iterable[Path]) -> Iterator[End]:
+    with contextlib.closing(Child()) as child:
+        for path in paths:
+            yield child.run(path)
+
+
+def table(ends: Iterable[End]) -> str:
+    """Per suffix: how many were done, and how many failed for which reason. Rare ones together."""
+    ends = list(ends)
+    suffixes = Counter(one.path.suffix.lower() for one in ends)
+    counts: dict[str, Counter[str]] = {}
+    peaks: dict[str, int] = {}
+    for one in ends:
+        suffix = one.path.suffix.lower()
+        suffix = suffix.lstrip(".") if suffixes[suffix] >= 5 and suffix else "others"
+        counts.setdefault(suffix, Counter())[one.end] += 1
+        peaks[suffix] = max(peaks.get(suffix, 0), one.peak)
+    lines = [f"{'suffix':8} {'files':>5} {'done':>5} {'peak MiB':>8}  failed by reason"]
+    for suffix, count in sorted(counts.items(), key=lambda item: -item[1].total()):
+        failed = ", ".join(f"{reason} {n}" for reason, n in count.most_common() if reason != "done")
+        lines.append(
+            f"{suffix:8} {count.total():5} {count['done']:5} {peaks[suffix]:8}  {failed or '-'}"
+        )
+    every = sum(counts.values(), Counter())
+    lines.append(
+        f"{'all':8} {every.total():5} {every['done']:5} {max(peaks.values(), default=0):8}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,41 @@
+"""A sample of the corpus; `make test-corpus` runs all of it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.corpus.files import made, pillow
+from tests.corpus.run import End, run
+
+SAMPLE = 60  # of each source
+
+
+def check(paths: list[Path]) -> None:
+    ends = list(run(sorted(random.Random(5).sample(paths, SAMPLE))))
+    assert len(ends) == SAMPLE
+    assert not [f"{one.path.name}: {one.fault}" for one in ends if one.fault]
+    assert any(one.end == "done" for one in ends)
+
+
+def test_files_made_here_end_in_a_manifest_or_a_named_failure(tmp_path: Path) -> None:
+    check(made(tmp_path))
+
+
+def test_pillows_own_files_end_in_a_manifest_or_a_named_failure() -> None:
+    check(pillow())
+
+
+def test_a_crash_and_a_hang_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.corpus.run.SECONDS", 0.0)
+    file = tmp_path / "a.txt"
+    file.write_text("text")
+    missing = tmp_path / "gone.txt"
+    (hang,) = run([file])
+    assert hang.end == "hang"
+    monkeypatch.setattr("tests.corpus.run.SECONDS", 60.0)
+    ends: list[End] = list(run([missing, file]))
+    assert [one.end for one in ends] == ["crash (1)", "done"]
+    assert ends[0].fault
