@@ -25,6 +25,7 @@ from .store import Store
 
 HERE = ROOT / "build" / "ci"  # summaries, and what `prepare` leaves to `apply`
 PLAN = "plan.tfplan"
+WHO = ("project", "plan_provider", "plan_account", "apply_provider", "apply_account")
 
 
 def delivered() -> list[str]:
@@ -190,6 +191,21 @@ def command_notes(arguments: argparse.Namespace) -> None:
         raise Refused(str(error)) from error
 
 
+def command_who(arguments: argparse.Namespace) -> None:
+    """Project, providers and accounts of an environment, from the repository's variable."""
+    text = os.environ.get("ENVIRONMENTS", "")
+    try:
+        settings = json.loads(text or "{}").get(arguments.environment, {})
+    except (ValueError, AttributeError) as error:
+        raise Refused(f"the variable ENVIRONMENTS is no JSON object: {error}") from error
+    if missing := [name for name in WHO if not isinstance(settings.get(name), str)]:
+        raise Refused(
+            f"the repository's variable ENVIRONMENTS lacks {', '.join(missing)} of "
+            f"{arguments.environment}: set it as docs/delivery.md says"
+        )
+    output(**{name: settings[name] for name in WHO})
+
+
 # What they share
 
 
@@ -296,6 +312,7 @@ COMMANDS = {
     "plan": command_plan,
     "prepare": command_prepare,
     "reviewed": command_reviewed,
+    "who": command_who,
 }
 
 
@@ -324,6 +341,7 @@ def parser() -> argparse.ArgumentParser:
         ("comment", "--environments", {"required": True}),
         ("comment", "--notes", {"default": "[]"}),
         ("notes", "--version", {"required": True}),
+        ("who", "--environment", {"required": True}),
     ):
         commands.choices[name].add_argument(option, **extra)
     return made

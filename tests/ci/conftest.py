@@ -14,7 +14,7 @@ Http = Callable[..., requests.Response]
 
 
 def door(cloud: LocalCloud) -> Http:
-    """`http("GET", "https://…", member=…)`: a request through the door; member None has no login."""
+    """`http("GET", "https://…", member=…)`: a request through the door; None has no login."""
     session = requests.Session()
     session.trust_env = False
     session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)

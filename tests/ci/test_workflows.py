@@ -1,0 +1,158 @@
+"""The workflows: thin, pinned, with the least rights, and each command that they call exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts.ci.cli import WHO, parser
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".github/workflows"
+TEXTS = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.yml"))}
+FLOWS: dict[str, Any] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
+JOBS = [(flow, job) for flow in FLOWS for job in FLOWS[flow]["jobs"]]
+# Who may do more than read the code, and what.
+RIGHTS = {
+    ("plan", "plan"): {"id-token": "write"},
+    ("plan", "comment"): {"pull-requests": "write"},
+    ("apply", "reviewed"): {"pull-requests": "read"},
+    ("apply", "dev"): {"id-token": "write"},
+    ("apply", "staging"): {"id-token": "write"},
+    ("apply", "prod"): {"id-token": "write"},
+    ("environment", "plan"): {"id-token": "write"},
+    ("environment", "apply"): {"id-token": "write"},
+    ("drift", "drift"): {"id-token": "write"},
+    ("drift", "issue"): {"issues": "write"},
+    ("release", "publish"): {"id-token": "write", "attestations": "write", "contents": "write"},
+}
+
+
+def job(flow: str, name: str) -> dict[str, Any]:
+    found = FLOWS[flow]["jobs"][name]
+    assert isinstance(found, dict)
+    return found
+
+
+def steps(flow: str, name: str) -> list[dict[str, Any]]:
+    return list(job(flow, name).get("steps", []))
+
+
+def test_the_workflows_are_those_that_are_documented() -> None:
+    assert set(FLOWS) == {"apply", "check", "drift", "environment", "plan", "release"}
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_workflow_begins_without_rights(flow: str) -> None:
+    assert FLOWS[flow]["permissions"] == {}
+
+
+@pytest.mark.parametrize(("flow", "name"), JOBS)
+def test_a_job_has_the_least_rights_and_an_end(flow: str, name: str) -> None:
+    rights = job(flow, name)["permissions"]
+    assert rights == {"contents": "read"} | RIGHTS.get((flow, name), {})
+    assert "uses" in job(flow, name) or job(flow, name)["timeout-minutes"] <= 60
+
+
+@pytest.mark.parametrize("flow", TEXTS)
+def test_actions_are_pinned_by_commit_with_the_version_beside_it(flow: str) -> None:
+    for line in re.findall(r"uses: (.*)", TEXTS[flow]):
+        own = re.match(r"\./(\S+)", line)
+        assert (
+            (ROOT / own[1]).exists() if own else re.fullmatch(r"\S+@[0-9a-f]{40} # v[\d.]+", line)
+        )
+
+
+def test_one_action_has_one_pin() -> None:
+    pins = {tuple(u.split("@")) for u in re.findall(r"uses: (\S+@\S+)", "".join(TEXTS.values()))}
+    assert len({action for action, _ in pins}) == len(pins)
+
+
+def test_no_apply_is_ever_cancelled() -> None:
+    for flow in ("apply", "drift"):
+        assert FLOWS[flow]["concurrency"]["cancel-in-progress"] is False
+    assert job("environment", "apply")["concurrency"]["cancel-in-progress"] is False
+
+
+def test_check_has_no_login_and_is_exactly_make_check() -> None:
+    assert "id-token" not in TEXTS["check"]
+    assert "secrets." not in TEXTS["check"]
+    assert [step["run"] for step in steps("check", "check") if "run" in step] == ["make check"]
+
+
+def test_no_workflow_runs_a_pull_request_s_code_with_the_rights_of_main() -> None:
+    for text in TEXTS.values():
+        assert "pull_request_target" not in text
+        assert "workflow_run" not in text
+        assert "secrets." not in text
+
+
+def test_a_fork_gets_neither_plan_nor_comment() -> None:
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert own in job("plan", "plan")["if"]
+    assert own in job("plan", "comment")["if"]
+
+
+def test_the_comment_is_written_by_the_base_s_code() -> None:
+    (checkout,) = [s for s in steps("plan", "comment") if "checkout" in s.get("uses", "")]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+def test_only_the_job_behind_an_approval_logs_in_to_write() -> None:
+    for flow, name in JOBS:
+        text = str(job(flow, name))
+        writes = "apply_account" in text or "apply_provider" in text
+        assert writes == ((flow, name) == ("environment", "apply"))
+    assert job("environment", "apply")["environment"] == "${{ inputs.environment }}"
+
+
+def test_staging_and_prod_wait_for_an_approval_and_dev_does_not() -> None:
+    approval = {name: job("apply", name)["with"]["approval"] for name in ("dev", "staging", "prod")}
+    assert approval == {"dev": False, "staging": True, "prod": True}
+
+
+def test_no_plan_becomes_an_artifact() -> None:
+    for flow, name in JOBS:
+        for step in steps(flow, name):
+            if "upload-artifact" in step.get("uses", ""):
+                allowed = ("build/ci/${{ matrix.environment }}.json", "build/*.zip")
+                assert step["with"]["path"] in allowed
+
+
+def test_a_shell_gets_no_expression() -> None:
+    for flow, name in JOBS:
+        for step in steps(flow, name):
+            assert "${{" not in step.get("run", "")
+
+
+def test_each_command_that_is_called_exists() -> None:
+    called = set(re.findall(r"python3 -m scripts\.ci (\w+)", "".join(TEXTS.values())))
+    called |= {"plan", "drift", "apply", "prepare"}  # through make
+    commands = set(parser()._subparsers._group_actions[0].choices)  # type: ignore
+    assert called == commands
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"run: make ([a-z-]+)", "".join(TEXTS.values()))) <= targets
+
+
+def test_what_who_tells_is_what_logins_ask_for() -> None:
+    assert set(re.findall(r"steps\.who\.outputs\.(\w+)", "".join(TEXTS.values()))) == set(WHO)
+
+
+def test_a_run_by_hand_chooses_and_builds_nothing_else() -> None:
+    """The reason why checkov's CKV_GHA_7 is left out."""
+    inputs = FLOWS["apply"][True]["workflow_dispatch"]["inputs"]  # YAML reads `on` as true
+    assert set(inputs) == {"environment", "reviewed"}
+    assert inputs["environment"]["options"] == ["dev", "staging", "prod"]
+    assert "make build" not in TEXTS["apply"] + TEXTS["environment"]
+
+
+def test_dependabot_looks_after_actions_pip_and_terraform() -> None:
+    updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    kinds = {update["package-ecosystem"]: update for update in updates}
+    assert set(kinds) == {"github-actions", "pip", "terraform"}
+    folders = {str(p.parent.relative_to(ROOT)) for p in ROOT.glob("functions/*/requirements.txt")}
+    assert {f"/{folder}" for folder in folders} | {"/tests"} == set(kinds["pip"]["directories"])
