@@ -1,0 +1,1 @@
+"""Gates over the repository's own files: `python3 -m scripts.checks.gates`."""

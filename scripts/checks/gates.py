@@ -1,0 +1,159 @@
+"""Gates beside lint, types and tests: `python3 -m scripts.checks.gates [NAME …]`, offline.
+
+checkov     Terraform and workflows against its own policies and those of tests/policies/checks
+zizmor      workflows and dependabot, at its strictest
+shellcheck  every shell script
+yamllint    every YAML file that is no fixture
+actionlint  workflows, where the machine has it; else its absence is said
+secrets     nothing that looks like a key in any file
+links       every link inside the repository leads somewhere
+
+The tools come from tests/requirements-gates.txt and live in an environment of their own, made once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import links, secret_scan
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "scripts"))
+
+import prepare  # noqa: E402 - a program of scripts/, as its neighbours import it
+
+TOOLS = ROOT / ".cache/gates"
+POLICIES = "tests/policies/checks"
+NOT_SCANNED = ("tests", ".venv", ".cache", ".local", "build")
+# What of checkov's own policies is not followed, and why. tests/policies asks whether each reason
+# still holds, and whether each is still needed.
+SKIPS = {
+    "CKV_GCP_62": "usage logs are for public buckets; these let no public in",
+    "CKV_GCP_83": "events describe files; what is in files lies in buckets, and those take a key",
+    "CKV_GCP_84": "images are built from this repository's own code alone, which is no secret",
+    "CKV_GHA_7": "a run by hand chooses an environment and a digest; what is built is main's",
+}
+YAML = (
+    "{extends: default, rules: {braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content:"
+    " 1}, document-start: disable, line-length: {max: 110}, truthy: {check-keys: false}}}"
+)
+
+
+class Found(Exception):
+    """A gate is not passed; the message is what it found."""
+
+
+def files() -> list[Path]:
+    """Every file of the repository: tracked, or new and not ignored."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    paths = [ROOT / name for name in done.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def checkov_command(folder: str = ".", *options: str) -> list[str]:
+    """checkov over a folder, with all that it finds there to be told: no skips, no filter."""
+    command = [str(TOOLS / "bin/checkov"), "--skip-download", "--quiet", "--compact"]
+    command += ["--framework", "terraform", "github_actions", "--external-checks-dir", POLICIES]
+    for other in NOT_SCANNED if folder == "." else ():
+        command += ["--skip-path", other]
+    return [*command, "--directory", folder, *options]
+
+
+def checkov() -> str:
+    return _run(*checkov_command(".", "--skip-check", ",".join(SKIPS)))
+
+
+def zizmor() -> str:
+    return _run(TOOLS / "bin/zizmor", "--offline", "--quiet", "--persona", "auditor", ".github")
+
+
+def shellcheck() -> str:
+    scripts = [path for path in files() if _is_shell(path)]
+    return _run(TOOLS / "bin/shellcheck", *scripts) or f"{len(scripts)} scripts"
+
+
+def _is_shell(path: Path) -> bool:
+    with path.open("rb") as file:
+        first = file.readline(80)
+    return path.suffix == ".sh" or (first.startswith(b"#!") and first.rstrip().endswith(b"sh"))
+
+
+def yamllint() -> str:
+    found = [path for path in files() if path.suffix in (".yml", ".yaml")]
+    return _run(TOOLS / "bin/yamllint", "--strict", "-d", YAML, *found) or f"{len(found)} files"
+
+
+def actionlint() -> str:
+    if shutil.which("actionlint") is None:
+        return "NOT RUN: actionlint is not on this machine"
+    return _run("actionlint")
+
+
+def secrets() -> str:
+    held = files()
+    if found := secret_scan.scan(held, ROOT):
+        raise Found("\n".join(found))
+    return f"{len(held)} files"
+
+
+def resolve() -> str:
+    pages = [path for path in files() if path.suffix == ".md"]
+    if found := links.broken(pages, ROOT):
+        raise Found("\n".join(found))
+    return f"{len(pages)} pages"
+
+
+def _run(*command: str | Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise Found((done.stdout + done.stderr).strip() or f"exit code {done.returncode}")
+    return ""
+
+
+GATES: dict[str, Callable[[], str]] = {
+    "checkov": checkov,
+    "zizmor": zizmor,
+    "shellcheck": shellcheck,
+    "yamllint": yamllint,
+    "actionlint": actionlint,
+    "secrets": secrets,
+    "links": resolve,
+}
+
+
+def passed(name: str) -> bool:
+    """Runs one gate and says in a line, or in what it found, how it ended."""
+    began = time.monotonic()
+    try:
+        note = GATES[name]()
+    except Found as error:
+        print(f"gate {name}: FAILED\n{error}", flush=True)
+        return False
+    seconds = time.monotonic() - began
+    print(f"gate {name}: ok ({seconds:.1f} s){': ' + note if note else ''}", flush=True)
+    return True
+
+
+def main() -> int:
+    wanted = sys.argv[1:] or list(GATES)
+    if unknown := set(wanted) - GATES.keys():
+        print(f"gates: no gate {', '.join(unknown)}; there are {', '.join(GATES)}", file=sys.stderr)
+        return 2
+    try:
+        prepare.environment(TOOLS, (ROOT / "tests/requirements-gates.txt", ()))
+    except prepare.Unprepared as error:
+        print(f"Cannot go on: {error}.", file=sys.stderr)
+        return 1
+    with ThreadPoolExecutor() as pool:
+        return 0 if all(list(pool.map(passed, wanted))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

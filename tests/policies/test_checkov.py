@@ -1,0 +1,92 @@
+"""checkov's own policies and ours: what they find, and what is left out for a reason."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.checks import gates
+
+import build_functions  # isort: skip - scripts.checks makes it known
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = "tests/policies/fixtures"
+OURS = ("CKV2_FILES_1", "CKV2_FILES_2", "CKV2_FILES_3", "CKV2_FILES_4")
+
+pytestmark = pytest.mark.skipif(
+    not (gates.TOOLS / "complete").exists(), reason="make gates has not made its tools yet"
+)
+
+
+@cache
+def found(folder: str) -> dict[str, set[tuple[str, str]]]:
+    """passed, failed → (policy, resource) of everything that checkov says about a folder."""
+    command = gates.checkov_command(folder, "--output", "json")
+    command.remove("--quiet")
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    reports: Any = json.loads(done.stdout)
+    kinds: dict[str, set[tuple[str, str]]] = {"passed": set(), "failed": set()}
+    for report in reports if isinstance(reports, list) else [reports]:
+        for kind, held in kinds.items():
+            rows = report["results"][f"{kind}_checks"]
+            held |= {(row["check_id"], row["resource"]) for row in rows}
+    return kinds
+
+
+def declared(policy: str) -> set[str]:
+    """The resources of failing.tf that stand below the policy's name."""
+    text = (ROOT / FIXTURES / "failing.tf").read_text()
+    rows = re.findall(r'^# (\w+)\nresource "(\w+)" "(\w+)"', text, re.M)
+    return {f"{kind}.{name}" for held, kind, name in rows if held == policy}
+
+
+@pytest.mark.parametrize("policy", OURS)
+def test_a_policy_of_ours_fails_what_it_is_for_and_nothing_else(policy: str) -> None:
+    failed = {resource for held, resource in found(FIXTURES)["failed"] if held == policy}
+    assert failed == declared(policy) != set()
+
+
+@pytest.mark.parametrize("policy", OURS)
+def test_a_policy_of_ours_passes_what_is_right(policy: str) -> None:
+    assert [r for held, r in found(FIXTURES)["passed"] if held == policy]
+
+
+@pytest.mark.parametrize("policy", OURS)
+def test_a_policy_of_ours_sees_the_pipeline(policy: str) -> None:
+    assert [r for held, r in found(".")["passed"] if held == policy]
+
+
+def test_what_is_left_out_is_what_would_fail_and_no_more() -> None:
+    assert {policy for policy, _ in found(".")["failed"]} == set(gates.SKIPS)
+
+
+def test_buckets_let_no_public_in_so_usage_logs_tell_nothing() -> None:
+    """The reason for CKV_GCP_62."""
+    text = (ROOT / "terraform/modules/bucket/main.tf").read_text()
+    assert re.search(r'public_access_prevention\s*=\s*"enforced"', text)
+    buckets = [
+        path
+        for folder in ("terraform", "environments")
+        for path in (ROOT / folder).rglob("*.tf")
+        if 'resource "google_storage_bucket"' in path.read_text()
+    ]
+    assert buckets == [ROOT / "terraform/modules/bucket/main.tf"]
+
+
+def test_events_carry_what_describes_a_file_and_not_the_file() -> None:
+    """The reason for CKV_GCP_83: the content lies in buckets, and those take a key."""
+    text = (ROOT / "terraform/modules/object_events/main.tf").read_text()
+    assert re.search(r'payload_format\s*=\s*"JSON_API_V1"', text)
+    assert "default_kms_key_name" in (ROOT / "terraform/modules/bucket/main.tf").read_text()
+
+
+def test_images_are_built_from_this_repository_alone() -> None:
+    """The reason for CKV_GCP_84: they hold what anybody can read here, and no settings."""
+    assert set(build_functions.FUNCTIONS) == {"bridge", "processor"}
+    assert build_functions.build.__defaults__[0] == ROOT / "functions"
