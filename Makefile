@@ -36,7 +36,7 @@ test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=s
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
 .PHONY: check
-check: prepare lint test ## What CI runs: format, lint, types, all tests
+check: prepare lint gates test ## What CI runs: format, lint, types, gates, all tests
 
 .PHONY: lint
 lint: prepare ## Format, lint and types
@@ -45,6 +45,10 @@ lint: prepare ## Format, lint and types
 	@$(BIN)/mypy
 	@for f in bridge processor; do MYPYPATH=functions:functions/$$f $(BIN)/mypy functions/common functions/$$f || exit 1; done
 	@terraform fmt -check -recursive terraform environments
+
+.PHONY: gates
+gates: ## checkov, zizmor, shellcheck, yamllint, secrets, links; or some of them: GATES="links secrets"
+	@$(PYTHON) -m scripts.checks.gates $(GATES)
 
 .PHONY: format
 format: prepare ## Format Python and Terraform in place
@@ -85,3 +89,16 @@ unlock: ## Release a lock that a dead run left (ENV= PROJECT= LOCK=)
 	@$(DEPLOY) unlock --environment $(ENV) $(FLAGS) --lock "$(LOCK)"
 lock: ## Write the provider's lock files for four platforms (needs the registry)
 	@$(DEPLOY) lock $(if $(filter command line,$(origin ENV)),--environment $(ENV))
+
+# Delivery, as the workflows run it: see docs/delivery.md
+
+CI = $(PYTHON) -m scripts.ci
+TO = --environment $(ENV) --project "$(PROJECT)"
+.PHONY: ci-plan ci-apply drift
+ci-plan: ## Plan for review, as on a pull request (ENV= PROJECT=)
+	@$(CI) plan $(TO) --head "$(HEAD)"
+ci-apply: ## Plan again, and apply what was reviewed (ENV= PROJECT=, REVIEWED= a plan's digest)
+	@$(CI) prepare $(TO) --head "$(or $(HEAD),$(shell git rev-parse HEAD))" --reviewed "$(REVIEWED)"
+	@$(CI) apply $(TO)
+drift: ## Does an environment differ from this checkout? (ENV= PROJECT=)
+	@$(CI) drift $(TO)
