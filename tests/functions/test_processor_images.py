@@ -127,6 +127,23 @@ def test_every_format_is_read(
     assert close(corners(processor.outputs(record)["thumbnail"]), [R, G, B, W], 12)
 
 
+def test_a_bmp_of_os2_is_read(processor: Any) -> None:
+    """Its header is shorter: 16 bits for each side."""
+    row = bytes((200, 60, 40)) * 40  # blue, green, red; 120 bytes need no padding
+    head = struct.pack("<2sIIIIHHHH", b"BM", 26 + 30 * 120, 0, 26, 12, 40, 30, 1, 24)
+    record = processor.process(head + row * 30, contentType="image/bmp")
+    assert (record["image"]["width"], record["image"]["height"]) == (40, 30)
+    assert close(corners(processor.outputs(record)["thumbnail"]), [B] * 4)
+
+
+def test_a_big_tiff_is_read(processor: Any) -> None:
+    data = encode(quarters(640, 480), "TIFF", big_tiff=True)
+    assert data.startswith(b"II+")
+    record = processor.process(data, contentType="image/tiff")
+    assert record["detected"] == {"contentType": "image/tiff", "matchesDeclared": True}
+    assert close(corners(processor.outputs(record)["thumbnail"]), [R, G, B, W], 12)
+
+
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_the_first_frame_of_an_animation_is_shown_and_all_are_counted(
     processor: Any, format: str

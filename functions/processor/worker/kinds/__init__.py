@@ -97,6 +97,8 @@ def sniff(head: bytes) -> str | None:
     """The content type by signature; None for text and for what nobody knows."""
     if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
         return _BRANDS[head[8:12]]
+    if head[:4] in (b"II+\0", b"MM\0+"):  # BigTIFF
+        return "image/tiff"
     found = cast("str | None", filetype.guess_mime(head)) if head else None
     return "image/png" if found == "image/apng" else found
 

@@ -43,7 +43,8 @@ def _header(head: bytes, format: str) -> Header | None:
         if format == "GIF":
             return Header(*struct.unpack_from("<HH", head, 6))
         if format == "BMP":
-            width, height = struct.unpack_from("<ii", head, 18)
+            os2 = head[14:15] == b"\x0c"  # its short header
+            width, height = struct.unpack_from("<HH" if os2 else "<ii", head, 18)
             return Header(abs(width), abs(height))
         if format == "WEBP":
             return _webp(head)
