@@ -30,7 +30,7 @@ def measure(site: Site, quick: bool) -> Section:
     section = Section("Chain")
     section.text = (
         "Through the local cloud, whose own work shares the cores with the functions: on Google "
-        "the hops take their own time, which this cannot show. Overhead is the time from the upload "
+        "the hops take their own time, which this cannot show. Overhead is from the upload "
         "to the end of the work, less the processor's own."
     )
     _latency(site, section, quick)

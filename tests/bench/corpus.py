@@ -83,7 +83,8 @@ def _heic(path: Path) -> None:
     picture(*PHOTO).save(source, compress_level=0)
     code = (
         "import sys, pillow_heif; from PIL import Image; pillow_heif.register_heif_opener();"
-        "Image.open(sys.argv[1]).save(sys.argv[2], 'HEIF', quality=60)"
+        "Image.open(sys.argv[1]).save("
+        "sys.argv[2], 'HEIF', quality=60, enc_params={'preset': 'ultrafast'})"
     )
     python = CACHE / "bench" / "tools" / "bin" / "python"
     try:

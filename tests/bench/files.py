@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.bench import cost, tools
+from tests.bench import tools
 from tests.bench.corpus import FILES, File
 from tests.bench.load import block
 from tests.bench.report import MIB, Goal, Section, cpu, ratio, short, wall
@@ -111,7 +111,7 @@ def _core(
             if name == "own":
                 raise
     with running(able):
-        done = turns(able, 1 if quick else 7, 0 if quick else 1)
+        done = turns(able, 1 if quick else 5, 0)
     return {name: (done[name], able[name].peak) for name in able}
 
 
@@ -151,27 +151,7 @@ def whole(site: Site, quick: bool) -> Section:
     head = ["", "CPU ms", "wall ms", "tutorial CPU ms", "tutorial wall ms", "CPU, of tutorial",
             "wall, of tutorial", "peak RSS MiB", "tutorial peak"]  # fmt: skip
     section.table(head, rows)
-    _cost(site, section, section.samples["JPEG 12 MP/own wall"].median / 1e3)
     return section
-
-
-def _cost(site: Site, section: Section, seconds: float) -> None:
-    """Prices a 12 MP JPEG, which has nearly 4 MB."""
-    before = _reads(site)
-    photo = FILES[0]
-    one = task(site, "jpeg-12-mp.jpg", photo.path.read_bytes(), photo.content_type)
-    with processor(site) as own:
-        own.first("POST", "/", one())
-    parts = cost.parts(seconds, 0.02, _reads(site) - before)
-    total = sum(parts.values())
-    rows = [[name, f"{dollars:.4f}"] for name, dollars in [*parts.items(), ("together", total)]]
-    section.table(["10,000 files of 4 MB, one at a time", "$"], rows)
-    section.goals.append(Goal("compute and operations of 10,000 files of 4 MB", total, 0.30, "$"))
-
-
-def _reads(site: Site) -> int:
-    counts = site.cloud.get("/journal")["counts"]
-    return sum(n for name, n in counts.items() if name.startswith("storage.objects.get "))
 
 
 def _whole(
