@@ -31,6 +31,11 @@ test: prepare ## All tests
 ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJECT=)
 	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(ARGS)
 
+.PHONY: logs
+logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry: its newest lines (ENV=)
+	@$(PYTHON) scripts/logs.py --project "$(PROJECT)" --environment $(ENV) \
+		$(if $(OBJECT),--object "$(OBJECT)",--event "$(EVENT)")
+
 .PHONY: test-terraform
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)

@@ -229,8 +229,8 @@ variable "lanes" {
 
 variable "monitoring" {
   description = "Whether metrics, alerts, an objective and a dashboard are made, where alerts go (full names of notification channels), what the objective is, and the https:// address of docs/runbook.md as people on call see it."
-  # Off by default: each alert is paid for every month, and an environment that nobody is on call for
-  # needs none. 99.9 % within 5 minutes, the sources' limit for one file.
+  # Off by default: an environment that nobody is on call for needs none, and its metrics are not
+  # free. 99.9 % within 5 minutes, the sources' limit for one file.
   type = object({
     enabled               = optional(bool, false)
     notification_channels = optional(list(string), [])

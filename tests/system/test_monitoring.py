@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -453,6 +454,30 @@ def test_logs_of_a_missing_object_say_so(watched: Watched, story: dict[str, str]
     code, output = run(watched, 'make logs OBJECT="$OBJECT"', gone)
     assert code != 0
     assert "is not there. If it is deleted, name its generation" in output
+
+
+# The page about costs
+
+
+def test_the_page_about_costs_is_as_computed() -> None:
+    script = [sys.executable, str(ROOT / "scripts/cost.py"), "--check"]
+    done = subprocess.run(script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_photo_takes_the_operations_that_its_cost_counts(
+    watched: Watched, story: dict[str, str]
+) -> None:
+    calls = [line for line in watched.cloud.journal("api") if line["code"] == 200]
+    writes = [
+        line
+        for line in calls
+        if line["method"] == "storage.objects.insert"
+        and story["TRACE"]
+        and "stories/one.jpg" in json.dumps(line["params"])
+        and "files-dev-processor" in line["principal"]
+    ]
+    assert len(writes) == 3
 
 
 # The evaluator itself
