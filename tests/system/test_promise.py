@@ -6,7 +6,6 @@ import base64
 import json
 from typing import Any
 
-import pytest
 from google.cloud import storage
 
 from tests.system.pipeline import PROCESSOR, Pipeline, events, jpeg
@@ -90,13 +89,8 @@ def test_a_file_that_always_kills_its_instance_ends_as_one_record_after_its_budg
     assert len(pipeline.dispatches(name, generation)) == 4
 
 
-@pytest.mark.xfail(
-    strict=True, reason="those that die with it come back with it, until their budget is spent"
-)
-def test_poison_costs_its_neighbours_no_more_than_its_own_attempts(
-    pipeline: Pipeline, fresh: str
-) -> None:
-    """Its neighbours are at work in the same instance each time it dies."""
+def test_poison_costs_its_neighbours_one_attempt_at_most(pipeline: Pipeline, fresh: str) -> None:
+    """They are at work in the same instance when it first dies; from then on it is alone there."""
     poison, neighbours = f"{fresh}/poison.jpg", [f"{fresh}/good-{n}.jpg" for n in range(5)]
     write = {"method": "storage.objects.insert"}
     rules = [
@@ -109,7 +103,7 @@ def test_poison_costs_its_neighbours_no_more_than_its_own_attempts(
     pipeline.cloud.advance(3600)
     for name in neighbours:
         assert pipeline.manifest(name, generations[name]), name
-        assert len(pipeline.attempts(name, generations[name])) <= 3
+        assert len(pipeline.attempts(name, generations[name])) <= 2, name
     failure = pipeline.failure(poison, generations[poison])
     assert failure is not None
     assert failure["reason"] == "attempts_exhausted"

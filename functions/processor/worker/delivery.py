@@ -17,7 +17,7 @@ from common.logs import Log
 
 from worker.errors import AttemptsExhausted, Fault, TransientError
 from worker.kinds import Job, Outcome, Output, canonical, kind_of, sniff
-from worker.memory import Gate
+from worker.memory import Gate, Room
 from worker.settings import Config
 from worker.storage import Storage, crc32c, too_large
 from worker.task import Task
@@ -75,7 +75,7 @@ class Delivery:
         kind = kind_of(sniffed)
         with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
             room.wait(self._remaining() / 2)
-            self._claim()
+            self._claim(room)
             if size > limit:
                 raise too_large(limit)
             outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
@@ -90,10 +90,16 @@ class Delivery:
             }
             return self._record_done(outcome, outputs, timings)
 
-    def _claim(self) -> None:
-        """Takes the lowest attempt that nobody has. Raises AttemptsExhausted."""
+    def _claim(self, room: Room | None = None) -> None:
+        """Takes the lowest attempt that nobody has. Raises AttemptsExhausted.
+
+        An earlier attempt that left no record may have taken its instance with it, and with that
+        one attempt of each neighbour. From the second on a file is alone: it costs them no more.
+        """
         body = json.dumps({"trace": self._work.trace, "version": self._config.source_version})
         for number in range(1, self._config.attempt_budget + 1):
+            if room and number == 2:
+                room.alone(self._remaining() / 2)
             if self._storage.create(self._work.attempt(number), body.encode(), JSON):
                 self._attempt = number
                 self._log.write("INFO", "started", "attempt claimed", attempt=number)

@@ -13,15 +13,15 @@ class Gate:
     """Hands out `capacity` bytes in the order of asking."""
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._free = capacity
+        self.capacity = max(capacity, 1)  # everybody holds something: alone is alone
+        self._free = self.capacity
         self._turn = threading.Condition()
         self._queue: deque[Room] = deque()
 
     def room(self, need: int | None) -> Room:
-        """None asks for all there is; what can never fit asks for nothing, as it is refused."""
+        """None asks for all there is; what can never fit asks for a byte, as it is refused."""
         size = self.capacity if need is None else need
-        return Room(self, size if size <= self.capacity else 0)
+        return Room(self, max(size, 1) if size <= self.capacity else 1)
 
     @property
     def waiting(self) -> int:
@@ -68,6 +68,12 @@ class Room:
         """Raises TransientError no_room when none became free in that time."""
         if not self.take(seconds):
             raise TransientError("no_room", "No memory became free in time.")
+
+    def alone(self, seconds: float) -> None:
+        """Gives room back and takes all there is. Raises TransientError no_room."""
+        self.__exit__(None, None, None)
+        self.size, self._taken = self.capacity, False
+        self.wait(seconds)
 
     def need(self, size: int) -> None:
         """What is now known to be needed. Raises TransientError no_room."""
