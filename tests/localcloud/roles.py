@@ -41,7 +41,9 @@ def named() -> set[str]:
 def asked_for(known: set[str]) -> set[str]:
     """Every permission that a handler of the local cloud names, among those that Google knows."""
     texts = [file.read_text() for file in Path(__file__).parent.glob("*.py")]
-    words = {word for text in texts for word in re.findall(r'"([a-z][A-Za-z./]+\.[A-Za-z]+)"', text)}
+    words = {
+        word for text in texts for word in re.findall(r'"([a-z][A-Za-z./]+\.[A-Za-z]+)"', text)
+    }
     # Services with policies name only what comes before the verb.
     words |= {f"{word}.{verb}IamPolicy" for word in set(words) for verb in ("get", "set")}
     return words & known
