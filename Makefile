@@ -40,6 +40,16 @@ logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry:
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
+.PHONY: test-corpus soak test-emulator bench
+test-corpus: prepare ## 1,500 files, Pillow's own among them: each ends in a manifest or a named failure
+	@$(BIN)/python -m tests.corpus
+soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)
+	@$(BIN)/python -m tests.system.soak
+test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
+	@$(BIN)/python -m pytest tests/system/emulator.py
+bench: prepare ## Beside the tutorial and the limit, under 10 minutes: docs/benchmarks.md
+	@$(BIN)/python -m tests.bench
+
 .PHONY: check
 check: prepare lint gates test ## What CI runs: format, lint, types, gates, all tests
 
