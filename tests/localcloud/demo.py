@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -156,7 +156,7 @@ def run(cloud: LocalCloud, log: Path) -> None:
         with Image.open(thumbnail) as image:
             size = f"{image.width}×{image.height} {image.format}"
         say(f"thumbnail saved: {thumbnail.relative_to(ROOT)} ({size}, upright)")
-    with demo.step("What happened, from the local cloud's journal"):
+    with demo.step("What happened, from the logs"):
         say(story(cloud))
     with demo.step(f"make plan ENV=dev PROJECT={cloud.project}"):
         text = deployment.make("plan", "ENV=dev", log=log).stdout
@@ -210,13 +210,21 @@ def summary(text: str) -> str:
 
 
 def story(cloud: LocalCloud) -> str:
-    """Deliveries, attempts and invocations so far, counted."""
-    lines: list[dict[str, Any]] = cloud.journal("pubsub.push", "tasks.attempt", "run.invoke")
-    counts: dict[str, int] = {}
-    for line in lines:
-        key = f"{line['kind']:<14} status {line.get('status')}"
-        counts[key] = counts.get(key, 0) + 1
-    return "\n".join(f"{key}: {count}" for key, count in sorted(counts.items()))
+    """Per file: how it ended, seconds from upload to record, attempts; and where the logs are."""
+    logged = [line["payload"] for line in cloud.journal("log") if isinstance(line["payload"], dict)]
+    lines = [
+        f"{entry['object']}: {entry['event']} {entry['age_seconds']:.2f} s after its upload, "
+        f"attempt {entry['attempt']}"
+        for entry in logged
+        if entry.get("event") in ("done", "failed")
+    ]
+    kept = OUT / "journal.jsonl"
+    shutil.copy(cloud.get("/journal")["path"], kept)
+    deliveries = len(cloud.journal("pubsub.push"))
+    attempts = len(cloud.journal("tasks.attempt"))
+    lines.append(f"{len(lines)} files, {deliveries} events delivered, {attempts} tasks dispatched")
+    lines.append(f"every call, delivery, attempt and log line: {kept.relative_to(ROOT)}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

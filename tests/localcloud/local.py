@@ -66,7 +66,9 @@ def start() -> int:
     names = {"UPLOADS": outputs["uploads_bucket"], "RESULTS": outputs["results_bucket"]}
     STATE.parent.mkdir(exist_ok=True)
     write_activate(
-        deployment.environ_added() | names | {"LOCAL_CHECKOUT": str(deployment.checkout)}
+        deployment.environ_added()
+        | names
+        | {"LOCAL_CHECKOUT": str(deployment.checkout), "PYTHON": sys.executable}
     )
     record = {
         "folder": str(cloud.folder),
