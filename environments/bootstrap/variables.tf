@@ -5,6 +5,32 @@ variable "force_destroy" {
   default     = false
 }
 
+variable "github" {
+  description = "The GitHub repository that delivers, by its numeric ids (gh api repos/OWNER/NAME), and the GitHub environment that this project is for. Empty: nobody delivers from GitHub."
+  type = object({
+    environment   = optional(string, "")
+    owner_id      = optional(string, "")
+    repository_id = optional(string, "")
+  })
+  nullable = false
+  default  = {}
+
+  validation {
+    condition     = alltrue([for id in [var.github.owner_id, var.github.repository_id] : can(regex("^[0-9]*$", id))])
+    error_message = "github names ${var.github.owner_id} and ${var.github.repository_id}; owner_id and repository_id are numbers, which gh api repos/OWNER/NAME shows: names can change hands."
+  }
+
+  validation {
+    condition     = length(distinct([for value in values(var.github) : value == ""])) == 1
+    error_message = "github must say environment, owner_id and repository_id, or none of them."
+  }
+
+  validation {
+    condition     = can(regex("^[a-z0-9-]*$", var.github.environment))
+    error_message = "github.environment is ${var.github.environment}; it has lower-case letters, digits and hyphens."
+  }
+}
+
 variable "prefix" {
   description = "What the names of all resources begin with, as in the other environments."
   type        = string

@@ -5,6 +5,7 @@ module "pipeline" {
   environment   = "dev"
   bridge_zip    = "../../build/bridge.zip"
   processor_zip = "../../build/processor.zip"
+  deployer      = var.deployer
 
   # Files of dev are for trying: gone with the environment, and not paid for after that.
   force_destroy     = true

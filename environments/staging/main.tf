@@ -6,6 +6,7 @@ module "pipeline" {
   environment   = "staging"
   bridge_zip    = "../../build/bridge.zip"
   processor_zip = "../../build/processor.zip"
+  deployer      = var.deployer
 
   # Where alerts go is added here: notification_channels = ["projects/…/notificationChannels/…"].
   monitoring = { enabled = true }

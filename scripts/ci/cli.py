@@ -215,6 +215,9 @@ def named(arguments: argparse.Namespace) -> Environment:
             f"there is no environment {arguments.environment}; there are {', '.join(delivered())}"
         )
     deploy.check_project(arguments.project)
+    # Whoever runs this: what is planned is what the account applies, which must act as others.
+    applies = f"{arguments.prefix}-apply@{arguments.project}.iam.gserviceaccount.com"
+    os.environ.setdefault("TF_VAR_deployer", f"serviceAccount:{applies}")
     return Environment(arguments.environment, arguments.project, arguments.prefix)
 
 

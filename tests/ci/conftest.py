@@ -10,6 +10,8 @@ import requests
 
 from tests.localcloud.client import OWNER, LocalCloud
 
+from .site import Site, delivering
+
 Http = Callable[..., requests.Response]
 
 
@@ -37,3 +39,9 @@ def cloud() -> Iterator[LocalCloud]:
 @pytest.fixture(scope="session")
 def http(cloud: LocalCloud) -> Http:
     return door(cloud)
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with delivering() as made:
+        yield made

@@ -103,8 +103,7 @@ def _principal(cloud: Cloud, fields: dict[str, Any]) -> Principal:
         raise Rejected(
             "unauthorized_client", "The given credential is rejected by the attribute condition."
         )
-    number_name = pool_name.replace(f"projects/{cloud.project}/", f"projects/{cloud.number}/")
-    root = f"//iam.googleapis.com/{number_name}"
+    root = f"//iam.googleapis.com/{pool['name']}"
     sets = [f"principalSet:{root}/attribute.{key}/{value}" for key, value in own.items()]
     return Principal(
         f"principal:{root}/subject/{google['subject']}", (f"principalSet:{root}/*", *sets)

@@ -38,15 +38,15 @@ class Pools(Service):
 
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
-        self.held: dict[str, Json] = {}  # pools and providers by name, with the project's id
+        self.held: dict[str, Json] = {}  # pools and providers by name, with the project's number
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
     def snapshot(self) -> list[str]:
         return [name for name in self.held if self.find(name)]
 
     def full(self, name: str) -> str:
-        """The name with the project's id, whichever of id and number it was given by."""
-        return re.sub(rf"^projects/{self.cloud.number}/", f"projects/{self.cloud.project}/", name)
+        """The name with the project's number, as Google answers, whichever it was given by."""
+        return name.replace(f"projects/{self.cloud.project}/", f"projects/{self.cloud.number}/", 1)
 
     def find(self, name: str, deleted: bool = False) -> Json | None:
         """An enabled one or, with `deleted`, one that can still be restored."""

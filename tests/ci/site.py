@@ -1,0 +1,108 @@
+"""A scratch repository that delivers to a local cloud, and whoever takes part in it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.deployment import Deployment
+
+from .github import Fake, fake
+
+MAIN = "environments/dev/main.tf"
+GITHUB = {"environment": "dev", "owner_id": "11", "repository_id": "7"}
+_rates = itertools.count(20)
+
+
+@dataclass
+class Site:
+    """The scratch repository, its dev environment, and a fake GitHub."""
+
+    deployment: Deployment
+    github: Fake
+
+    @property
+    def root(self) -> Path:
+        return self.deployment.checkout
+
+    def git(self, *words: str) -> str:
+        author = ("-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        command = ["git", *author, "-c", "commit.gpgsign=false", *words]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def ci(self, command: str, *words: str, fails: bool = False, **more: str) -> str:
+        """What a command printed; as the workflows run it, and as whom they run it."""
+        if command in ("plan", "prepare", "apply", "drift"):
+            words = ("--environment", "dev", "--project", self.project, *words)
+        job = {
+            "GITHUB_REPOSITORY": "o/r",
+            "GITHUB_TOKEN": "token-of-the-job",
+            "GITHUB_API_URL": self.github.url,
+        }
+        account = f"files-{'apply' if command == 'apply' else 'plan'}"
+        member = f"serviceAccount:{account}@{self.project}.iam.gserviceaccount.com"
+        login = self.deployment.cloud.environ(member) | job | more
+        done = self.deployment.run(
+            sys.executable, "-m", "scripts.ci", command, *words, check=False, **login
+        )
+        assert (done.returncode != 0) == fails, done.stdout
+        return done.stdout
+
+    @property
+    def project(self) -> str:
+        return self.deployment.cloud.project
+
+    def rate(self) -> str:
+        """Commits a rate of the queue that was never there; returns the commit."""
+        number = next(_rates)
+        path = self.root / MAIN
+        text = re.sub(r"\n *max_dispatches_per_second = \d+", "", path.read_text())
+        line = "max_instances             = 5"
+        assert line in text
+        path.write_text(text.replace(line, f"{line}\n      max_dispatches_per_second = {number}"))
+        self.git("commit", "-qam", f"{number} tasks a second")
+        return self.git("rev-parse", "HEAD")
+
+    def prepared(self) -> dict[str, Any]:
+        found = json.loads((self.root / "build/ci/dev-prepared.json").read_text())
+        assert isinstance(found, dict)
+        return found
+
+    def lose_a_binding(self, present: bool = False) -> None:
+        """Somebody takes the processor's right to read uploads away, by hand."""
+        processor = f"files-dev-processor@{self.project}.iam.gserviceaccount.com"
+        self.deployment.cloud.post(
+            "/bindings",
+            {
+                "resource": f"projects/_/buckets/{self.project}-files-dev-uploads",
+                "role": "roles/storage.objectViewer",
+                "member": f"serviceAccount:{processor}",
+                "present": present,
+            },
+        )
+
+
+@contextmanager
+def delivering() -> Iterator[Site]:
+    """bootstrap told of a repository, dev applied by its owner, and both in a repository."""
+    with LocalCloud.start() as cloud, fake() as github:
+        deployment = Deployment.prepare(cloud)
+        deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
+        applies = f"serviceAccount:files-apply@{cloud.project}.iam.gserviceaccount.com"
+        deployment.make("apply", "ENV=dev", "YES=1", TF_VAR_deployer=applies)
+        made = Site(deployment, github)
+        made.git("init", "-q", "-b", "main")
+        (made.root / ".gitignore").write_text("build/\n.terraform*\n__pycache__/\n")
+        made.git("add", ".")
+        made.git("commit", "-qm", "begin")
+        yield made
