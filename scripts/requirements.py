@@ -18,6 +18,7 @@ FILES = (
     "tests/requirements",
     "tests/requirements-nodeps",
     "tests/requirements-gsutil",
+    "tests/requirements-gates",
 )
 
 

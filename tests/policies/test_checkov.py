@@ -90,3 +90,14 @@ def test_images_are_built_from_this_repository_alone() -> None:
     """The reason for CKV_GCP_84: they hold what anybody can read here, and no settings."""
     assert set(build_functions.FUNCTIONS) == {"bridge", "processor"}
     assert build_functions.build.__defaults__[0] == ROOT / "functions"
+
+
+def test_github_is_known_by_numbers() -> None:
+    """The reason for CKV_GCP_125; that each part of the conditions is needed: tests/ci."""
+    text = (ROOT / "environments/bootstrap/github.tf").read_text()
+    assert "assertion.sub" not in text
+    (both,) = re.findall(r"of_repository = (.*)", text)
+    assert "assertion.repository_owner_id == " in both
+    assert "assertion.repository_id == " in both
+    conditions = re.findall(r"^    (?:apply|plan) += (.*)", text, re.M)[:2]
+    assert all(c.startswith('"${local.of_repository} && ') for c in conditions)
