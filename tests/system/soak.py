@@ -33,7 +33,7 @@ RATES = {
     "storage.duplicate_notification": 0.05,
     "pubsub.reorder": 0.2,
     "pubsub.lost_ack": 0.05,
-    "tasks.duplicate": 0.02,
+    "tasks.duplicate": 0.04,
     "tasks.lost_answer": 0.05,
     "storage.create_only_403": 0.2,
     "identity.expire": 0.01,
@@ -161,14 +161,14 @@ def wait_until_over(pipeline: Pipeline, uploads: list[tuple[str, int]]) -> bool:
     keys = {f"{name}/{generation}" for name, generation in uploads}
     begun = now(pipeline)
     while now(pipeline) - begun < PATIENCE:
-        pipeline.cloud.idle(horizon=2, timeout=600)
+        pipeline.cloud.idle(horizon=0.2, timeout=600)
         if not pipeline.tasks() and keys <= recorded(pipeline):
             # A lost acknowledgement comes back after its deadline and the longest back-off.
             pipeline.cloud.advance(700)
             pipeline.settle()
             if not pipeline.tasks():
                 return True
-        pipeline.cloud.advance(20)
+        pipeline.cloud.advance(60)
     return False
 
 
