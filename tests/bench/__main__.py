@@ -6,6 +6,7 @@ The whole takes less than ten minutes on two cores, --quick less than one.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,7 @@ SECTIONS = {
     "bridge": bridge.measure,
     "chain": chain.measure,
 }
+BUSY = 0.7  # load average from which on somebody else is at work
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     whole = not options.quick and len(options.only) == len(SECTIONS)
     out = options.out or ROOT / ("docs" if whole else ".cache/bench")
     began = time.monotonic()
+    before = os.getloadavg()[0]
     sections = []
     with site() as here:
         facts = report.machine(here.version)
@@ -45,8 +48,9 @@ def main(argv: list[str] | None = None) -> int:
             sections.append(SECTIONS[name](here, options.quick))
             print(f"{time.monotonic() - since:.0f} s", flush=True)
     facts["took"] = f"{time.monotonic() - began:.0f} s"
+    noise = f"its load was {before:.1f} before the run began" if before > BUSY else ""
     (out / "benchmarks").mkdir(parents=True, exist_ok=True)
-    (out / "benchmarks.md").write_text(report.markdown(facts, sections, options.quick))
+    (out / "benchmarks.md").write_text(report.markdown(facts, sections, options.quick, noise))
     for name, picture in pictures.items():
         (out / "benchmarks" / name).write_text(picture)
     report.save_json(out / "benchmarks/results.json", facts, sections)

@@ -137,7 +137,7 @@ def machine(interpreter: str) -> dict[str, str]:
     }
 
 
-def markdown(facts: dict[str, str], sections: Sequence[Section], quick: bool) -> str:
+def markdown(facts: dict[str, str], sections: Sequence[Section], quick: bool, noise: str) -> str:
     goals = [goal for section in sections for goal in section.goals]
     rows = [
         [
@@ -160,6 +160,11 @@ def markdown(facts: dict[str, str], sections: Sequence[Section], quick: bool) ->
         "turns (A B A B), so that whatever disturbed the machine met all of them."
     )
     opening = f"# Benchmarks\n\nMade by `make bench`. {kind}"
+    if noise:
+        opening += (
+            f"\n\n**The machine was busy with other work: {noise}.** CPU times are inflated by "
+        )
+        opening += "it, wall clock and throughput more so; ratios within a table suffer least."
     return "\n\n".join([opening, *(s.markdown() for s in (head, *sections, about))]) + "\n"
 
 

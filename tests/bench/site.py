@@ -138,10 +138,14 @@ def _account(function: Function) -> str:
 
 
 def _buckets(here: Site) -> tuple[str, str]:
-    """Two buckets for the processor's account, which reads the one and creates in the other."""
+    """Two buckets for the processor's account: it reads the one and writes the other.
+
+    It may overwrite there, as the tutorial's account may: with less, a second run of a file would
+    fail for want of a permission, and that would not be the tutorial's doing.
+    """
     account = _account(here.processor)
     names = []
-    for role in ("objectViewer", "objectCreator"):
+    for role in ("objectViewer", "objectUser"):
         name = f"{here.cloud.project}-bench-{role.lower()}"
         here.client.create_bucket(name, location="us-central1")
         here.cloud.post(

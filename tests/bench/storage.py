@@ -28,9 +28,9 @@ def measure(site: Site, quick: bool) -> Section:
     section = Section("Storage client")
     section.text = (
         "One image: a download by generation, the attempt's claim, an output of "
-        f"{OUTPUT // 1000} kB and a manifest; the tutorial has no claim. TLS is part of it. The "
-        "floor is one GET over an open TLS socket into a buffer, without HTTP parsing or checksum: "
-        "what no Python client can go below."
+        f"{OUTPUT // 1000} kB and a manifest; the tutorial has no claim, and makes its "
+        "client once. TLS is part of it. The floor is one GET over an open TLS socket into a buffer, without HTTP parsing or checksum: a "
+        "floor for what a Python client can reach."
     )
     rows = []
     ratios = {}
