@@ -39,9 +39,9 @@ def core(site: Site, quick: bool) -> Section:
     section.text = (
         "CPU milliseconds from a file's bytes in memory to its 300×300 JPEG, in parentheses of the "
         "tutorial's, and the peak RSS of a process that does nothing else and holds the file's "
-        "bytes. *Pillow decode* is the limit: the decoder alone, scaling while it decodes "
-        "where the format can. Only the processor turns, converts profiles and keeps alpha from going black; it answers for files "
-        "that are no images too."
+        "bytes. *Pillow decode* is the limit: the decoder alone, scaling while it decodes where "
+        "the format can. Only the processor turns, converts profiles and keeps alpha from going "
+        "black; it answers for files that are no images too."
     )
     vips, sharp = (None, None) if quick else (tools.pyvips(), tools.sharp())
     rows, peaks = [], []

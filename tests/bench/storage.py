@@ -29,8 +29,8 @@ def measure(site: Site, quick: bool) -> Section:
     section.text = (
         "One image: a download by generation, the attempt's claim, an output of "
         f"{OUTPUT // 1000} kB and a manifest; the tutorial has no claim, and makes its "
-        "client once. TLS is part of it. The floor is one GET over an open TLS socket into a buffer, without HTTP parsing or checksum: a "
-        "floor for what a Python client can reach."
+        "client once. TLS is part of it. The floor is one GET over an open TLS socket into a "
+        "buffer, without HTTP parsing or checksum."
     )
     rows = []
     ratios = {}
