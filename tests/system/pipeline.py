@@ -89,7 +89,8 @@ class Pipeline:
         if received:
             ids = [one["ackId"] for one in received]
             self.call("POST", f"{base}:acknowledge", {"ackIds": ids})
-        return [{k: one["message"][k] for k in ("data", "attributes")} for one in received]
+        messages = [one["message"] for one in received]
+        return [{k: m[k] for k in ("data", "attributes") if k in m} for m in messages]
 
     def tasks(self, lane: str = "default") -> list[str]:
         """Names of the tasks that wait (at most 1,000)."""

@@ -87,8 +87,9 @@ def test_the_bridge_away_for_a_day_makes_a_dead_letter_that_is_done_once_returne
     drain(pipeline)
     assert pipeline.manifest(name, generation) is None
     # Back to where it came from, as it is: the bridge acts on the same event again.
-    letters = pipeline.dead_letters()
-    assert [letter["attributes"]["objectId"] for letter in letters] == [name]
+    waiting = pipeline.dead_letters()
+    letters = [x for x in waiting if x.get("attributes", {}).get("objectId") == name]
+    assert len(letters) == 1
     pipeline.publish(letters)
     pipeline.settle()
     assert done_at_first_attempt(pipeline, name, generation)
