@@ -144,13 +144,12 @@ def run(cloud: LocalCloud, log: Path) -> None:
         good, bad = OUT / "tower.jpg", OUT / "cut-short.jpg"
         photo(good)
         broken(bad, good)
-        gs(deployment, "cp", good, f"gs://{uploads}/photos/tower.jpg")
-        gs(deployment, "cp", bad, f"gs://{uploads}/photos/cut-short.jpg")
+        gs(deployment, "cp", good, bad, f"gs://{uploads}/photos/")
     with demo.step("Both are answered: one manifest, one failure record"):
         cloud.idle(horizon=5, timeout=120)
         listing = gs(deployment, "ls", f"gs://{results}/**").split()
-        say(show(gs(deployment, "cat", one(listing, "/manifests/"))))
-        say(show(gs(deployment, "cat", one(listing, "/failures/"))))
+        records = [one(listing, part) for part in ("/manifests/", "/failures/")]
+        say(show(gs(deployment, "cat", *records)))
         thumbnail = OUT / "thumbnail.jpg"
         gs(deployment, "cp", one(listing, "/files/"), thumbnail)
         with Image.open(thumbnail) as image:
@@ -193,7 +192,13 @@ def one(listing: list[str], part: str) -> str:
 
 
 def show(text: str) -> str:
-    return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    """JSON documents, one after the other."""
+    shown, decoder = [], json.JSONDecoder()
+    while text := text.strip():
+        record, end = decoder.raw_decode(text)
+        shown.append(json.dumps(record, indent=2, ensure_ascii=False))
+        text = text[end:]
+    return "\n".join(shown)
 
 
 def summary(text: str) -> str:

@@ -67,7 +67,9 @@ class Deployment:
                 ("GOOGLE_", "CLOUDSDK_", "TF_VAR_", "TF_REATTACH", "MAKE", "MFLAGS")
             )
         }
-        terraform = {"TF_IN_AUTOMATION": "1", "TF_CLI_ARGS": "-no-color"}
+        # Google's provider sleeps after some creations: more at once than the usual ten.
+        many = dict.fromkeys(("TF_CLI_ARGS_apply", "TF_CLI_ARGS_destroy"), "-parallelism=30")
+        terraform = {"TF_IN_AUTOMATION": "1", "TF_CLI_ARGS": "-no-color"} | many
         environ = own | cloud.environ() | provider.environ | terraform
         return cls(cloud, provider, checkout, environ)
 
