@@ -1,10 +1,14 @@
-"""The table of roles beside this file, made anew: `python -m tests.localcloud.roles DOCUMENT`.
+"""The tables of roles, made anew from a document of Google's: needed only when a role or a
+permission comes into use that they do not hold (tests say so).
 
-DOCUMENT is a JSON file of Google's predefined roles, {"source", "roles": {role: [permission, …]}},
-such as one made from github.com/iann0036/iam-dataset. Of it the table keeps the roles that this
-repository names, and of their permissions those that the local cloud asks for. Needed only when a
-new role or a new permission comes into use; with GOOGLE_IAM_JSON set to a document's path, a test
-compares the two.
+python -m tests.localcloud.roles DOCUMENT           writes roles.json and candidates.json
+python -m tests.localcloud.roles --compare DOCUMENT  says where they, or the permissions that the
+                                                    methods here ask for, are not Google's
+
+DOCUMENT is a JSON file of Google's predefined roles and of what methods need, {"source", "roles":
+{role: [permission, …]}, "methods": {discovery id: [permission, …]}}, such as one made from
+github.com/iann0036/iam-dataset. Of it the table keeps the roles that this repository names, and of
+their permissions those that the local cloud asks for.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +111,43 @@ def text(made: dict[str, Any]) -> str:
     return f'{{\n "source": {json.dumps(made["source"])},\n "roles": {{\n{body}\n }}\n}}\n'
 
 
-def main(argv: list[str]) -> None:
-    document = json.loads(Path(argv[0]).read_text())
+# The data set takes this method's permission for that of workforce pools.
+MISTAKEN = {"iam.projects.locations.workloadIdentityPools.providers.patch"}
+
+
+def differences(document: dict[str, Any]) -> list[str]:
+    """Where this repository's tables and methods are not what the document says, a line each."""
+    from .server import Cloud
+
+    said = [
+        f"{file.name} is not what {document['source']} makes: make it anew"
+        for file, made in ((TABLE, table(document)), (CANDIDATES, candidates(document)))
+        if file.read_text() != text(made)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        methods = Cloud(Path(folder), "some-project", "a@b.c", Path(folder)).api.methods.values()
+    known = {m: {p.replace(".com-", ".com/") for p in ps} for m, ps in document["methods"].items()}
+    compared = [m for m in methods if m.handler and m.permission and m.id in known]
+    said += [
+        f"{m.id} asks for {m.permission} here, for one of {sorted(known[m.id])} at Google"
+        for m in compared
+        if m.permission not in known[m.id] and m.id not in MISTAKEN
+    ]
+    if len(compared) < 50:
+        said.append(f"{len(compared)} methods compared: the document's ids are not as expected")
+    return said
+
+
+def main(argv: list[str]) -> int:
+    document = json.loads(Path(argv[-1]).read_text())
+    if argv[0] == "--compare":
+        said = differences(document)
+        sys.stdout.writelines(f"{line}\n" for line in said or ["no difference"])
+        return 1 if said else 0
     TABLE.write_text(text(table(document)))
     CANDIDATES.write_text(text(candidates(document)))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,25 +162,3 @@ def test_no_role_is_in_the_table_that_nothing_names() -> None:
 
 def test_no_permission_is_in_the_table_that_nothing_asks_for() -> None:
     assert roles.asked_for(set(KNOWN)) == KNOWN
-
-
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    if "GOOGLE_IAM_JSON" not in os.environ:
-        pytest.skip("GOOGLE_IAM_JSON names no document to compare with")
-    found: dict[str, Any] = json.loads(Path(os.environ["GOOGLE_IAM_JSON"]).read_text())
-    return found
-
-
-def test_the_tables_are_what_google_s_roles_hold(document: dict[str, Any]) -> None:
-    for file, make in ((roles.TABLE, roles.table), (roles.CANDIDATES, roles.candidates)):
-        assert file.read_text() == roles.text(make(document)), f"make {file.name} anew: roles.py"
-
-
-def test_methods_ask_for_what_google_s_ask_for(api: Api, document: dict[str, Any]) -> None:
-    # The data set takes this method's permission for that of workforce pools.
-    mistaken = {"iam.projects.locations.workloadIdentityPools.providers.patch"}
-    known = {m: {p.replace(".com-", ".com/") for p in ps} for m, ps in document["methods"].items()}
-    declared = [m for m in api.methods.values() if m.handler and m.permission and m.id in known]
-    assert {m.id for m in declared if m.permission not in known[m.id]} == mistaken
-    assert len(declared) > 50
