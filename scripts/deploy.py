@@ -425,15 +425,16 @@ def destroy_bootstrap(environment: Environment, yes: bool) -> None:
                 if other != BOOTSTRAP:
                     refuse_if_applied(Environment(other, environment.project, environment.prefix))
             use_bucket(environment)
-        terraform(environment, "plan", "-input=false", "-destroy", force)
         if not yes:
+            terraform(environment, "plan", "-input=false", "-destroy", force)
             confirm(f"Destroy the state bucket and all else of {environment.project}'s bootstrap?")
         if not environment.override.exists():
             print("deploy: moving the state out of its bucket")
             use_local_file(environment, "-migrate-state", "-force-copy")
-        # A destroy empties the bucket only if it was applied with force_destroy.
-        bucket = "-target=module.state.google_storage_bucket.this"
-        terraform(environment, "apply", "-input=false", "-auto-approve", force, bucket, quiet=True)
+        # A destroy empties the bucket only if it was applied with force_destroy. Only what follows
+        # looks at all resources again: Google's provider takes seconds for that.
+        bucket = ("-refresh=false", "-target=module.state.google_storage_bucket.this")
+        terraform(environment, "apply", "-input=false", "-auto-approve", force, *bucket, quiet=True)
         terraform(environment, "destroy", "-input=false", "-auto-approve", force)
         drop_local_state(environment)
     finally:
