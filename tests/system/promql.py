@@ -195,7 +195,7 @@ def evaluate(query: str | Node, series: Series, time: float) -> Vector:
         return evaluate(node[1], series, time)
     if kind in ("instant", "increase", "min_over_time"):
         window = node[2] if len(node) > 2 else 0
-        held = _chosen(node[1], series)
+        held = chosen(node[1], series)
         return {labels: _read(kind, one, time, window) for labels, one in held.items()}
     if kind in _REDUCE:
         groups: dict[Labels, list[float]] = defaultdict(list)
@@ -227,7 +227,8 @@ def _pairs(node: Node, left: Vector, right: Vector) -> list[tuple[Labels, float,
     return [(labels, left[labels], right[labels]) for labels in left if labels in right]
 
 
-def _chosen(selector: Selector, series: Series) -> Mapping[Labels, Counter | Gauge]:
+def chosen(selector: Selector, series: Series) -> Mapping[Labels, Counter | Gauge]:
+    """The series that a selector takes."""
     found = {}
     for labels, one in series.get(selector.name, {}).items():
         held = dict(labels)
