@@ -96,11 +96,11 @@ class Control:
                 cloud.house.extra_hosts.add(body["host"])
                 return {}
             case ("GET", "/permissions"):
-                return {who: sorted(used) for who, used in cloud.iam.exercised.items()}
+                return cloud.iam.exercised()
             case ("POST", "/permissions"):
                 return cloud.iam.refused(body["member"])
             case ("DELETE", "/permissions"):
-                cloud.iam.exercised.clear()
+                cloud.iam.forget_exercised()
                 return {}
             case ("GET", "/bindings"):
                 return sorted(cloud.iam.bindings(), key=str)

@@ -23,6 +23,7 @@ ROLES: dict[str, frozenset[str]] = {
     ].items()
 }
 KNOWN = frozenset().union(*ROLES.values())
+OBJECTS = 100  # of a bucket that are remembered for each caller and permission
 MEMBER_KINDS = (
     "user:",
     "group:",
@@ -55,7 +56,7 @@ class Iam:
         # (effective from, policy), oldest first: a late change leaves the old one in force.
         self._policies: dict[str, list[tuple[float, dict[str, Any]]]] = {}
         self._serial = 0
-        self.exercised: dict[str, set[tuple[str, str]]] = {}
+        self._exercised: dict[tuple[str, str, str], set[str]] = {}
 
     def get(self, resource: str) -> dict[str, Any]:
         """The policy as written last, whether in force yet or not."""
@@ -115,10 +116,20 @@ class Iam:
             bindings.append(added | ({"condition": condition} if condition else {}))
         return self.set(resource, {"bindings": bindings})
 
+    def exercised(self) -> dict[str, list[tuple[str, str]]]:
+        """Who used which permissions on which resources; at most so many objects of a bucket."""
+        used: dict[str, list[tuple[str, str]]] = {}
+        for (member, permission, _), resources in self._exercised.items():
+            used.setdefault(member, []).extend((permission, on) for on in resources)
+        return {member: sorted(pairs) for member, pairs in used.items()}
+
+    def forget_exercised(self) -> None:
+        self._exercised.clear()
+
     def refused(self, member: str) -> list[tuple[str, str]]:
         """(permission, resource) that `member` has used and would be refused by now."""
-        used = self.exercised.get(member, set())
-        return sorted(u for u in used if not self.allowed(Principal(member), *u))
+        used = self.exercised().get(member, [])
+        return [u for u in used if not self.allowed(Principal(member), *u)]
 
     def allowed(self, principal: Principal, permission: str, resource: str) -> bool:
         return any(
@@ -134,7 +145,10 @@ class Iam:
         if permission not in KNOWN:
             raise not_implemented(f"{permission}, which no role in roles.json holds; see roles.py")
         if self.allowed(principal, permission, resource):
-            self.exercised.setdefault(principal.member, set()).add((permission, resource))
+            place = "/".join(resource.split("/", 4)[:4])  # an object's bucket
+            used = self._exercised.setdefault((principal.member, permission, place), set())
+            if len(used) < OBJECTS:
+                used.add(resource)
             return
         if principal.member == "allUsers":
             raise ApiError(

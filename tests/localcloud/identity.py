@@ -52,6 +52,8 @@ class Identity:
     _access: dict[str, _Access] = field(default_factory=dict)
     _refresh: dict[str, Principal] = field(default_factory=dict)
     _issued: dict[tuple[str, str], tuple[str, float]] = field(default_factory=dict)
+    # What `verify_oidc` has found right once, by token: a signature costs.
+    _verified: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def access_token(self, principal: Principal, seconds: float = LIFETIME) -> str:
         now = time.time()
@@ -129,6 +131,9 @@ class Identity:
         Raises:
             ApiError: 401 naming what is wrong (signature, issuer, audience, expiry).
         """
+        known = self._verified.get(token)
+        if known and known["exp"] > time.time() and known["aud"] in audiences:
+            return Principal(f"serviceAccount:{known['email']}")
         try:
             claims = jwt.decode(
                 token, self.key.public_key(), ["RS256"], audience=audiences, issuer=ISSUER
@@ -137,6 +142,9 @@ class Identity:
             raise ApiError(
                 401, f"The identity token is refused: {error}", "UNAUTHENTICATED"
             ) from error
+        if len(self._verified) > 1000:
+            self._verified.clear()
+        self._verified[token] = claims
         return Principal(f"serviceAccount:{claims['email']}")
 
     def jwks(self) -> dict[str, Any]:
