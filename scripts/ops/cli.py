@@ -396,7 +396,8 @@ def doctor(session: Session, as_json: bool) -> None:
 
     APIs, buckets, exactly one notification, subscriptions with target and audience, queues and
     whether they run, functions and their source against this checkout, every binding, bindings that
-    nobody declared, legacy access to buckets, and dead letters that wait. Changes nothing.
+    nobody declared, basic roles' access to buckets, what bootstrap granted on the project, and dead
+    letters that wait. Changes nothing.
     """
     output = Output(as_json)
     checks = Doctor(session.clients, session.environment, session.state())

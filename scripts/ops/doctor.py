@@ -16,7 +16,7 @@ from .declared import Resource, State, block
 from .environment import Environment
 from .problems import Problem
 
-Level = Literal["ok", "warning", "error", "unknown"]
+Level = Literal["ok", "note", "warning", "error", "unknown"]
 # What environments/bootstrap enables and the pipeline works with.
 APIS = (
     "artifactregistry.googleapis.com", "cloudbuild.googleapis.com", "cloudfunctions.googleapis.com",
@@ -24,17 +24,26 @@ APIS = (
     "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com",
     "run.googleapis.com", "storage.googleapis.com",
 )  # fmt: skip
+# What it grants to the account that builds functions: on the project, on the repository of images.
+BUILDS_WITH = ("roles/logging.logWriter", "roles/storage.objectViewer")
+KEEPS_WITH = "roles/artifactregistry.writer"
 DEAD_LETTERS = 1000  # that are counted
 STORAGE = "https://storage.googleapis.com/storage/v1/b"
 PUBSUB = "https://pubsub.googleapis.com/v1"
 TASKS = "https://cloudtasks.googleapis.com/v2"
 FUNCTIONS = "https://cloudfunctions.googleapis.com/v2"
+PROJECTS = "https://cloudresourcemanager.googleapis.com/v1/projects"
+IMAGES = "https://artifactregistry.googleapis.com/v1"
 EVERYBODY = ("allUsers", "allAuthenticatedUsers")
+BASIC = ("projectOwner:", "projectEditor:", "projectViewer:")  # who holds a basic role
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact. fix is a command or a sentence; empty where all is well."""
+    """One fact. fix is a command or a sentence; empty where all is well.
+
+    A note is what everybody should know who answers for the environment, but nothing to mend.
+    """
 
     level: Level
     check: str
@@ -61,6 +70,7 @@ class Doctor:
             "queues": self.queues,
             "functions": self.functions,
             "bindings": self.bindings,
+            "project": self.project,
             "dead letters": self.dead_letters,
         }
 
@@ -76,7 +86,9 @@ class Doctor:
             except Problem as problem:
                 findings.append(Finding("unknown", name, str(problem), str(problem)))
                 continue
-            findings += found or [Finding("ok", name, "as declared")]
+            if all(finding.level == "note" for finding in found):
+                findings.append(Finding("ok", name, "as declared"))
+            findings += found
         return findings
 
     # What is there
@@ -263,25 +275,52 @@ class Doctor:
             if policy is None:
                 yield Finding("error", "bindings", f"{name} does not exist", self._apply)
                 continue
-            live = {(b["role"], m) for b in policy.get("bindings", []) for m in b["members"]}
+            live = _pairs(policy)
             for role, member in sorted(declared[name] - live):
                 what = f"{member} lacks {role} on {name}"
                 yield Finding("error", "bindings", what, self._apply)
             yield from self._surplus(place, live - declared[name])
 
     def _surplus(self, place: Place, pairs: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-        legacy = {member for role, member in pairs if "/storage.legacy" in role}
-        if legacy:
-            who = ", ".join(sorted(legacy))
-            what = f"{place.name} is open to {who}, by the legacy roles of a new bucket"
-            fix = f"keep basic roles rare; to take it away: {place.remove} --role=… --member=…"
-            yield Finding("warning", "bindings", what, fix)
-        for role, member in sorted(pairs):
-            if "/storage.legacy" not in role:
-                level: Level = "error" if member in EVERYBODY else "warning"
-                what = f"{member} has {role} on {place.name}, which Terraform did not grant"
-                fix = f"{place.remove} --role={role} --member={member}"
-                yield Finding(level, "bindings", what, fix)
+        born = {(r, m) for r, m in pairs if "/storage.legacy" in r and m.startswith(BASIC)}
+        if born:
+            who = ", ".join(sorted({member for _, member in born}))
+            what = f"{place.name} is open to {who}, as each new bucket is; to take it away:"
+            what += f" {place.remove} --role=… --member=…"
+            yield Finding("note", "bindings", what)
+        for role, member in sorted({*pairs} - born):
+            level: Level = "error" if member in EVERYBODY else "warning"
+            what = f"{member} has {role} on {place.name}, which Terraform did not grant"
+            fix = f"{place.remove} --role={role} --member={member}"
+            yield Finding(level, "bindings", what, fix)
+
+    def project(self) -> Iterator[Finding]:
+        """What bootstrap granted is there; the environment's accounts hold nothing there."""
+        project = self._environment.project
+        body = {"options": {"requestedPolicyVersion": 3}}
+        held = _pairs(self._get("POST", f"{PROJECTS}/{project}:getIamPolicy", body) or {})
+        bootstrap = f"make bootstrap PROJECT={project}"
+        builds = [
+            block(function.values, "build_config")
+            for function in self._state.of("google_cloudfunctions2_function")
+        ]
+        for account in sorted({f"serviceAccount:{_short(b['service_account'])}" for b in builds}):
+            for role in BUILDS_WITH:
+                if (role, account) not in held:
+                    what = f"{account} lacks {role} on {project}: no function can be built"
+                    yield Finding("error", "project", what, bootstrap)
+            for images in sorted({b["docker_repository"] for b in builds}):
+                policy = self._get("GET", f"{IMAGES}/{images}:getIamPolicy") or {}
+                if (KEEPS_WITH, account) not in _pairs(policy):
+                    what = f"{account} lacks {KEEPS_WITH} on {images}: no function can be built"
+                    yield Finding("error", "project", what, bootstrap)
+        accounts = {a.values["member"] for a in self._state.of("google_service_account")}
+        for role, member in sorted(held):
+            if member in accounts:
+                what = f"{member} has {role} on {project}, where it needs nothing"
+                fix = f"gcloud projects remove-iam-policy-binding {project}"
+                fix += f" --role={role} --member={member}"
+                yield Finding("warning", "project", what, fix)
 
     def dead_letters(self) -> Iterator[Finding]:
         letters = DeadLetters(self._clients, self._environment.dead_letters)
@@ -358,6 +397,11 @@ def _place(resource: Resource) -> Place | None:
             url = f"https://{region}-run.googleapis.com/v1/{name}:getIamPolicy"
             return Place(name, "GET", url, remove)
     return None
+
+
+def _pairs(policy: dict[str, Any]) -> set[tuple[str, str]]:
+    """(role, member) of each binding."""
+    return {(b["role"], m) for b in policy.get("bindings", []) for m in b["members"]}
 
 
 def _short(name: str) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 COLOURS = {
     "done": "green", "ok": "green", "failed": "red", "error": "red", "dead_lettered": "red",
-    "warning": "yellow", "unknown": "yellow", "pending": "yellow",
+    "note": "cyan", "warning": "yellow", "unknown": "yellow", "pending": "yellow",
 }  # fmt: skip
 
 

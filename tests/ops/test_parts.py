@@ -16,7 +16,7 @@ from google.auth import exceptions as auth
 
 from scripts.ops import ROOT, costs, filters
 from scripts.ops.cli import cli
-from scripts.ops.doctor import APIS
+from scripts.ops.doctor import APIS, BUILDS_WITH, KEEPS_WITH
 from scripts.ops.environment import load
 from scripts.ops.listing import Upload
 from scripts.ops.problems import Problem, explained
@@ -261,3 +261,9 @@ def test_each_command_has_help_with_every_option_described(command: str) -> None
 def test_the_doctor_knows_the_apis_that_bootstrap_enables() -> None:
     text = (ROOT / "environments/bootstrap/main.tf").read_text()
     assert sorted(APIS) == sorted(re.findall(r'^    "([a-z]+\.googleapis\.com)"', text, re.M))
+
+
+def test_the_doctor_knows_what_bootstrap_grants_the_build_account() -> None:
+    text = (ROOT / "environments/bootstrap/main.tf").read_text()
+    granted = re.findall(r'role += "(.*)"\n +member += module\.build_account\.member', text)
+    assert sorted(granted) == sorted((*BUILDS_WITH, KEEPS_WITH))

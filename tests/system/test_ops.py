@@ -416,11 +416,13 @@ def findings(ran: Ran, level: str = "error") -> list[dict[str, str]]:
     return [finding for finding in ran.json["findings"] if finding["level"] == level]
 
 
-def test_the_doctor_finds_nothing_wrong_and_states_the_legacy_access(ops: Ops) -> None:
+def test_the_doctor_finds_nothing_wrong_and_notes_who_else_may_read(ops: Ops) -> None:
     ran = ops("doctor", "--json")
     assert ran.code == 0, ran.out
     assert ran.json["healthy"] is True
-    assert all("legacy roles" in finding["what"] for finding in findings(ran, "warning"))
+    assert {finding["level"] for finding in ran.json["findings"]} == {"ok", "note"}
+    assert len(findings(ran, "note")) == 2  # uploads and results
+    assert all("as each new bucket is" in finding["what"] for finding in findings(ran, "note"))
 
 
 def test_the_doctor_sees_a_queue_paused_by_hand(pipeline: Pipeline, ops: Ops) -> None:
@@ -478,20 +480,41 @@ def test_the_doctor_sees_a_push_to_another_address(
 
 def test_the_doctor_sees_missing_and_surplus_bindings(pipeline: Pipeline, ops: Ops) -> None:
     project = pipeline.cloud.project
-    invoker = f"serviceAccount:files-dev-tasks-invoker@{project}.iam.gserviceaccount.com"
+    domain = f"{project}.iam.gserviceaccount.com"
+    invoker, build = (f"serviceAccount:files-{a}@{domain}" for a in ("dev-tasks-invoker", "build"))
+    processor = f"serviceAccount:files-dev-processor@{domain}"
     service = f"projects/{project}/locations/us-central1/services/{PROCESSOR}"
-    binding = {"resource": service, "role": "roles/run.invoker"}
-    pipeline.cloud.post("/bindings", binding | {"member": invoker, "present": False})
-    pipeline.cloud.post("/bindings", binding | {"member": "allUsers", "present": True})
+    uploads, whole = f"projects/_/buckets/{pipeline.uploads}", f"projects/{project}"
+    viewer, reader = "roles/storage.objectViewer", "roles/storage.legacyBucketReader"
+    changes = [
+        (service, "roles/run.invoker", invoker, False),
+        (whole, "roles/logging.logWriter", build, False),
+        (service, "roles/run.invoker", "allUsers", True),
+        (uploads, reader, "allUsers", True),
+        (whole, viewer, processor, True),
+    ]
+
+    def change(back: bool) -> None:
+        for resource, role, member, present in changes:
+            row = {"resource": resource, "role": role, "member": member}
+            pipeline.cloud.post("/bindings", row | {"present": present != back})
+
+    change(back=False)
     try:
         ran = ops("doctor", "--json")
     finally:
-        pipeline.cloud.post("/bindings", binding | {"member": invoker, "present": True})
-        pipeline.cloud.post("/bindings", binding | {"member": "allUsers", "present": False})
-    missing, surplus = findings(ran)
-    assert missing["what"] == f"{invoker} lacks roles/run.invoker on {service}"
-    assert missing["fix"].startswith("make apply ENV=dev")
-    assert surplus["what"].startswith(f"allUsers has roles/run.invoker on {service}")
+        change(back=True)
+    told = {finding["what"]: finding["fix"] for finding in findings(ran)}
+    surplus = "which Terraform did not grant"
+    gone, unbuilt = f"{invoker} lacks roles/run.invoker on {service}", f"{build} lacks"
+    assert told.pop(gone).startswith("make apply ENV=dev")
+    assert told.pop(f"allUsers has roles/run.invoker on {service}, {surplus}")
+    assert told.pop(f"allUsers has {reader} on gs://{pipeline.uploads}, {surplus}")
+    ((what, fix),) = told.items()
+    assert what.startswith(f"{unbuilt} roles/logging.logWriter on {project}")
+    assert fix == f"make bootstrap PROJECT={project}"
+    (wide,) = findings(ran, "warning")
+    assert wide["what"].startswith(f"{processor} has {viewer} on {project}")
 
 
 def test_the_doctor_sees_source_that_differs_from_the_checkout(
