@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,12 +37,22 @@ def environ(pytestconfig: pytest.Config) -> Iterator[dict[str, str]]:
         yield dict(os.environ) | cloud.environ() | provider.environ
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> MakeRoot:
-    """Makes the folder under test ready to be planned: root("terraform/modules/bucket", name=…)."""
+    """Makes the folder under test ready to be planned: root("terraform/modules/bucket", name=…).
 
-    def make(folder: str, example: str = "", **inputs: Any) -> Root:
-        scratch: Path = tmp_path_factory.mktemp(Path(folder).name)
-        return Root(folder, scratch, environ, inputs, example)
+    Whoever asks for the same gets the same, with the plans that were already made, unless `copy`
+    names one of its own.
+    """
+    made: dict[str, Root] = {}
+
+    def make(
+        folder: str, copy: str = "", files: dict[str, str] | None = None, **inputs: Any
+    ) -> Root:
+        key = json.dumps([folder, copy, files, inputs])
+        if key not in made:
+            scratch: Path = tmp_path_factory.mktemp(Path(folder).name)
+            made[key] = Root(folder, scratch, environ, inputs, files or {})
+        return made[key]
 
     return make

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import tftest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "demo-project"
+
+# What a plan is given, and words of the message that refuses it.
+Case = tuple[dict[str, Any], str]
 
 # Which attribute of a binding names what it is on.
 IAM_RESOURCES = {
@@ -34,7 +38,7 @@ class Root:
         scratch: an empty folder for the copy.
         environ: of Terraform: its provider, and whom it talks to.
         inputs: variables of every plan; those of a plan come on top.
-        example: a configuration to write into the folder, which is new then.
+        files: path from the folder → text; makes the folder.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Root:
         scratch: Path,
         environ: dict[str, str],
         inputs: dict[str, Any],
-        example: str = "",
+        files: dict[str, str],
     ) -> None:
         ignore = shutil.ignore_patterns(
             ".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json"
@@ -56,21 +60,33 @@ class Root:
             zipped = scratch / "build" / f"{name}.zip"
             zipped.parent.mkdir(exist_ok=True)
             zipped.write_bytes(b"the zip of " + name.encode())
-        if example:
-            self.folder.mkdir()
-            (self.folder / "main.tf").write_text(example)
+        for name, text in files.items():
+            path = scratch / folder / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
         if folder.startswith("environments/"):
             (self.folder / "backend_override.tf").write_text(
                 'terraform {\n  backend "local" {}\n}\n'
             )
         self._test = tftest.TerraformTest(str(self.folder), env=environ)
         self._test.setup()
+        self._plans: dict[str, Plan] = {}
+        self._refusals: dict[str, str] = {}
+
+    def _given(self, inputs: dict[str, Any]) -> str:
+        """The variables of a plan, as JSON: tftest's own way breaks booleans."""
+        return json.dumps(self.inputs | inputs, sort_keys=True)
+
+    def _planned(self, given: str) -> Any:
+        (self.folder / "inputs.auto.tfvars.json").write_text(given)
+        return self._test.plan(output=True)
 
     def plan(self, **inputs: Any) -> Plan:
-        """The plan with these variables, given as JSON: tftest's own way breaks booleans."""
-        path = self.folder / "inputs.auto.tfvars.json"
-        path.write_text(json.dumps(self.inputs | inputs))
-        return Plan(self._test.plan(output=True))
+        """The plan with these variables, made once however often it is asked for."""
+        given = self._given(inputs)
+        if given not in self._plans:
+            self._plans[given] = Plan(self._planned(given))
+        return self._plans[given]
 
     def refusal(self, **inputs: Any) -> str:
         """Terraform's words when it refuses to plan, on one line.
@@ -78,11 +94,88 @@ class Root:
         Raises:
             AssertionError: when it does not refuse.
         """
-        try:
-            self.plan(**inputs)
-        except tftest.TerraformTestError as error:
-            return one_line(str(error.cmd_error or error))
-        raise AssertionError(f"planned, although it should have been refused: {inputs}")
+        given = self._given(inputs)
+        if given not in self._refusals:
+            try:
+                self._planned(given)
+            except tftest.TerraformTestError as error:
+                self._refusals[given] = one_line(str(error.cmd_error or error))
+            else:
+                raise AssertionError(f"planned, although it should have been refused: {given}")
+        return self._refusals[given]
+
+    def refused(self, case: Case, among: Sequence[Case]) -> str:
+        """What Terraform says to a case.
+
+        Cases that set different variables share a plan, which reports all their faults; a case
+        whose message does not show there, since another fault came first, is planned alone.
+        """
+        inputs, message = case
+        for together in disjoint(among):
+            if inputs.items() <= together.items() and message in self.refusal(**together):
+                return self.refusal(**together)
+        return self.refusal(**inputs)
+
+    def apply(self, address: str) -> None:
+        """Applies one resource as last planned: one that needs no provider."""
+        self._test.execute_command("apply", "-auto-approve", "-input=false", f"-target={address}")
+
+
+def case_id(case: Case) -> str:
+    """How a test of this case is called."""
+    return case[1]
+
+
+def disjoint(cases: Sequence[Case]) -> list[dict[str, Any]]:
+    """The inputs of all cases, in as few sets as hold no variable twice."""
+    found: list[dict[str, Any]] = []
+    for inputs, _ in cases:
+        for together in found:
+            if not together.keys() & inputs.keys():
+                together |= inputs
+                break
+        else:
+            found.append(dict(inputs))
+    return found
+
+
+def rules(folder: str) -> dict[str, str]:
+    """The messages of a folder's validations and preconditions, as written → as a pattern."""
+    found = {}
+    for path in sorted((ROOT / folder).glob("*.tf")):
+        for text in re.split(r"^ +error_message += \"", path.read_text("utf-8"), flags=re.M)[1:]:
+            literals = list(_literals(text))
+            found["…".join(literals)] = ".*?".join(map(re.escape, literals))
+    return found
+
+
+def _literals(text: str) -> Iterator[str]:
+    """The fixed parts of a quoted string of Terraform's; `text` begins after its first quote."""
+    literal, depth, at = "", 0, 0
+    while depth or text[at] != '"':
+        if text[at] == "{":
+            if not depth:
+                yield literal.removesuffix("$")
+                literal = ""
+            depth += 1
+        elif text[at] == "}":
+            depth -= 1
+        elif not depth:
+            literal += text[at]
+        at += 1
+    yield literal
+
+
+def unseen(root: Root, folder: str, cases: Sequence[Case]) -> list[str]:
+    """The rules of a folder whose message no case expects and gets."""
+    said = [(message, root.refused((inputs, message), cases)) for inputs, message in cases]
+    return [
+        rule
+        for rule, pattern in rules(folder).items()
+        if not any(
+            message in match[0] for message, text in said for match in re.finditer(pattern, text)
+        )
+    ]
 
 
 def one_line(text: str) -> str:
@@ -121,14 +214,16 @@ class Plan:
         return [address for address, its in self._types.items() if its == kind]
 
     def bindings(self) -> set[tuple[str, str, str]]:
-        """Every IAM binding as (member, role, kind/name of the resource)."""
+        """Every IAM binding as (member, role, kind/name of the resource with its condition)."""
         found = set()
         for address, kind in self._types.items():
-            if "_iam_" in kind and not kind.endswith("_custom_role"):
+            if re.search(r"_iam_(member|binding|policy)$", kind):
                 values = self.resources[address]
                 what, attribute = IAM_RESOURCES[kind]
                 name = re.sub(r"-\d{12}$", "", values[attribute].rsplit("/", 1)[-1])
-                found.add((short(values["member"]), values["role"], f"{what}/{short(name)}"))
+                only = "".join(f" only {its['title']}" for its in values.get("condition") or [])
+                resource = f"{what}/{short(name)}{only}"
+                found.add((short(values.get("member", "(after apply)")), values["role"], resource))
         return found
 
 

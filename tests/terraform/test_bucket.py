@@ -5,20 +5,31 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Root
+from .plans import Case, Root, case_id, unseen
 
 BUCKET = "google_storage_bucket.this"
 KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 
 
+INPUTS = {
+    "project_id": "demo-project",
+    "name": "demo-project-files",
+    "location": "us-central1",
+}
+
+
 @pytest.fixture(scope="module")
 def bucket(root: MakeRoot) -> Root:
-    return root(
-        "terraform/modules/bucket",
-        project_id="demo-project",
-        name="demo-project-files",
-        location="us-central1",
-    )
+    return root("terraform/modules/bucket", **INPUTS)
+
+
+@pytest.fixture(scope="module")
+def made(root: MakeRoot) -> Root:
+    """The module with a state in which the bucket's identity is remembered."""
+    made = root("terraform/modules/bucket", "made", **INPUTS)
+    made.plan()
+    made.apply("terraform_data.identity")
+    return made
 
 
 def rules(values: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -123,41 +134,57 @@ def test_every_retention_is_a_setting(bucket: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
-        ({"name": "Files"}, "name is Files (5 characters); a bucket name has 3 to 63"),
-        ({"name": "x" * 64}, "(64 characters); a bucket name has 3 to 63"),
-        ({"kms_key_name": KEY + "/cryptoKeyVersions/1"}, "cryptoKeys/K, without a version"),
-        (
-            {"kms_key_name": KEY.replace("us-central1", "us")},
-            "but the bucket is in us-central1; Cloud Storage takes only a key in the bucket's own",
-        ),
-        (
-            {"iam_members": {"a": {"role": "roles/storage.admin", "member": "user:a@x.com"}}},
-            "iam_members names roles/storage.admin; allowed are roles/storage.objectCreator",
-        ),
-        (
-            {"iam_members": {"a": {"role": "roles/storage.objectViewer", "member": "allUsers"}}},
-            "public access is prevented, so name a user, group or service account",
-        ),
-        ({"retention": {"expire_prefix_days": {"a/": 0}}}, "holds an age below 1 day"),
-        (
-            {"retention": {"incomplete_upload_days": 0}},
-            "incomplete_upload_days is 0; it must be at least 1",
-        ),
-        ({"retention": {"noncurrent_days": 0}}, "noncurrent_days is 0; it must be at least 1"),
-        (
-            {"retention": {"soft_delete_days": 3}},
-            "soft_delete_days is 3; Cloud Storage takes 0 (off) or 7 to 90",
-        ),
-        (
-            {"retention": {"storage_class_days": {"COLD": 1}}},
-            "names COLD; colder classes are NEARLINE",
-        ),
-        ({"location": None}, "The given value is not suitable for var.location"),
-    ],
-)
-def test_refused(bucket: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in bucket.refusal(**inputs)
+REFUSED: list[Case] = [
+    ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+    ({"name": "Files"}, "name is Files (5 characters); a bucket name has 3 to 63"),
+    ({"name": "x" * 64}, "(64 characters); a bucket name has 3 to 63"),
+    ({"kms_key_name": KEY + "/cryptoKeyVersions/1"}, "cryptoKeys/K, without a version"),
+    (
+        {"kms_key_name": KEY.replace("us-central1", "us")},
+        "but the bucket is in us-central1; Cloud Storage takes only a key in the bucket's own",
+    ),
+    (
+        {"iam_members": {"a": {"role": "roles/storage.admin", "member": "user:a@x.com"}}},
+        "iam_members names roles/storage.admin; allowed are roles/storage.objectCreator",
+    ),
+    (
+        {"iam_members": {"a": {"role": "roles/storage.objectViewer", "member": "allUsers"}}},
+        "public access is prevented, so name a user, group or service account",
+    ),
+    ({"retention": {"expire_prefix_days": {"a/": 0}}}, "holds an age below 1 day"),
+    (
+        {"retention": {"incomplete_upload_days": 0}},
+        "incomplete_upload_days is 0; it must be at least 1",
+    ),
+    ({"retention": {"noncurrent_days": 0}}, "noncurrent_days is 0; it must be at least 1"),
+    (
+        {"retention": {"soft_delete_days": 3}},
+        "soft_delete_days is 3; Cloud Storage takes 0 (off) or 7 to 90",
+    ),
+    (
+        {"retention": {"storage_class_days": {"COLD": 1}}},
+        "names COLD; colder classes are NEARLINE",
+    ),
+    ({"location": None}, "The given value is not suitable for var.location"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(bucket: Root, case: Case) -> None:
+    assert case[1] in bucket.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(bucket: Root) -> None:
+    (left,) = unseen(bucket, "terraform/modules/bucket", REFUSED)
+    assert "would be re-created" in left
+
+
+@pytest.mark.parametrize("changed", ["location", "name", "project_id"])
+def test_what_would_recreate_the_bucket_is_refused(made: Root, changed: str) -> None:
+    now = {"location": "US-EAST1", "name": "demo-project-others", "project_id": "other-project"}
+    said = made.refusal(**{changed: now[changed]})
+    assert "Bucket demo-project-files in US-CENTRAL1 would be re-created as" in said
+
+
+def test_a_location_written_otherwise_is_the_same(made: Root) -> None:
+    assert made.plan(location="US-central1")[BUCKET]

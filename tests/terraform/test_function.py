@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Root
+from .plans import Case, Root, case_id, unseen
 
 FUNCTION = "google_cloudfunctions2_function.this"
 RESOURCES = {
@@ -118,31 +118,35 @@ def test_it_can_be_kept_and_opened(function: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
-        (
-            {"environment_variables": {"THREADS": "1"}},
-            "holds THREADS; set resources.threads instead",
-        ),
-        ({"ingress": "ALLOW_SOME"}, "ingress is ALLOW_SOME; it must be ALLOW_INTERNAL_ONLY"),
-        ({"invokers": {"all": "allUsers"}}, "a function here is called by named accounts only"),
-        ({"name": "x" * 50}, "(50 characters); it has 4 to 49"),
-        (
-            with_resources(cpu=0.5, concurrency=2),
-            "more than one request at a time takes at least 1 CPU",
-        ),
-        (with_resources(concurrency=9), "resources.concurrency is 9, but 8 threads serve it"),
-        (with_resources(threads=7), "resources.concurrency is 8, but 7 threads serve it"),
-        (with_resources(cpu=3), "resources.cpu is 3; Cloud Run takes"),
-        (with_resources(memory_mib=64), "resources.memory_mib is 64; Cloud Run takes 128 to 32768"),
-        (with_resources(min_instances=21), "resources ask for 21 to 20 instances"),
-        (
-            with_resources(timeout_seconds=3601),
-            "resources.timeout_seconds is 3601; Cloud Run takes 1 to 3600",
-        ),
-    ],
-)
-def test_refused(function: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in function.refusal(**inputs)
+REFUSED: list[Case] = [
+    ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+    (
+        {"environment_variables": {"THREADS": "1"}},
+        "holds THREADS; set resources.threads instead",
+    ),
+    ({"ingress": "ALLOW_SOME"}, "ingress is ALLOW_SOME; it must be ALLOW_INTERNAL_ONLY"),
+    ({"invokers": {"all": "allUsers"}}, "a function here is called by named accounts only"),
+    ({"name": "x" * 50}, "(50 characters); it has 4 to 49"),
+    (
+        with_resources(cpu=0.5, concurrency=2),
+        "more than one request at a time takes at least 1 CPU",
+    ),
+    (with_resources(concurrency=9), "resources.concurrency is 9, but 8 threads serve it"),
+    (with_resources(threads=7), "resources.concurrency is 8, but 7 threads serve it"),
+    (with_resources(cpu=3), "resources.cpu is 3; Cloud Run takes"),
+    (with_resources(memory_mib=64), "resources.memory_mib is 64; Cloud Run takes 128 to 32768"),
+    (with_resources(min_instances=21), "resources ask for 21 to 20 instances"),
+    (
+        with_resources(timeout_seconds=3601),
+        "resources.timeout_seconds is 3601; Cloud Run takes 1 to 3600",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(function: Root, case: Case) -> None:
+    assert case[1] in function.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(function: Root) -> None:
+    assert unseen(function, "terraform/modules/function", REFUSED) == []

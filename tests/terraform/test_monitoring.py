@@ -2,12 +2,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Plan, Root
+from .plans import Case, Plan, Root, case_id, unseen
 
 POLICY = "google_monitoring_alert_policy.this"
 SLO = "google_monitoring_slo.answered_in_time"
@@ -148,17 +147,21 @@ def test_the_pipeline_makes_none_of_it_unless_asked(root: MakeRoot) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"lanes": {"own": LANE | {"service": ""}}}, "None of lanes has a service"),
-        ({"lanes": {"default": LANE | {"retry_days": 1}}}, "retry_days must be at least 2"),
-        ({"notification_channels": ["me@example.com"]}, "notification_channels has me@example.com"),
-        ({"objective": {"goal": 1}}, "objective.goal is 1; it is a share above 0 and below 1"),
-        ({"objective": {"days": 31}}, "objective.days is 31; Cloud Monitoring takes whole days"),
-        ({"objective": {"seconds": 59}}, "objective.seconds is 59"),
-        ({"runbook_url": "http://x"}, "runbook_url is http://x; it must be an https:// address"),
-    ],
-)
-def test_refused(monitoring: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in monitoring.refusal(**inputs)
+REFUSED: list[Case] = [
+    ({"lanes": {"own": LANE | {"service": ""}}}, "None of lanes has a service"),
+    ({"lanes": {"default": LANE | {"retry_days": 1}}}, "retry_days must be at least 2"),
+    ({"notification_channels": ["me@example.com"]}, "notification_channels has me@example.com"),
+    ({"objective": {"goal": 1}}, "objective.goal is 1; it is a share above 0 and below 1"),
+    ({"objective": {"days": 31}}, "objective.days is 31; Cloud Monitoring takes whole days"),
+    ({"objective": {"seconds": 59}}, "objective.seconds is 59"),
+    ({"runbook_url": "http://x"}, "runbook_url is http://x; it must be an https:// address"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(monitoring: Root, case: Case) -> None:
+    assert case[1] in monitoring.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(monitoring: Root) -> None:
+    assert unseen(monitoring, "terraform/modules/monitoring", REFUSED) == []

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Plan, Root
+from .plans import Case, Plan, Root, case_id, unseen
 
 SUBSCRIPTION = "google_pubsub_subscription.bridge"
 DEAD_LETTERS = "google_pubsub_subscription.dead_letters"
@@ -112,33 +110,37 @@ def test_topics_and_subscriptions_can_be_kept(events: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        (
-            {"dead_letter_retention_days": 32},
-            "dead_letter_retention_days is 32; Pub/Sub keeps messages at most 31",
-        ),
-        ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
-        (
-            {"delivery": {"ack_deadline_seconds": 601}},
-            "ack_deadline_seconds is 601; Pub/Sub takes 10 to 600",
-        ),
-        ({"delivery": {"max_attempts": 4}}, "max_attempts is 4; Pub/Sub takes 5 to 100"),
-        ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
-        (
-            {"delivery": {"max_backoff_seconds": 601}},
-            "delivery waits 10 to 601 s; Pub/Sub takes 0 to 600",
-        ),
-        (
-            {"delivery": {"retention_days": 32}},
-            "delivery.retention_days is 32; Pub/Sub keeps messages at most 31",
-        ),
-        (
-            {"name_prefix": "google"},
-            "name_prefix is google; it begins with a letter, but not with goog",
-        ),
-    ],
-)
-def test_refused(events: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in events.refusal(**inputs)
+REFUSED: list[Case] = [
+    (
+        {"dead_letter_retention_days": 32},
+        "dead_letter_retention_days is 32; Pub/Sub keeps messages at most 31",
+    ),
+    ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+    (
+        {"delivery": {"ack_deadline_seconds": 601}},
+        "ack_deadline_seconds is 601; Pub/Sub takes 10 to 600",
+    ),
+    ({"delivery": {"max_attempts": 4}}, "max_attempts is 4; Pub/Sub takes 5 to 100"),
+    ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
+    (
+        {"delivery": {"max_backoff_seconds": 601}},
+        "delivery waits 10 to 601 s; Pub/Sub takes 0 to 600",
+    ),
+    (
+        {"delivery": {"retention_days": 32}},
+        "delivery.retention_days is 32; Pub/Sub keeps messages at most 31",
+    ),
+    (
+        {"name_prefix": "google"},
+        "name_prefix is google; it begins with a letter, but not with goog",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(events: Root, case: Case) -> None:
+    assert case[1] in events.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(events: Root) -> None:
+    assert unseen(events, "terraform/modules/object_events", REFUSED) == []

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRoot
-from .plans import PROJECT, Plan, Root
+from .plans import PROJECT, Case, Plan, Root, case_id, unseen
 
 BRIDGE = "module.bridge.google_cloudfunctions2_function.this"
 PROCESSOR = 'module.processor["default"].google_cloudfunctions2_function.this'
 QUEUE = 'module.queue["default"].google_cloud_tasks_queue.this'
+SUBSCRIPTION = "module.object_events.google_pubsub_subscription.bridge"
 UPLOADS = "module.uploads.google_storage_bucket.this"
 RESULTS = "module.results.google_storage_bucket.this"
 TARGET = {
@@ -56,6 +57,14 @@ def settings(plan: Plan, function: str) -> dict[str, str]:
     (service,) = plan[function]["service_config"]
     found: dict[str, str] = service["environment_variables"]
     return found
+
+
+def instances(plan: Plan, function: str) -> tuple[Any, ...]:
+    """Memory, CPU, fewest and most instances, requests at once, seconds."""
+    (service,) = plan[function]["service_config"]
+    names = "available_memory available_cpu min_instance_count max_instance_count"
+    names += " max_instance_request_concurrency timeout_seconds"
+    return tuple(service[name] for name in names.split())
 
 
 def default_lane(**changed: Any) -> dict[str, Any]:
@@ -103,14 +112,29 @@ def test_work_ends_before_the_function_and_that_before_the_queue_gives_up(defaul
 
 def test_the_bridge_answers_before_its_event_is_pushed_again(default: Plan) -> None:
     (service,) = default[BRIDGE]["service_config"]
-    subscription = default["module.object_events.google_pubsub_subscription.bridge"]
-    assert service["timeout_seconds"] == 50 < subscription["ack_deadline_seconds"] == 60
+    assert service["timeout_seconds"] == 50 < default[SUBSCRIPTION]["ack_deadline_seconds"] == 60
+
+
+def test_instances_are_the_sources_with_as_many_requests_as_threads(default: Plan) -> None:
+    assert instances(default, PROCESSOR) == ("2Gi", "2", 0, 20, 8, 330)
+    assert instances(default, BRIDGE) == ("512Mi", "1", 0, 10, 4, 50)
 
 
 def test_the_queue_has_the_tutorials_rates_and_never_gives_up_early(default: Plan) -> None:
     (rates,), (retry,) = default[QUEUE]["rate_limits"], default[QUEUE]["retry_config"]
     assert (rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"]) == (10, 100)
-    assert (retry["max_attempts"], retry["max_retry_duration"]) == (3, "604800s")
+    assert retry == {
+        "max_attempts": 3,
+        "max_backoff": "300s",
+        "max_doublings": 16,
+        "max_retry_duration": "604800s",
+        "min_backoff": "2s",
+    }
+
+
+def test_events_are_pushed_and_kept_as_in_the_tutorial(default: Plan) -> None:
+    values = default[SUBSCRIPTION]
+    assert (values["ack_deadline_seconds"], values["message_retention_duration"]) == (60, "604800s")
 
 
 def test_replaced_uploads_outlive_all_that_can_name_them(default: Plan) -> None:
@@ -143,6 +167,79 @@ def test_there_are_two_functions_and_one_queue(default: Plan) -> None:
 
 
 # Overrides
+
+
+def test_what_the_modules_take_is_passed_on(pipeline: Root) -> None:
+    """One plan for all that has nothing to do with each other."""
+    days = {
+        "incomplete_upload_days": 3,
+        "soft_delete_days": 9,
+        "storage_class_days": {"ARCHIVE": 5},
+    }
+    plan = pipeline.plan(
+        bridge={
+            "concurrency": 2,
+            "cpu": 2,
+            "max_instances": 3,
+            "memory_mib": 1024,
+            "min_instances": 1,
+            "timeout_seconds": 20,
+        },
+        dead_letter_retention_days=5,
+        delivery={
+            "ack_deadline_seconds": 30,
+            "max_attempts": 9,
+            "max_backoff_seconds": 99,
+            "min_backoff_seconds": 1,
+            "retention_days": 2,
+        },
+        force_destroy=True,
+        queue_retention_days=4,
+        results_retention=days | {"noncurrent_days": 11},
+        uploads_retention=days | {"noncurrent_days": 44},
+    )
+    assert instances(plan, BRIDGE) == ("1Gi", "2", 1, 3, 2, 20)
+    dead_letters = plan["module.object_events.google_pubsub_subscription.dead_letters"]
+    assert dead_letters["message_retention_duration"] == "432000s"
+    values = plan[SUBSCRIPTION]
+    assert (values["ack_deadline_seconds"], values["message_retention_duration"]) == (30, "172800s")
+    assert values["dead_letter_policy"][0]["max_delivery_attempts"] == 9
+    assert values["retry_policy"] == [{"minimum_backoff": "1s", "maximum_backoff": "99s"}]
+    assert plan[QUEUE]["retry_config"][0]["max_retry_duration"] == "345600s"
+    for bucket, noncurrent in ((RESULTS, 11), (UPLOADS, 44)):
+        assert plan[bucket]["force_destroy"] is True
+        assert plan[bucket]["soft_delete_policy"][0]["retention_duration_seconds"] == 9 * 86400
+        rules = plan[bucket]["lifecycle_rule"]
+        assert rules[0]["condition"][0]["days_since_noncurrent_time"] == noncurrent
+        assert rules[1]["condition"][0]["age"] == 3
+        assert rules[-1]["action"][0]["storage_class"] == "ARCHIVE"
+        assert rules[-1]["condition"][0]["age"] == 5
+
+
+def test_monitoring_is_made_when_asked_with_an_objective_and_channels_of_ones_own(
+    pipeline: Root, default: Plan
+) -> None:
+    channels = ["projects/demo-project/notificationChannels/1"]
+    plan = pipeline.plan(
+        monitoring={
+            "enabled": True,
+            "notification_channels": channels,
+            "objective_days": 7,
+            "objective_goal": 0.99,
+            "objective_seconds": 60,
+            "runbook_url": "https://wiki.example.com/r",
+        }
+    )
+    (slo,) = plan.of_type("google_monitoring_slo")
+    assert (plan[slo]["goal"], plan[slo]["rolling_period_days"]) == (0.99, 7)
+    late = plan['module.monitoring[0].google_logging_metric.counter["missed"]']
+    assert "age_seconds>60" in late["filter"]
+    for address in plan.of_type("google_monitoring_alert_policy"):
+        assert plan[address]["notification_channels"] == channels
+        (documentation,) = plan[address]["documentation"]
+        assert documentation["links"][0]["url"].startswith("https://wiki.example.com/r#")
+    assert not default.of_type("google_monitoring_alert_policy")
+    assert plan.bindings() == default.bindings()
 
 
 def test_the_deployer_may_act_as_the_accounts_that_it_hands_out(
@@ -325,100 +422,104 @@ def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        (
-            {"bridge": {"timeout_seconds": 60}},
-            "bridge.timeout_seconds is 60, but an event counts as undelivered",
-        ),
-        ({"bridge_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
-        ({"processor_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
-        ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
-        ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),
-        (
-            {"force_destroy": True, "deletion_policy": "PREVENT"},
-            "force_destroy is true while deletion_policy is PREVENT",
-        ),
-        (
-            {"lanes": {"default": {}, "A": {"prefixes": ["a/"]}}},
-            "each has 1 to 23 lower-case letters",
-        ),
-        (
-            {"lanes": {"default": {}, "a" * 24: {"prefixes": ["a/"]}}},
-            "each has 1 to 23 lower-case letters",
-        ),
-        ({"lanes": {"photos": {"prefixes": ["a/"]}}}, "lanes has the keys photos, but no default"),
-        (
-            {"lanes": {"default": {}, "photos": {}}},
-            "Every lane but default names prefixes or content_types",
-        ),
-        (default_lane(prefixes=["a/"]), "default names none, since it takes what is left"),
-        (default_lane(attempt_budget=0), "attempt_budget must be 1 to 100; it is 0 in default"),
-        (
-            default_lane(work_seconds=330),
-            "work_seconds < timeout_seconds < dispatch_deadline_seconds",
-        ),
-        (default_lane(timeout_seconds=360), "they are 300, 360, 360 in default"),
-        (default_lane(dispatch_deadline_seconds=1801), "must be 15 to 1800, as Cloud Tasks has it"),
-        (default_lane(max_concurrent_dispatches=145), "default has 145 and takes 144"),
-        (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
-        (default_lane(max_pixels=100000000), "default has 2048 and needs"),
-        (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
-        ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs 3239"),
-        (default_lane(memory_mib=1024), "default has 1024 and needs 1533"),
-        (
-            {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
-            "target_url must be an https:// address",
-        ),
-        (
-            {"lanes": {"default": {}, "videos": TARGET | {"target_audience": ""}}},
-            "A lane with a target_url also names the target_audience",
-        ),
-        (
-            default_lane(records=False),
-            "a lane without one has neither target_audience nor target_account",
-        ),
-        (
-            {"lanes": {"default": {}, "videos": TARGET | {"target_account": ""}}},
-            "names the target_account that may read uploads and create results",
-        ),
-        ({"prefix": "Files"}, "prefix is Files; it has lower-case letters"),
-        ({"prefix": "abcdefghijkl"}, "make abcdefghijkl-dev, 16 characters; 15 keep every name"),
-        (
-            {"prefix": "my-google"},
-            "make my-google-dev; Cloud Storage takes no bucket whose name holds google",
-        ),
-        (
-            {"kms_key_name": "projects/p/locations/us/keyRings/r/cryptoKeys/k"},
-            "but the bucket is in us-central1",
-        ),
-        ({"project_id": "My Project"}, "project_id is My Project; it has 6 to 30"),
-        ({"renditions": {"A": {}}}, "renditions has the names A; each has 1 to 32"),
-        ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),
-        (
-            {"renditions": {"a": {"format": "gif"}}},
-            "format must be jpeg, png, webp or avif; it is gif in a",
-        ),
-        (
-            {"renditions": {"a": {"width": 0}}},
-            "whole numbers from 1 to 8192; they are 0 × 300 in a",
-        ),
-        ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
-        (
-            {"uploads_retention": {"noncurrent_days": 69}},
-            "uploads_retention.noncurrent_days is 69, but an upload can be named for 69 days",
-        ),
-        # Passed on to the modules, which have the rule.
-        (
-            {"dead_letter_retention_days": 32, "uploads_retention": {"noncurrent_days": 99}},
-            "at most 31 days",
-        ),
-        ({"deletion_policy": "KEEP"}, "it must be DELETE or PREVENT"),
-        ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
-        ({"queue_retention_days": 31}, "retry.duration_days is 31; it must be above 0"),
-        ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),
-    ],
-)
-def test_refused(pipeline: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in pipeline.refusal(**inputs)
+REFUSED: list[Case] = [
+    (
+        {"bridge": {"timeout_seconds": 60}},
+        "bridge.timeout_seconds is 60, but an event counts as undelivered",
+    ),
+    ({"bridge_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
+    ({"processor_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
+    ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
+    ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),
+    (
+        {"force_destroy": True, "deletion_policy": "PREVENT"},
+        "force_destroy is true while deletion_policy is PREVENT",
+    ),
+    (
+        {"lanes": {"default": {}, "A": {"prefixes": ["a/"]}}},
+        "each has 1 to 23 lower-case letters",
+    ),
+    (
+        {"lanes": {"default": {}, "a" * 24: {"prefixes": ["a/"]}}},
+        "each has 1 to 23 lower-case letters",
+    ),
+    ({"lanes": {"photos": {"prefixes": ["a/"]}}}, "lanes has the keys photos, but no default"),
+    (
+        {"lanes": {"default": {}, "photos": {}}},
+        "Every lane but default names prefixes or content_types",
+    ),
+    (default_lane(prefixes=["a/"]), "default names none, since it takes what is left"),
+    (default_lane(attempt_budget=0), "attempt_budget must be 1 to 100; it is 0 in default"),
+    (
+        default_lane(work_seconds=330),
+        "work_seconds < timeout_seconds < dispatch_deadline_seconds",
+    ),
+    (default_lane(timeout_seconds=360), "they are 300, 360, 360 in default"),
+    (default_lane(dispatch_deadline_seconds=1801), "must be 15 to 1800, as Cloud Tasks has it"),
+    (default_lane(max_concurrent_dispatches=145), "default has 145 and takes 144"),
+    (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
+    (default_lane(max_pixels=100000000), "default has 2048 and needs"),
+    (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
+    ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs 3239"),
+    (default_lane(memory_mib=1024), "default has 1024 and needs 1533"),
+    (
+        {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
+        "target_url must be an https:// address",
+    ),
+    (
+        {"lanes": {"default": {}, "videos": TARGET | {"target_audience": ""}}},
+        "A lane with a target_url also names the target_audience",
+    ),
+    (
+        default_lane(records=False),
+        "a lane without one has neither target_audience nor target_account",
+    ),
+    (
+        {"lanes": {"default": {}, "videos": TARGET | {"target_account": ""}}},
+        "names the target_account that may read uploads and create results",
+    ),
+    ({"prefix": "Files"}, "prefix is Files; it has lower-case letters"),
+    ({"prefix": "abcdefghijkl"}, "make abcdefghijkl-dev, 16 characters; 15 keep every name"),
+    (
+        {"prefix": "my-google"},
+        "make my-google-dev; Cloud Storage takes no bucket whose name holds google",
+    ),
+    (
+        {"kms_key_name": "projects/p/locations/us/keyRings/r/cryptoKeys/k"},
+        "but the bucket is in us-central1",
+    ),
+    ({"project_id": "My Project"}, "project_id is My Project; it has 6 to 30"),
+    ({"renditions": {"A": {}}}, "renditions has the names A; each has 1 to 32"),
+    ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),
+    (
+        {"renditions": {"a": {"format": "gif"}}},
+        "format must be jpeg, png, webp or avif; it is gif in a",
+    ),
+    (
+        {"renditions": {"a": {"width": 0}}},
+        "whole numbers from 1 to 8192; they are 0 × 300 in a",
+    ),
+    ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
+    (
+        {"uploads_retention": {"noncurrent_days": 69}},
+        "uploads_retention.noncurrent_days is 69, but an upload can be named for 69 days",
+    ),
+    # Passed on to the modules, which have the rule.
+    (
+        {"dead_letter_retention_days": 32, "uploads_retention": {"noncurrent_days": 99}},
+        "at most 31 days",
+    ),
+    ({"deletion_policy": "KEEP"}, "it must be DELETE or PREVENT"),
+    ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
+    ({"queue_retention_days": 31}, "retry.duration_days is 31; it must be above 0"),
+    ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(pipeline: Root, case: Case) -> None:
+    assert case[1] in pipeline.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(pipeline: Root) -> None:
+    assert unseen(pipeline, "terraform", REFUSED) == []

@@ -14,23 +14,18 @@ from .conftest import MakeRoot
 from .plans import ROOT
 
 READMES = sorted(path.relative_to(ROOT) for path in (ROOT / "terraform").rglob("README.md"))
-EXAMPLES = [
-    pytest.param(readme, text, id=f"{readme.parent.name}-{number}")
+EXAMPLES = {
+    f"{readme.parent.name}-{number}": (readme.parent, text)
     for readme in READMES
     for number, text in enumerate(
         re.findall(r"```hcl\n(.*?)```", (ROOT / readme).read_text("utf-8"), re.S), start=1
     )
-]
+}
 
 
 def test_every_module_has_an_example() -> None:
     modules = {path.parent.relative_to(ROOT) for path in (ROOT / "terraform").rglob("variables.tf")}
-    shown = {
-        parameter.values[0].parent
-        for parameter in EXAMPLES
-        if isinstance(parameter.values[0], Path)
-    }
-    assert shown == modules
+    assert {folder for folder, _ in EXAMPLES.values()} == modules
 
 
 RELEASED = re.compile(r"git::https://[^/]+/[^/]+/[^/]+//")
@@ -52,15 +47,21 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"git::file://{folder}//"
 
 
-@pytest.mark.parametrize(("readme", "example"), EXAMPLES)
-def test_an_example_plans_as_it_stands(
-    root: MakeRoot, repository: str, readme: Path, example: str
-) -> None:
-    made = root("example", example=RELEASED.sub(repository, example))
-    if RELEASED.search(example):
-        shutil.copytree(made.folder.parent / "build", made.folder / "zips")
-    plan = made.plan()
-    assert any(address.startswith("module.") for address in plan.resources)
+@pytest.fixture(scope="module")
+def planned(root: MakeRoot, repository: str) -> set[str]:
+    """The addresses of all resources of all examples, each a module of one configuration."""
+    files = {
+        f"../{name}/main.tf": RELEASED.sub(repository, text) for name, (_, text) in EXAMPLES.items()
+    }
+    calls = (f'module "{name}" {{\n  source = "../{name}"\n}}\n' for name in EXAMPLES)
+    made = root("examples", files={"main.tf": "".join(calls)} | files)
+    shutil.copytree(made.folder.parent / "build", made.folder / "zips")
+    return set(made.plan().resources)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_plans_as_it_stands(planned: set[str], name: str) -> None:
+    assert any(address.startswith(f"module.{name}.module.") for address in planned)
 
 
 def test_tables_are_those_of_the_code() -> None:

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Root
+from .plans import Case, Root, case_id, unseen
 
 ACCOUNT = "google_service_account.this"
 
@@ -54,22 +52,26 @@ def test_members_may_act_as_it(account: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"account_id": "short"}, "account_id is short (5 characters); it has 6 to 30"),
-        ({"account_id": "a" * 31}, "(31 characters); it has 6 to 30"),
-        ({"description": "x" * 257}, "description has 257 characters; Google takes 256"),
-        ({"display_name": "x" * 101}, "display_name has 101 characters; Google takes 100"),
-        (
-            {
-                "iam_members": {
-                    "a": {"role": "roles/iam.serviceAccountTokenCreator", "member": "user:a@x.com"}
-                }
-            },
-            "iam_members names roles/iam.serviceAccountTokenCreator; allowed are roles/iam.",
-        ),
-    ],
-)
-def test_refused(account: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in account.refusal(**inputs)
+REFUSED: list[Case] = [
+    ({"account_id": "short"}, "account_id is short (5 characters); it has 6 to 30"),
+    ({"account_id": "a" * 31}, "(31 characters); it has 6 to 30"),
+    ({"description": "x" * 257}, "description has 257 characters; Google takes 256"),
+    ({"display_name": "x" * 101}, "display_name has 101 characters; Google takes 100"),
+    (
+        {
+            "iam_members": {
+                "a": {"role": "roles/iam.serviceAccountTokenCreator", "member": "user:a@x.com"}
+            }
+        },
+        "iam_members names roles/iam.serviceAccountTokenCreator; allowed are roles/iam.",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(account: Root, case: Case) -> None:
+    assert case[1] in account.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(account: Root) -> None:
+    assert unseen(account, "terraform/modules/service_account", REFUSED) == []

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Root
+from .plans import Case, Root, case_id, unseen
 
 QUEUE = "google_cloud_tasks_queue.this"
 
@@ -93,33 +92,37 @@ def test_it_can_be_paused_kept_and_logged_less(queue: Root) -> None:
 # Rejections
 
 
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
-        ({"logging_ratio": 2}, "logging_ratio is 2; it must be between 0 and 1"),
-        ({"max_concurrent_dispatches": 5001}, "max_concurrent_dispatches is 5001; a queue takes"),
-        ({"max_concurrent_dispatches": 0}, "max_concurrent_dispatches is 0; a queue takes"),
-        (
-            {"max_dispatches_per_second": 0},
-            "max_dispatches_per_second is 0; a queue takes more than 0",
-        ),
-        ({"max_dispatches_per_second": 501}, "max_dispatches_per_second is 501; a queue takes"),
-        (
-            {"name": "files_dev"},
-            "name is files_dev (9 characters); a queue takes letters, digits and hyphens",
-        ),
-        ({"name": "x" * 88}, "(88 characters); a queue takes"),
-        ({"retry": {"duration_days": 0}}, "retry.duration_days is 0; it must be above 0"),
-        ({"retry": {"duration_days": 31}}, "retry.duration_days is 31; it must be above 0"),
-        ({"retry": {"max_attempts": 0}}, "retry.max_attempts is 0; it must be at least 1"),
-        ({"retry": {"min_backoff_seconds": 301}}, "retry waits 301 to 300 s"),
-        ({"retry": {"max_backoff_seconds": 3601}}, "retry waits 2 to 3601 s"),
-        (
-            {"retry": {"max_doublings": 17}},
-            "retry.max_doublings is 17; it must be between 0 and 16",
-        ),
-    ],
-)
-def test_refused(queue: Root, inputs: dict[str, Any], message: str) -> None:
-    assert message in queue.refusal(**inputs)
+REFUSED: list[Case] = [
+    ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+    ({"logging_ratio": 2}, "logging_ratio is 2; it must be between 0 and 1"),
+    ({"max_concurrent_dispatches": 5001}, "max_concurrent_dispatches is 5001; a queue takes"),
+    ({"max_concurrent_dispatches": 0}, "max_concurrent_dispatches is 0; a queue takes"),
+    (
+        {"max_dispatches_per_second": 0},
+        "max_dispatches_per_second is 0; a queue takes more than 0",
+    ),
+    ({"max_dispatches_per_second": 501}, "max_dispatches_per_second is 501; a queue takes"),
+    (
+        {"name": "files_dev"},
+        "name is files_dev (9 characters); a queue takes letters, digits and hyphens",
+    ),
+    ({"name": "x" * 88}, "(88 characters); a queue takes"),
+    ({"retry": {"duration_days": 0}}, "retry.duration_days is 0; it must be above 0"),
+    ({"retry": {"duration_days": 31}}, "retry.duration_days is 31; it must be above 0"),
+    ({"retry": {"max_attempts": 0}}, "retry.max_attempts is 0; it must be at least 1"),
+    ({"retry": {"min_backoff_seconds": 301}}, "retry waits 301 to 300 s"),
+    ({"retry": {"max_backoff_seconds": 3601}}, "retry waits 2 to 3601 s"),
+    (
+        {"retry": {"max_doublings": 17}},
+        "retry.max_doublings is 17; it must be between 0 and 16",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(queue: Root, case: Case) -> None:
+    assert case[1] in queue.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(queue: Root) -> None:
+    assert unseen(queue, "terraform/modules/task_queue", REFUSED) == []
