@@ -66,6 +66,11 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
     """
     digest = hashlib.sha256(sys.version.encode())
     for path, options in requirements:
+        if not path.is_file():
+            name = path.relative_to(ROOT)
+            raise Unprepared(
+                f"{name} is missing from this checkout: git restore {name} brings it back"
+            )
         digest.update(path.read_bytes() + repr(options).encode())
     mark = target / "complete"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ yamllint    every YAML file that is no fixture
 actionlint  workflows, where the machine has it; else its absence is said
 secrets     nothing that looks like a key in any file
 links       every link inside the repository leads somewhere
+tables      the tables in the READMEs beside Terraform code are those of the code
 
 The tools come from tests/requirements-gates.txt and live in an environment of their own, made once.
 """
@@ -126,6 +127,7 @@ GATES: dict[str, Callable[[], str]] = {
     "actionlint": actionlint,
     "secrets": secrets,
     "links": resolve,
+    "tables": lambda: _run(sys.executable, "scripts/docs_tables.py", "--check"),
 }
 
 

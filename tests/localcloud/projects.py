@@ -35,9 +35,6 @@ class Projects(Service):
         self.enabled: set[str] = set()
         self.operations: dict[str, Json] = {}
 
-    def exists(self, resource: str) -> bool:
-        return self._id(resource) == self.cloud.project
-
     def _id(self, name: str) -> str:
         """A project's id, from its id or number, with or without `projects/`."""
         name = name.removeprefix("projects/")

@@ -110,6 +110,15 @@ def machine(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what deploys, that a test may change."""
+    for part in ("terraform", "environments", "scripts", "functions"):
+        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
+        shutil.copytree(ROOT / part, tmp_path / "checkout" / part, ignore=ignore)
+    return tmp_path / "checkout"
+
+
 # Saves plans, and cannot apply.
 PLANNING = """#!/bin/sh
 case "$*" in
@@ -133,45 +142,36 @@ def deploy(environ: dict[str, str], *words: str, script: Path = DEPLOY) -> tuple
 
 def test_a_missing_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin/terraform").unlink()
-    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    code, said = deploy(machine, "plan", *DEV)
     assert (code, said.count("\n")) == (1, 0)
     assert "install Terraform 1.9 or newer" in said
 
 
 def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "bin/terraform").write_text("#!/bin/sh\necho 'Terraform v1.5.7'\n")
-    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    code, said = deploy(machine, "plan", *DEV)
     assert (code, said.count("\n")) == (1, 0)
     assert "Terraform 1.5 is too old" in said
 
 
 def test_a_plan_is_not_applied_once_its_configuration_changed(
-    machine: dict[str, str], tmp_path: Path
+    machine: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
-    checkout = tmp_path / "checkout"
-    for part in ("terraform", "environments", "scripts", "functions"):
-        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
-        shutil.copytree(ROOT / part, checkout / part, ignore=ignore)
     (tmp_path / "bin/terraform").write_text(PLANNING)
     machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
-    words = ("--environment", "dev", "--project", "demo-project")
     script = checkout / "scripts/deploy.py"
-    assert deploy(machine, "plan", *words, script=script) == (0, "")
+    assert deploy(machine, "plan", *DEV, script=script) == (0, "")
     with (checkout / "environments/dev/main.tf").open("a") as file:
         file.write("# changed\n")
-    code, said = deploy(machine, "apply", *words, script=script)
+    code, said = deploy(machine, "apply", *DEV, script=script)
     assert code == 1
     assert "the configuration changed after the plan was saved, so it is dropped" in said
     assert not list((checkout / "build").glob("*.tfplan"))
 
 
 def test_verify_says_how_to_get_what_puts_a_file_through(
-    machine: dict[str, str], tmp_path: Path
+    machine: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
-    checkout = tmp_path / "checkout"
-    for part in ("terraform", "environments", "scripts", "functions"):
-        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
-        shutil.copytree(ROOT / part, checkout / part, ignore=ignore)
     (tmp_path / "bin/terraform").write_text("#!/bin/sh\necho 'Terraform v1.11.4'\n")
     machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
     # -S: a Python without any package.
@@ -217,11 +217,40 @@ def test_what_is_missing_is_one_line(
 
 def test_a_login_that_names_no_file_is_one_line(machine: dict[str, str]) -> None:
     machine["GOOGLE_APPLICATION_CREDENTIALS"] = "/nowhere/key.json"
-    code, said = deploy(machine, "plan", "--environment", "dev", "--project", "demo-project")
+    code, said = deploy(machine, "plan", *DEV)
     assert (code, said) == (
         1,
         "deploy: GOOGLE_APPLICATION_CREDENTIALS names /nowhere/key.json, where there is no file",
     )
+
+
+# What tests and tools need, made once
+
+
+def prepared(script: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, script, "--no-terraform"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    return done.stderr.strip()
+
+
+def test_a_file_missing_from_the_checkout_is_named(checkout: Path) -> None:
+    said = prepared(checkout / "scripts/prepare.py")
+    missing = "tests/requirements.txt is missing from this checkout"
+    assert said == f"Cannot go on: {missing}: git restore tests/requirements.txt brings it back."
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(checkout: Path) -> None:
+    (checkout / "tests").mkdir()
+    for name in ("requirements.txt", "requirements-nodeps.txt"):
+        (checkout / "tests" / name).write_text("")
+    (checkout / ".venv.lock").mkdir()
+    said = prepared(checkout / "scripts/prepare.py")
+    assert said.count("\n") == 0
+    assert str(checkout / ".venv.lock") in said
+    assert "read-only" in said
 
 
 # Failures of Terraform that have a known way on
