@@ -361,6 +361,17 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
             environment.planned_from.unlink(missing_ok=True)
 
 
+def command_bootstrap(environment: Environment, arguments: argparse.Namespace) -> None:
+    command_apply(environment, arguments)
+    # The account that plans reads states and writes none, yet a first plan would write an empty one.
+    github = json.loads(terraform(environment, "output", "-json", quiet=True)).get("github", {})
+    for name in github.get("value") or {}:
+        if name in environments():
+            delivered = Environment(name, environment.project, environment.prefix)
+            use_bucket(delivered)
+            terraform(delivered, "state", "pull", quiet=True)
+
+
 def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
     sources(environment)
     with initialized(environment):
@@ -523,7 +534,7 @@ def confirm(question: str) -> None:
 
 COMMANDS: dict[str, Callable[[Environment, argparse.Namespace], None]] = {
     "apply": command_apply,
-    "bootstrap": command_apply,
+    "bootstrap": command_bootstrap,
     "destroy": command_destroy,
     "plan": command_plan,
     "unlock": command_unlock,

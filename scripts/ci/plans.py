@@ -35,6 +35,7 @@ HELD_ON = (
 WIDE = re.compile(r"^roles/(owner|editor)$|[aA]dmin$")
 PUBLIC = ("allUsers", "allAuthenticatedUsers")
 UNKNOWN = "(known after apply)"
+NOW = "(when it is planned)"
 
 
 def normalised(shown: Json) -> Json:
@@ -42,7 +43,8 @@ def normalised(shown: Json) -> Json:
 
     Kept: for every resource and output that is not left alone its actions, its values before and
     after, what is known only after the apply, what forces a replacement, and moves and imports.
-    Left out: timestamps, relevant_attributes, prior state, drift, and VOLATILE attributes.
+    Left out: timestamps, relevant_attributes, prior state, drift, and VOLATILE attributes. Queues
+    are named by the second of the plan that makes them; two plans of one thing call it the same.
     """
     resources = {}
     for resource in shown.get("resource_changes", []):
@@ -66,7 +68,9 @@ def normalised(shown: Json) -> Json:
         for name, change in shown.get("output_changes", {}).items()
         if change["actions"] not in NOTHING
     }
-    return {"resources": resources, "outputs": outputs}
+    plan: Json = {"resources": resources, "outputs": outputs}
+    second = re.sub(r"\D", "", shown.get("timestamp", ""))[2:]
+    return json.loads(json.dumps(plan).replace(second, NOW)) if second else plan
 
 
 def _stable(value: Any) -> Any:

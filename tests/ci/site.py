@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.localcloud.client import LocalCloud
+from tests.localcloud.client import OWNER, LocalCloud
 from tests.localcloud.deployment import Deployment
+from tests.permissions.tools import withheld
 
 from .github import Fake, fake
 
@@ -94,15 +95,19 @@ class Site:
 
 @contextmanager
 def delivering() -> Iterator[Site]:
-    """bootstrap told of a repository, dev applied by its owner, and both in a repository."""
+    """bootstrap told of a repository, and dev delivered from there by bootstrap's accounts alone."""
     with LocalCloud.start() as cloud, fake() as github:
         deployment = Deployment.prepare(cloud)
         deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
-        applies = f"serviceAccount:files-apply@{cloud.project}.iam.gserviceaccount.com"
-        deployment.make("apply", "ENV=dev", "YES=1", TF_VAR_deployer=applies)
         made = Site(deployment, github)
         made.git("init", "-q", "-b", "main")
         (made.root / ".gitignore").write_text("build/\n.terraform*\n__pycache__/\n")
         made.git("add", ".")
         made.git("commit", "-qm", "begin")
+        owner = [f"projects/{cloud.project}", "roles/owner", OWNER, None]
+        with withheld(cloud, owner):
+            head = made.git("rev-parse", "HEAD")
+            made.ci("plan", "--head", head)
+            made.ci("prepare", "--head", head)
+            made.ci("apply")
         yield made
