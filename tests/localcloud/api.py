@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .errors import ApiError, not_implemented
+from .errors import ApiError, Reset, not_implemented
 from .identity import Principal
 
 if TYPE_CHECKING:
@@ -320,6 +320,8 @@ class Api:
                 request,
             )
         except ApiError as error:
+            if isinstance(error, Reset):
+                request.scope["transport"].abort()
             return error_response(error)
         return result if isinstance(result, Response) else JSONResponse(result)
 

@@ -244,6 +244,10 @@ def _prompt(protocol: Any) -> Any:
             super().connection_made(transport)
             self.socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
 
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.scope["transport"] = self.transport  # for faults that break the connection off
+
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -69,6 +69,13 @@ class ApiError(Exception):
         return {"error": error}
 
 
+class Reset(ApiError):
+    """No answer: the connection breaks off instead (a fault on request)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(499, message)
+
+
 def not_found(what: str) -> ApiError:
     return ApiError(404, f"{what} does not exist.")
 

@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .errors import ApiError
+from .errors import ApiError, Reset
 from .identity import Principal
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Rule:
         kill: instead of an answer, the instances of the calling function die.
         after: the call takes effect before it fails: its answer is lost.
         delay: real seconds that it takes before its effect, since functions measure real time.
+        reset: instead of an answer, the connection breaks off.
+        bytes: strikes only after so many bytes of an object's content: a resumable upload then
+            answers `code`, a download breaks off.
     """
 
     method: str = "*"
@@ -55,10 +58,12 @@ class Rule:
     kill: bool = False
     after: bool = False
     delay: float = 0.0
+    reset: bool = False
+    bytes: int | None = None
 
     @property
     def kind(self) -> str:
-        what = "kill" if self.kill else str(self.code) if self.code else "delay"
+        what = "kill" if self.kill else "reset" if self.reset else str(self.code or "delay")
         return f"{what} after" if self.after else what
 
 
@@ -101,9 +106,18 @@ class Faults:
             return True
         return False
 
-    def strike(self, method: str, member: str = "", name: str = "") -> Rule | None:
-        """The rule that strikes this call, if any; it is used up and counted."""
+    def strike(
+        self, method: str, member: str = "", name: str = "", sent: int | None = None
+    ) -> Rule | None:
+        """The rule that strikes this call, if any; it is used up and counted.
+
+        Args:
+            sent: how much of a content is, or is about to be, transferred; None asks for the rules
+                that do not wait for any.
+        """
         for number, rule in enumerate(self.rules):
+            if (rule.bytes is None) != (sent is None) or (sent or 0) < (rule.bytes or 0):
+                continue
             if rule.times == 0 or not (
                 fnmatch.fnmatchcase(method, rule.method)
                 and fnmatch.fnmatchcase(member, rule.member)
@@ -140,6 +154,8 @@ class Faults:
     async def _fail(self, rule: Rule, method: str, caller: Principal) -> None:
         if rule.kill:
             await self.cloud.run.kill_account(caller.email)
+        if rule.reset:
+            raise Reset(f"Injected reset for {method}")
         if rule.kill or rule.code:
             raise ApiError(rule.code or 503, f"Injected fault for {method}")
 

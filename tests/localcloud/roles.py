@@ -80,7 +80,7 @@ def candidates(document: dict[str, Any]) -> dict[str, Any]:
     """
     roles: dict[str, list[str]] = document["roles"]
     asked = asked_for({p for permissions in roles.values() for p in permissions})
-    asked = {p for p in asked if not p.startswith("resourcemanager.")}
+    asked.discard("resourcemanager.projects.get")  # which most roles hold
     granted = {
         role
         for folder in ("terraform", "environments")

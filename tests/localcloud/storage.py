@@ -40,7 +40,7 @@ from .storage_buckets import (
     stamp,
     unchanged,
 )
-from .storage_media import Content, Multipart, Writer, announced, download, xml_error
+from .storage_media import Broken, Content, Multipart, Writer, announced, download, xml_error
 
 if TYPE_CHECKING:
     from .server import Cloud
@@ -251,10 +251,16 @@ class Storage(Buckets):
                     f"{match[1]} byte(s), which exceeds already uploaded size of "
                     f"{writer.size} byte(s).",
                 )
+            about, broken = (call.principal.member, session.params["name"]), None
             async for data in request.stream():
                 fresh, known = data[known:], max(0, known - len(data))
+                sent = writer.size + len(fresh)
+                if broken := broken or self.cloud.faults.strike(call.method, *about, sent):
+                    fresh = fresh[: max(0, (broken.bytes or 0) - writer.size)]
                 if fresh:
                     writer.write(fresh)
+            if broken:
+                raise ApiError(broken.code, "Injected fault in the middle of an upload")
         whole = "content-range" not in request.headers
         if not whole and match[3] != str(writer.size):
             status = {"range": f"bytes=0-{writer.size - 1}"} if writer.size else {}
@@ -397,7 +403,10 @@ class Storage(Buckets):
         if call.params.get("alt") != "media":
             return stored.meta
         assert call.request
-        return download(stored.content.path, stored.meta, call.request)
+        response = download(stored.content.path, stored.meta, call.request)
+        about = call.principal.member, stored.meta["name"], stored.content.size
+        broken = self.cloud.faults.strike(call.method, *about)
+        return Broken(response, broken.bytes) if broken and broken.bytes else response
 
     @rpc("storage.objects.list")
     def list_objects(self, call: Call) -> Json:

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 import google_crc32c
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from .errors import ApiError
 
@@ -183,6 +184,25 @@ def download(path: Path, meta: Json, request: Request) -> Response:
     for line in [",".join(sums)] if json_api else sums:
         response.headers.append("x-goog-hash", line)
     return response
+
+
+class Broken(Response):
+    """A response whose connection breaks off after so many bytes of its body."""
+
+    def __init__(self, whole: Response, size: int) -> None:
+        self._whole, self._left = whole, size
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def passed(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")[: self._left]
+                self._left -= len(body)
+                message = {"type": "http.response.body", "body": body, "more_body": True}
+            await send(message)
+            if not self._left:
+                scope["transport"].close()
+
+        await self._whole(scope, receive, passed)
 
 
 def _content(path: Path, meta: Json, request: Request) -> Response:
