@@ -577,14 +577,19 @@ def test_a_wrong_environment_project_or_bucket_is_one_line(pipeline: Pipeline, o
 
 
 def test_a_missing_or_expired_login_is_one_line(pipeline: Pipeline, ops: Ops) -> None:
-    nowhere = {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+    def without_token(credentials: str) -> dict[str, str]:
+        return {"GOOGLE_OAUTH_ACCESS_TOKEN": "", "GOOGLE_APPLICATION_CREDENTIALS": credentials}
+
+    nowhere = without_token("/nowhere")
     assert "application-default login" in one_line(ops("status", "--failed", **nowhere))
+    outputs = pipeline.cloud.folder / "outputs.json"
+    outputs.write_text(json.dumps(pipeline.outputs))
     key = pipeline.cloud.folder / "revoked.json"
     user = {"type": "authorized_user", "client_id": "x", "client_secret": "x",
             "refresh_token": "revoked"}  # fmt: skip
     key.write_text(json.dumps(user))
-    revoked = {"GOOGLE_APPLICATION_CREDENTIALS": str(key)}
-    assert "expired or was revoked" in one_line(ops("reconcile", **revoked))
+    ran = ops("--outputs", str(outputs), "reconcile", **without_token(str(key)))
+    assert "expired or was revoked" in one_line(ran)
 
 
 # Least roles: docs/operations.md lists these
