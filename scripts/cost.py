@@ -16,17 +16,18 @@ PAGE = Path(__file__).resolve().parent.parent / "docs/cost.md"
 BEGIN, END = "<!-- Made by scripts/cost.py. -->", "<!-- End of what is made. -->"
 FILES = 10_000
 
-# Dollars, region us-central1, seen in November 2026, without any free tier.
+# Dollars, region us-central1, without any free tier: (price, page, what was read of it). What was
+# read in November 2026 are copies of Google's pages in a search index, not the pages of the day.
 PRICES = {
-    "cpu_second": (0.000024, "https://cloud.google.com/run/pricing"),
-    "gib_second": (0.0000025, "https://cloud.google.com/run/pricing"),
-    "request": (0.40 / 1e6, "https://cloud.google.com/run/pricing"),
-    "class_a": (0.005 / 1e3, "https://cloud.google.com/storage/pricing"),
-    "class_b": (0.0004 / 1e3, "https://cloud.google.com/storage/pricing"),
-    "gb_month": (0.020, "https://cloud.google.com/storage/pricing"),
-    "task": (0.40 / 1e6, "https://cloud.google.com/tasks/pricing"),
-    "pubsub_tib": (40.0, "https://cloud.google.com/pubsub/pricing"),
-    "log_gib": (0.50, "https://cloud.google.com/stackdriver/pricing"),
+    "cpu_second": (0.000024, "https://cloud.google.com/run/pricing", "a copy"),
+    "gib_second": (0.0000025, "https://cloud.google.com/run/pricing", "as others quote it"),
+    "request": (0.40 / 1e6, "https://cloud.google.com/run/pricing", "as others quote it"),
+    "class_a": (0.005 / 1e3, "https://cloud.google.com/storage/pricing-examples", "a copy"),
+    "class_b": (0.0004 / 1e3, "https://cloud.google.com/storage/pricing-examples", "a copy"),
+    "gb_month": (0.020, "https://cloud.google.com/storage/pricing", "a copy"),
+    "task": (0.40 / 1e6, "https://cloud.google.com/tasks/docs/pricing", "a copy"),
+    "pubsub_tib": (40.0, "https://cloud.google.com/pubsub/pricing", "a copy"),
+    "log_gib": (0.50, "https://cloud.google.com/stackdriver/pricing", "a copy"),
 }
 
 # Printed by python -m tests.system.measure_cost on 2026-11-21: means of 12 files, one after
@@ -140,8 +141,9 @@ def table() -> str:
             f"| {name} | {of['megabytes']:.1f} | ${FILES * operations(of):.2f} | ${full:.2f} "
             f"| ${alone:.2f} | {together} | ${FILES * storage(of):.2f} |"
         )
-    lines += ["", "| Price | Dollars | Where |", "|---|---|---|"]
-    lines += [f"| {name} | {value:.9f} | {source} |" for name, (value, source) in PRICES.items()]
+    lines += ["", "| Price | Dollars | Where | Read, November 2026 |", "|---|---|---|---|"]
+    lines += [f"| {name} | {value:.9f} | {page} | {read} |"
+              for name, (value, page, read) in PRICES.items()]  # fmt: skip
     return "\n".join([*lines, "", END])
 
 

@@ -127,7 +127,8 @@ def _explained(name: str, errors: str) -> Problem:
         return Problem(f"{name} is not initialized in this checkout. Do it with: {initialize}")
     if "bucket doesn't exist" in text or "bucket does not exist" in text:
         return Problem(f"the state bucket of {name} does not exist. Switch with: {initialize}")
-    if re.search(r"(default|getting) credentials|invalid_grant|invalid authentication|401", text, re.I):
+    refused = r"(default|getting) credentials|invalid_grant|invalid authentication|401"
+    if re.search(refused, text, re.I):
         return Problem(f"Google does not accept the login. {LOGIN}")
     if "403" in text or "denied" in text.lower():
         return Problem(

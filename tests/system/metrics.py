@@ -90,7 +90,7 @@ class Metrics:
         acknowledged = status in ACKNOWLEDGED and "lost_ack" not in line
         answer = (
             "ack" if status in ACKNOWLEDGED
-            else "unreachable" if status is None
+            else "deadline_exceeded" if status is None
             else f"remote_server_{status // 100}xx"
         )  # fmt: skip
         self._count(

@@ -12,7 +12,8 @@ locals {
   of_processors   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${join("|", local.services)}\""
   of_logs         = "monitored_resource=\"cloud_run_revision\""
 
-  # Cloud Tasks' own word for a 2xx, or the code: Google's pages name the label, but not its values.
+  # Google's pages name the label, but not its values. Others' alerts on the same metric say "ok", some
+  # "OK", for a 2xx (a search in public repositories, November 2026); a code is taken as well.
   succeeded = "response_code=~\"(?i)ok|2[0-9][0-9]\""
 
   # More than a tenth, so that one file among many rings no bell; and more than one file alone can
