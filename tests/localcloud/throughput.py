@@ -73,8 +73,6 @@ def stub() -> Iterator[int]:
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
-        except asyncio.CancelledError:
-            pass  # at the end
 
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
@@ -82,8 +80,7 @@ def stub() -> Iterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(server.close)
 
 
 def resident(pid: int) -> int:

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
 import ssl
 import subprocess
 import time
@@ -27,6 +26,7 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.deployment import client
 
 Http = Callable[..., requests.Response]
 HOST = "https://storage.googleapis.com"
@@ -858,10 +858,13 @@ def test_lifecycle_changes_the_storage_class(space: Space) -> None:
 
 
 def run(space: Space, *command: str, data: bytes = b"", member: str = OWNER) -> str:
-    if not shutil.which(command[0]):
+    found = client(command[0])
+    if not found:
         pytest.skip(f"{command[0]} is not installed")
     environ = os.environ | space.cloud.environ(member)
-    done = subprocess.run(command, env=environ, input=data, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [*found, *command[1:]], env=environ, input=data, capture_output=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
@@ -902,7 +905,9 @@ def test_gsutil_compresses_streams_moves_and_removes(space: Space, tmp_path: Pat
     run(space, "gsutil", "cp", "-", f"{uri}streamed", data=b"from stdin")
     run(space, "gsutil", "mv", f"{uri}streamed", f"{uri}moved")
     assert run(space, "gsutil", "cat", f"{uri}moved") == "from stdin"
-    assert space.names() == ["moved", "x.txt"]
+    assert "Content-Encoding:       gzip" in run(space, "gsutil", "stat", f"{uri}x.txt")
+    run(space, "gsutil", "rsync", "-d", str(tmp_path), uri)
+    assert space.names() == ["x.txt"]
     run(space, "gsutil", "rm", "-a", f"{uri}**")
     assert space.names(versions=True) == []
 
@@ -930,6 +935,9 @@ def test_gcloud_storage_works_on_objects_and_buckets(space: Space, tmp_path: Pat
     run(space, "gcloud", "storage", "mv", f"{uri}/{odd}", f"{uri}/moved")
     listed = run(space, "gcloud", "storage", "ls", "-a", f"{uri}/**").split("\n")
     assert f"{uri}/moved#{space.generations('moved')[0]}" in listed
+    run(space, "gcloud", "storage", "rsync", "--recursive", str(tmp_path), f"{uri}/synced")
+    describe = ("gcloud", "storage", "objects", "describe", "--format=value(size)")
+    assert run(space, *describe, f"{uri}/synced/x.txt") == "5\n"
     run(space, "gcloud", "storage", "rm", "--recursive", uri)
     assert space.get().status_code == 404
 

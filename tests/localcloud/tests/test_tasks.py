@@ -566,7 +566,7 @@ def test_duplicates_and_lost_answers_repeat_a_task(
     cloud.post("/faults", {"rates": {"tasks.duplicate": 0.0, "tasks.lost_answer": 0.5}})
     for n in range(20):
         tasks.create(f"t{n}")
-    cloud.advance(60)
+    cloud.advance(DAY)  # which task loses how many in a row is chance, and back-off doubles
     assert tasks.end() == ["done"] * 21
     assert cloud.get("/faults")["counts"]["tasks.lost_answer"] == len(target.got) - 22
 
