@@ -363,7 +363,7 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
 
 def command_bootstrap(environment: Environment, arguments: argparse.Namespace) -> None:
     command_apply(environment, arguments)
-    # The account that plans reads states and writes none, yet a first plan would write an empty one.
+    # Who plans may read states and write none, yet a first plan would write an empty one.
     github = json.loads(terraform(environment, "output", "-json", quiet=True)).get("github", {})
     for name in github.get("value") or {}:
         if name in environments():

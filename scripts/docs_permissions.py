@@ -1,8 +1,9 @@
-"""The table account → role → resource → reason, written into the documents from what is applied.
+"""The tables account → role → resource → reason, written into the documents from what is applied.
 
-`python scripts/docs_permissions.py` applies bootstrap and dev to a local cloud, reads every IAM
-binding there is, and puts the table between the markers in README.md and docs/permissions.md;
-`--check` only tells whether it is there. `make test` checks the same on the deployment that it has.
+`python scripts/docs_permissions.py` has bootstrap and dev delivered to a local cloud, reads every
+IAM binding there is, and puts the tables between their markers: that of an environment in README.md
+and docs/permissions.md, that of delivery in the latter. `--check` only tells whether they are
+there. `make test` checks the same on the deployments that it has.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs/permissions.md")
-BEGIN, END = "<!-- permissions -->", "<!-- /permissions -->"
+README, PAGE = ROOT / "README.md", ROOT / "docs/permissions.md"
+BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
 HEAD = ("Account", "Role", "On", "Because")
 
 # (account, role, resource) → why. A binding without an entry, and an entry without a binding, fail.
-REASONS = {
+Reasons = dict[tuple[str, str, str], str]
+REASONS: Reasons = {
     ("Cloud Storage's agent", "roles/pubsub.publisher", "topic uploads"): (
         "announces each finished upload"
     ),
@@ -55,6 +57,59 @@ REASONS = {
     ("build", "roles/logging.logWriter", "project"): (
         "writes the builds' log; nothing narrower than the project carries this role"
     ),
+}
+# The same of what is there only once bootstrap is told a GitHub repository.
+ACTS = "hands this account to"
+DELIVERY: Reasons = {
+    ("GitHub's apply", "roles/iam.workloadIdentityUser", "account apply"): (
+        "runs that meet the condition of the provider github-apply become the account"
+    ),
+    ("apply", "roles/storage.admin", "project"): (
+        "makes the buckets, says who reads and writes them, uploads zips, keeps the state"
+    ),
+    ("apply", "roles/pubsub.admin", "project"): (
+        "makes topics and subscriptions, and says who uses them"
+    ),
+    ("apply", "roles/cloudtasks.queueAdmin", "project"): "makes the queues, and says who enqueues",
+    ("apply", "roles/cloudfunctions.developer", "project"): "deploys the functions",
+    ("apply", "roles/run.admin", "project"): "says who invokes the functions",
+    ("apply", "roles/iam.serviceAccountAdmin", "project"): (
+        "makes the accounts, and says who acts as them"
+    ),
+    ("apply", "roles/logging.configWriter", "project"): "makes the metrics that come of logs",
+    ("apply", "roles/monitoring.editor", "project"): "makes alerts, objective and dashboard",
+    ("apply", "roles/iam.securityReviewer", "project"): (
+        "reads who holds which role on what, bootstrap's too: `make verify` compares"
+    ),
+    ("apply", "roles/iam.serviceAccountUser", "account build"): f"{ACTS} the functions' builds",
+    ("apply", "roles/iam.serviceAccountUser", "account bridge"): f"{ACTS} the bridge",
+    ("apply", "roles/iam.serviceAccountUser", "account processor"): f"{ACTS} the processors",
+    ("apply", "roles/iam.serviceAccountUser", "account events-invoker"): f"{ACTS} the subscription",
+    ("GitHub's plan", "roles/iam.workloadIdentityUser", "account plan"): (
+        "runs that meet the condition of the provider github-plan become the account"
+    ),
+    ("plan", "roles/storage.objectViewer", "bucket tfstate"): "reads the state; locks nothing",
+    ("plan", "roles/storage.objectCreator", "bucket plans"): (
+        "keeps what is reviewed, and what is to be applied; may replace none"
+    ),
+    ("plan", "roles/storage.objectViewer", "bucket plans"): "compares with what was reviewed",
+    ("plan", "roles/storage.objectViewer", "project"): (
+        "reads the zips back; a condition limits it to the bucket that environments upload them to"
+    ),
+    ("plan", "roles/storage.bucketViewer", "project"): "reads the buckets, no file in them",
+    ("plan", "roles/pubsub.viewer", "project"): "reads topics and subscriptions",
+    ("plan", "roles/cloudtasks.viewer", "project"): "reads the queues",
+    ("plan", "roles/cloudfunctions.viewer", "project"): "reads the functions",
+    ("plan", "roles/iam.securityReviewer", "project"): (
+        "reads the accounts, and who holds which role on what"
+    ),
+    ("plan", "roles/logging.viewer", "project"): "reads the metrics that come of logs",
+    ("plan", "roles/monitoring.viewer", "project"): "reads alerts, objective and dashboard",
+}
+# Name of a table → why its rows are there, and the documents that hold it.
+TABLES: dict[str, tuple[Reasons, tuple[Path, ...]]] = {
+    "permissions": (REASONS, (README, PAGE)),
+    "permissions of delivery": (DELIVERY, (PAGE,)),
 }
 
 
@@ -94,6 +149,8 @@ def grants(bindings: Iterable[list[Any]], prefix: str = "files") -> dict[Grant, 
 
 
 def _account(member: str, prefix: str) -> str:
+    if member.startswith("principalSet://"):
+        return f"GitHub's {member.rpartition('/')[2]}"
     name, _, host = member.partition(":")[2].partition("@")
     if host.startswith("gs-project-accounts."):
         return "Cloud Storage's agent"
@@ -121,45 +178,52 @@ def _short(name: str, prefix: str) -> str:
     return re.sub(rf"^{prefix}-((dev|staging|prod)-)?", "", name)
 
 
-def table(applied: Iterable[Grant]) -> str:
-    """The table as Markdown, in the order of REASONS: that of a file's way.
+def of_delivery(applied: Iterable[Grant]) -> set[Grant]:
+    """What bootstrap's accounts for GitHub hold, and who may become them."""
+    accounts = {account for account, _, _ in DELIVERY}
+    return {grant for grant in applied if grant.account in accounts}
+
+
+def table(applied: Iterable[Grant], reasons: Reasons = REASONS) -> str:
+    """The table as Markdown, in the order of its reasons: that of a file's way, or a change's.
 
     Raises:
         Stale: a grant has no reason, or a reason no grant.
     """
     present = {grant.key for grant in applied}
-    if missing := present - REASONS.keys():
+    if missing := present - reasons.keys():
         raise Stale(f"no reason is given for {sorted(missing)}: see REASONS in {__file__}")
-    if gone := REASONS.keys() - present:
+    if gone := reasons.keys() - present:
         raise Stale(f"a reason is given for what is not granted: {sorted(gone)}")
-    rows = [(a, f"`{role}`", on, why) for (a, role, on), why in REASONS.items()]
+    rows = [(a, f"`{role}`", on, why) for (a, role, on), why in reasons.items()]
     lines = ("| " + " | ".join(row) + " |" for row in (HEAD, ("---",) * 4, *rows))
     return "\n".join(lines)
 
 
-def renewed(text: str, made: str, name: str) -> str:
-    """A document with the table between its markers.
+def renewed(text: str, name: str, made: str, document: str) -> str:
+    """A document with the table of that name between its markers.
 
     Raises:
         Stale: there are no markers.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Stale(f"{name} has no place for the table: {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+    begin, end = BEGIN.format(name), END.format(name)
+    before, opened, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not opened or not closed:
+        raise Stale(f"{document} has no place for the table: {begin} … {end}")
+    return f"{before}{begin}\n{made}\n{end}{after}"
 
 
-def documents() -> list[Path]:
-    return [path for path in DOCUMENTS if path.exists()]
-
-
-def check(applied: Iterable[Grant]) -> None:
-    """Raises Stale unless every document holds the table of what is applied."""
-    made = table(applied)
-    for path in documents():
+def check(applied: Iterable[Grant], name: str, write: bool = False) -> None:
+    """Raises Stale unless each document holds the table of that name; or writes it there."""
+    reasons, documents = TABLES[name]
+    made = table(applied, reasons)
+    for path in documents:
         text = path.read_text("utf-8")
-        if renewed(text, made, path.name) != text:
+        fresh = renewed(text, name, made, path.name)
+        if write:
+            path.write_text(fresh, "utf-8")
+        elif fresh != text:
             raise Stale(
                 f"{path.relative_to(ROOT)} is not what is applied. "
                 "Mend it with: .venv/bin/python scripts/docs_permissions.py"
@@ -168,24 +232,21 @@ def check(applied: Iterable[Grant]) -> None:
 
 def applied_to_a_local_cloud() -> dict[Grant, list[Any]]:
     sys.path.insert(0, str(ROOT))
-    from tests.localcloud.deployment import deployed
+    from tests.ci.site import WATCHED, delivering
 
-    with deployed("dev") as deployment:
-        return grants(deployment.cloud.get("/bindings"))
+    with delivering(WATCHED) as site:
+        return grants(site.deployment.cloud.get("/bindings"))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The table of permissions in the documents.")
+    parser = argparse.ArgumentParser(description="The tables of permissions in the documents.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if stale")
     arguments = parser.parse_args()
-    applied = applied_to_a_local_cloud()
+    applied = set(applied_to_a_local_cloud())
+    delivery = of_delivery(applied)
     try:
-        if arguments.check:
-            check(applied)
-        else:
-            made = table(applied)
-            for path in documents():
-                path.write_text(renewed(path.read_text("utf-8"), made, path.name), "utf-8")
+        check(applied - delivery, "permissions", write=not arguments.check)
+        check(delivery, "permissions of delivery", write=not arguments.check)
     except Stale as stale:
         print(f"docs_permissions: {stale}", file=sys.stderr)
         return 1

@@ -18,6 +18,7 @@ locals {
     apply = {
       "roles/cloudfunctions.developer" = "functions"
       "roles/cloudtasks.queueAdmin"    = "queues, and who enqueues"
+      "roles/iam.securityReviewer"     = "who holds which role on what, which verify compares"
       "roles/iam.serviceAccountAdmin"  = "accounts, and who acts as them"
       "roles/logging.configWriter"     = "metrics that are made of logs"
       "roles/monitoring.editor"        = "alerts, objective and dashboard"

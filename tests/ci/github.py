@@ -51,8 +51,8 @@ class Fake:
         if path == f"{root}/issues":
             if verb == "GET":
                 return paged([i for i in self.issues if i["state"] == query["state"][0]])
-            number = {"number": len(self.issues) + 1, "state": "open", "user": {"login": BOT}}
-            self.issues.append(number | body)
+            fresh = {"number": len(self.issues) + 1, "state": "open", "user": {"login": BOT}}
+            self.issues.append(fresh | body)
             return 201, self.issues[-1]
         if match := re.fullmatch(rf"{root}/issues/(\d+)", path):
             self.issues[int(match[1]) - 1] |= body

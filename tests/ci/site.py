@@ -21,6 +21,7 @@ from .github import Fake, fake
 
 MAIN = "environments/dev/main.tf"
 GITHUB = {"environment": "dev", "owner_id": "11", "repository_id": "7"}
+WATCHED = "monitoring    = { enabled = true }"
 _rates = itertools.count(20)
 
 
@@ -50,14 +51,23 @@ class Site:
             "GITHUB_TOKEN": "token-of-the-job",
             "GITHUB_API_URL": self.github.url,
         }
-        account = f"files-{'apply' if command == 'apply' else 'plan'}"
-        member = f"serviceAccount:{account}@{self.project}.iam.gserviceaccount.com"
-        login = self.deployment.cloud.environ(member) | job | more
+        account = "apply" if command == "apply" else "plan"
+        login: dict[str, Any] = self.login(account) | job | more
         done = self.deployment.run(
             sys.executable, "-m", "scripts.ci", command, *words, check=False, **login
         )
         assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
+
+    def member(self, account: str) -> str:
+        """An account of bootstrap as an IAM member."""
+        return f"serviceAccount:files-{account}@{self.project}.iam.gserviceaccount.com"
+
+    def login(self, account: str) -> dict[str, str]:
+        """As a job of the workflows is logged in: with an access token of the account, no more."""
+        environ = self.deployment.cloud.environ(self.member(account))
+        files = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE", "BOTO_CONFIG")
+        return environ | dict.fromkeys(files, "") | {"TF_VAR_deployer": self.member("apply")}
 
     @property
     def project(self) -> str:
@@ -94,12 +104,20 @@ class Site:
 
 
 @contextmanager
-def delivering() -> Iterator[Site]:
-    """bootstrap told of a repository, and dev delivered from there by bootstrap's accounts alone."""
+def delivering(setting: str = "") -> Iterator[Site]:
+    """bootstrap told of a repository, and dev delivered from there by bootstrap's accounts alone.
+
+    Args:
+        setting: a line more for dev's module.
+    """
     with LocalCloud.start() as cloud, fake() as github:
         deployment = Deployment.prepare(cloud)
         deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
         made = Site(deployment, github)
+        dev = made.root / MAIN
+        known = "  deployer      = var.deployer\n"
+        assert known in dev.read_text()
+        dev.write_text(dev.read_text().replace(known, f"{known}  {setting}\n"))
         made.git("init", "-q", "-b", "main")
         (made.root / ".gitignore").write_text("build/\n.terraform*\n__pycache__/\n")
         made.git("add", ".")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -12,6 +14,8 @@ import requests
 from tests.localcloud.client import OWNER, LocalCloud
 
 _serial = itertools.count(1)
+# Roles that are granted, and those that are smaller: see tests/localcloud/roles.py.
+CANDIDATES = json.loads(Path(__file__).with_name("candidates.json").read_text())["roles"]
 Line = dict[str, Any]
 Binding = list[Any]  # [resource, role, member, condition]
 
@@ -102,3 +106,25 @@ def redeploy(cloud: LocalCloud, service: str, member: str = OWNER) -> str:
     while "error" not in operation and not operation["done"]:
         operation = call(cloud, "GET", f"{api}/{operation['name']}", member).json()
     return str(operation.get("error", {}).get("message", ""))
+
+
+def used(binding: Binding, exercised: dict[str, list[list[str]]]) -> set[str]:
+    """The permissions that its member used on what it covers, and its role holds."""
+    resource, role, member, condition = binding
+    project = resource.count("/") == 1
+    return {
+        permission
+        for permission, on in exercised.get(member, [])
+        if (project or on == resource or on.startswith(resource + "/"))
+        and (condition is None or condition["expression"].split('"')[1] in on)
+        and permission in CANDIDATES[role]["permissions"]
+    }
+
+
+def narrower(role: str, permissions: set[str]) -> set[str]:
+    """Smaller predefined roles that hold them all."""
+    return {
+        other
+        for other, held in CANDIDATES.items()
+        if held["size"] < CANDIDATES[role]["size"] and permissions <= set(held["permissions"])
+    }

@@ -1,7 +1,8 @@
 """Every IAM binding of an applied environment is needed; they are enough; none could be narrower.
 
 The bindings are read from the cloud after `make bootstrap` and `make apply`, never written down
-here: one without a proof fails by its name, as does a proof without a binding.
+here: one without a proof fails by its name, as does a proof without a binding. Those of the
+accounts that deliver from GitHub: tests/permissions/test_delivery.py.
 """
 
 from __future__ import annotations
@@ -9,16 +10,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.docs_permissions import (
-    BEGIN,
-    END,
     REASONS,
     Grant,
     Stale,
@@ -36,8 +34,10 @@ from tests.permissions.tools import (
     bind,
     call,
     granted,
+    narrower,
     publish_what_nobody_can_read,
     redeploy,
+    used,
     withheld,
 )
 from tests.system.pipeline import Pipeline, jpeg
@@ -47,9 +47,6 @@ BRIDGE = "files-dev-bridge"
 PROCESSOR = "files-dev-processor-default"
 LONG = 700.0  # seconds: more than the longest back-off of push and queue
 UPLOADER = "user:uploader@example.com"
-# Accounts of bootstrap that run Terraform, where it is told a repository. What they need is too
-# much to take away one by one in a deployment each: see "Deploying".
-DEPLOYERS = ("apply", "plan")
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +174,7 @@ PROOFS: dict[Key, Proof] = {
 
 
 def test_every_binding_has_a_proof(applied: dict[Grant, Binding]) -> None:
-    assert {g.key for g in applied if g.account not in DEPLOYERS} - PROOFS.keys() == set()
+    assert {grant.key for grant in applied} - PROOFS.keys() == set()
 
 
 @pytest.mark.parametrize("key", PROOFS, ids=[proof.step for proof in PROOFS.values()])
@@ -257,66 +254,11 @@ def test_the_chain_runs_on_these_bindings_alone(
 def test_every_binding_is_used_by_the_chain(
     applied: dict[Grant, Binding], exercised: dict[str, list[list[str]]]
 ) -> None:
-    working = {g: binding for g, binding in applied.items() if g.account not in DEPLOYERS}
-    assert [grant for grant, binding in working.items() if not used(binding, exercised)] == []
-
-
-# Deploying
-
-
-@pytest.fixture(scope="session")
-def deployers(pipeline: Pipeline, applied: dict[Grant, Binding]) -> Iterator[dict[str, str]]:
-    """Account → member, each having done its work with what bootstrap gives it.
-
-    plan compares dev, apply makes a further environment, which the owner takes away at the end.
-    """
-    members = {g.account: binding[2] for g, binding in applied.items() if g.account in DEPLOYERS}
-    if not members:
-        pytest.skip("bootstrap makes no account that deploys: there is nothing to prove")
-    assert members.keys() == set(DEPLOYERS)
-    run = pipeline.deployment.make
-    run("plan", "ENV=dev", **pipeline.cloud.environ(members["plan"]))
-    try:
-        run("apply", "ENV=staging", "YES=1", **pipeline.cloud.environ(members["apply"]))
-        again = run("plan", "ENV=staging", **pipeline.cloud.environ(members["plan"]))
-        assert "No changes." in again.stdout
-        yield members
-    finally:
-        run("destroy", "ENV=staging", "YES=1")
-
-
-def test_deploying_needs_each_binding_of_the_accounts_that_do_it(
-    pipeline: Pipeline, applied: dict[Grant, Binding], deployers: dict[str, str]
-) -> None:
-    """All that they did is asked again without each binding: something is refused each time."""
-    for member in deployers.values():
-        assert pipeline.cloud.post("/permissions", {"member": member}) == []
-    spare = []
-    for grant, binding in applied.items():
-        if grant.account in deployers:
-            with withheld(pipeline.cloud, binding):
-                if not pipeline.cloud.post("/permissions", {"member": binding[2]}):
-                    spare.append(grant)
-    assert spare == []
-
-
-def test_the_account_that_plans_changes_nothing_but_locks(
-    pipeline: Pipeline, deployers: dict[str, str]
-) -> None:
-    state = f"projects/_/buckets/{pipeline.cloud.project}-files-tfstate/"
-    changed = [
-        (permission, on)
-        for permission, on in pipeline.cloud.get("/permissions")[deployers["plan"]]
-        if not permission.endswith((".get", ".list", ".getIamPolicy")) and not on.startswith(state)
-    ]
-    assert changed == []
+    assert [grant for grant, binding in applied.items() if not used(binding, exercised)] == []
 
 
 # Narrow
 
-CANDIDATES = json.loads((Path(__file__).parents[1] / "permissions/candidates.json").read_text())[
-    "roles"
-]
 # Narrower roles that would cover what the chain uses, and why they do not do.
 EXCEPTIONS = {
     ("processor", "roles/storage.objectViewer", "bucket uploads"): (
@@ -328,28 +270,6 @@ EXCEPTIONS = {
         "a bucket carries it, not a project, and the bucket is not there before the first build",
     ),
 }
-
-
-def used(binding: Binding, exercised: dict[str, list[list[str]]]) -> set[str]:
-    """The permissions that its member used on what it covers, and its role holds."""
-    resource, role, member, condition = binding
-    project = resource.count("/") == 1
-    return {
-        permission
-        for permission, on in exercised.get(member, [])
-        if (project or on == resource or on.startswith(resource + "/"))
-        and (condition is None or condition["expression"].split('"')[1] in on)
-        and permission in CANDIDATES[role]["permissions"]
-    }
-
-
-def narrower(role: str, permissions: set[str]) -> set[str]:
-    """Smaller predefined roles that hold them all."""
-    return {
-        other
-        for other, held in CANDIDATES.items()
-        if held["size"] < CANDIDATES[role]["size"] and permissions <= set(held["permissions"])
-    }
 
 
 @pytest.mark.parametrize("key", PROOFS, ids=[" ".join(key) for key in PROOFS])
@@ -370,9 +290,7 @@ def test_on_the_project_stands_only_what_nothing_narrower_carries(
     applied: dict[Grant, Binding],
 ) -> None:
     on_project = {
-        grant: binding[3]
-        for grant, binding in applied.items()
-        if grant.resource == "project" and grant.account not in DEPLOYERS
+        grant: binding[3] for grant, binding in applied.items() if grant.resource == "project"
     }
     assert {grant.key[:2] for grant in on_project} == {
         ("build", "roles/logging.logWriter"),
@@ -429,7 +347,7 @@ def test_a_project_carries_no_legacy_role_and_no_binding_stands_on_google_s_copy
 
 
 def test_the_documents_hold_the_table_of_what_is_applied(applied: dict[Grant, Binding]) -> None:
-    check(applied)
+    check(applied, "permissions")
 
 
 def test_a_binding_without_a_reason_is_told(applied: dict[Grant, Binding]) -> None:
@@ -441,10 +359,10 @@ def test_a_binding_without_a_reason_is_told(applied: dict[Grant, Binding]) -> No
 
 def test_a_stale_table_and_a_missing_place_are_told(applied: dict[Grant, Binding]) -> None:
     made = table(applied)
-    text = f"# X\n{BEGIN}\nold\n{END}\nmore\n"
-    assert renewed(text, made, "x") == f"# X\n{BEGIN}\n{made}\n{END}\nmore\n"
+    text = "# X\n<!-- t -->\nold\n<!-- /t -->\nmore\n"
+    assert renewed(text, "t", made, "x") == f"# X\n<!-- t -->\n{made}\n<!-- /t -->\nmore\n"
     with pytest.raises(Stale, match="no place"):
-        renewed("# X\n", made, "x")
+        renewed("# X\n", "t", made, "x")
 
 
 def test_every_reason_has_a_proof() -> None:
