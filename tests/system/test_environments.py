@@ -178,14 +178,17 @@ def zipped(function: str) -> str:
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """Paths at which two values differ; what is only known after apply is left out of `after`."""
+    """Paths at which two values differ; what is only known after apply is left out of `after`.
+
+    Null, "", 0 and nothing are one to the provider, which shows now the one, now the other.
+    """
     if isinstance(before, dict) and isinstance(after, dict):
         for name in after:
             yield from differences(before.get(name), after[name], f"{path}.{name}".strip("."))
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, pair in enumerate(zip(before, after, strict=True)):
             yield from differences(*pair, f"{path}.{index}")
-    elif before != after:
+    elif before != after and (before or after):
         yield path
 
 

@@ -51,6 +51,8 @@ resource "google_pubsub_subscription" "bridge" {
 
   push_config {
     push_endpoint = var.endpoint
+    # Stated, or the provider fails over it when the endpoint is only known during an apply.
+    attributes = {}
 
     oidc_token {
       service_account_email = var.invoker_email
