@@ -31,6 +31,7 @@ READS = (
 APPLIES = (
     "roles/cloudfunctions.developer",
     "roles/cloudtasks.queueAdmin",
+    "roles/iam.securityReviewer",
     "roles/iam.serviceAccountAdmin",
     "roles/logging.configWriter",
     "roles/monitoring.editor",
