@@ -3,6 +3,8 @@
 PYTHON ?= python3
 ENV ?= dev
 BIN := .venv/bin
+# Each worker has a local cloud of its own, which starts functions beside it.
+WORKERS ?= 2
 DEPLOY = $(PYTHON) scripts/deploy.py
 FLAGS = --project "$(PROJECT)" $(if $(YES),--yes)
 .DEFAULT_GOAL := help
@@ -24,8 +26,8 @@ local-stop: prepare ## End what make local started
 	@$(BIN)/python -m tests.localcloud.local stop
 
 .PHONY: test
-test: prepare ## All tests
-	@$(BIN)/python -m pytest $(TESTS)
+test: prepare ## All tests, two files at a time (WORKERS=)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
 
 .PHONY: ops
 ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJECT=)

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import sys
+from collections.abc import Callable
 
-import pytest
-
+from tests.conftest import SAYS
 from tests.system.soak import fault_run, tuned
 
 
 def test_every_upload_is_done_or_failed_whatever_happens_on_the_way(
-    capsys: pytest.CaptureFixture[str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
     settings = {"max_dispatches_per_second": 500, "max_concurrent_dispatches": 14}
     with tuned(**settings, max_instances=2) as pipeline:
         report = fault_run(pipeline, seed, files=300)
-    with capsys.disabled():
-        sys.stdout.write(f"\n{report}\n")
+    record_property(SAYS, str(report))
     assert report.problems == []

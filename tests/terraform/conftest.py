@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import SAYS
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.terraform import choose
 
@@ -21,11 +22,13 @@ MakeRoot = Callable[..., Root]
 PROVIDER = pytest.StashKey[str]()
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if title := config.stash.get(PROVIDER, None):
-        terminalreporter.write_line(f"Terraform planned with: {title}")
+@pytest.fixture(autouse=True)
+def say_which_provider(
+    pytestconfig: pytest.Config, record_property: Callable[[str, object], None]
+) -> Iterator[None]:
+    yield
+    if title := pytestconfig.stash.get(PROVIDER, None):
+        record_property(SAYS, f"Terraform planned with: {title}")
 
 
 @pytest.fixture(scope="session")
