@@ -22,7 +22,7 @@ class Clients:
 
     @cached_property
     def credentials(self) -> Any:
-        """An access token where there is one, as workflows have it, else the application default."""
+        """An access token where there is one, as workflows have it, else the default login."""
         if token := os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
             return Credentials(token)
         with warnings.catch_warnings():
