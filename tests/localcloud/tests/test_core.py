@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jwt
 import pytest
 import requests
 
-from tests.localcloud.client import LocalCloud
+from tests.localcloud.client import ROOT, LocalCloud
 from tests.localcloud.clock import Clock
 
 Http = Callable[..., requests.Response]
@@ -141,3 +142,26 @@ def test_a_cancelled_timer_does_nothing() -> None:
         return bool(fired)
 
     assert asyncio.run(story()) is False
+
+
+# The README
+
+
+def test_every_row_of_the_fidelity_table_names_its_source_and_tests_that_exist() -> None:
+    text = (ROOT / "tests/localcloud/README.md").read_text()
+    lines = text.partition("## Fidelity")[2].partition("\n## ")[0].splitlines()
+    rows = [[c.strip() for c in x.split("|")[1:-1]] for x in lines if x.startswith("|")][2:]
+    wrong = []
+    for behaviour, source, tests, _ in rows:
+        if behaviour.startswith("**"):
+            continue
+        named = re.findall(r"`(\S+\.py)::(\w+)`", tests)
+        known = source == "–" or set(source.split(", ")) <= set("DPCI")
+        if not named or not known:
+            wrong.append(behaviour)
+        for file, name in named:
+            path = ROOT / file if "/" in file else Path(__file__).with_name(file)
+            if not path.exists() or f"\ndef {name}(" not in path.read_text():
+                wrong.append(f"{behaviour}: {file}::{name}")
+    assert wrong == []
+    assert len(rows) > 40
