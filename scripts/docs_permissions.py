@@ -232,9 +232,9 @@ def check(applied: Iterable[Grant], name: str, write: bool = False) -> None:
 
 def applied_to_a_local_cloud() -> dict[Grant, list[Any]]:
     sys.path.insert(0, str(ROOT))
-    from tests.ci.site import WATCHED, delivering
+    from tests.ci.site import delivering, watched
 
-    with delivering(WATCHED) as site:
+    with delivering(watched) as site:
         return grants(site.deployment.cloud.get("/bindings"))
 
 

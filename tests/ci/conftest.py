@@ -10,7 +10,7 @@ import requests
 
 from tests.localcloud.client import OWNER, LocalCloud
 
-from .site import Site, delivering
+from .site import Site, delivering, with_a_bucket_more
 
 Http = Callable[..., requests.Response]
 
@@ -43,5 +43,5 @@ def http(cloud: LocalCloud) -> Http:
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
-    with delivering() as made:
+    with delivering(with_a_bucket_more) as made:
         yield made

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,16 @@ from .github import Fake, fake
 
 MAIN = "environments/dev/main.tf"
 GITHUB = {"environment": "dev", "owner_id": "11", "repository_id": "7"}
-WATCHED = "monitoring    = { enabled = true }"
+DEPLOYER = "  deployer      = var.deployer\n"
+SCRATCH = """
+module "scratch" {
+  source = "../../terraform/modules/bucket"
+
+  project_id = var.project_id
+  name       = "${var.project_id}-scratch"
+  location   = "us-central1"
+}
+"""
 _rates = itertools.count(20)
 
 
@@ -103,21 +112,29 @@ class Site:
         )
 
 
+def watched(main: str) -> str:
+    """dev with metrics and alerts, so with all that an environment can have."""
+    assert DEPLOYER in main
+    return main.replace(DEPLOYER, DEPLOYER + "  monitoring    = { enabled = true }\n")
+
+
+def with_a_bucket_more(main: str) -> str:
+    return main + SCRATCH
+
+
 @contextmanager
-def delivering(setting: str = "") -> Iterator[Site]:
+def delivering(change: Callable[[str], str]) -> Iterator[Site]:
     """bootstrap told of a repository, and dev delivered from there by bootstrap's accounts alone.
 
     Args:
-        setting: a line more for dev's module.
+        change: of dev's main.tf.
     """
     with LocalCloud.start() as cloud, fake() as github:
         deployment = Deployment.prepare(cloud)
         deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
         made = Site(deployment, github)
-        dev = made.root / MAIN
-        known = "  deployer      = var.deployer\n"
-        assert known in dev.read_text()
-        dev.write_text(dev.read_text().replace(known, f"{known}  {setting}\n"))
+        main = made.root / MAIN
+        main.write_text(change(main.read_text()))
         made.git("init", "-q", "-b", "main")
         (made.root / ".gitignore").write_text("build/\n.terraform*\n__pycache__/\n")
         made.git("add", ".")

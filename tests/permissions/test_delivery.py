@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from scripts.docs_permissions import DELIVERY, Grant, check, grants, of_delivery
-from tests.ci.site import WATCHED, Site, delivering
+from tests.ci.site import Site, delivering, watched
+from tests.localcloud.client import LocalCloudError
 
-from .tools import Binding, call, narrower, redeploy, used, withheld
+from .tools import Binding, bind, call, narrower, redeploy, used, withheld
 
 Key = tuple[str, str, str]
 FEDERATION = "roles/iam.workloadIdentityUser"
@@ -29,7 +30,7 @@ _serial = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with delivering(WATCHED) as made:
+    with delivering(watched) as made:
         yield made
 
 
@@ -220,6 +221,14 @@ def test_no_narrower_role_would_do(
     binding = applied[Grant(*key)]
     excepted = {EXCEPTIONS[key][0]} if key in EXCEPTIONS else set()
     assert narrower(binding[1], used(binding, exercised)) == excepted
+
+
+def test_a_project_carries_no_legacy_role(site: Site, applied: dict[Grant, Binding]) -> None:
+    """The reason for the exception."""
+    (key,) = EXCEPTIONS
+    project, _, member, _ = applied[Grant(*key)]
+    with pytest.raises(LocalCloudError, match="not supported for this resource"):
+        bind(site.deployment.cloud, [project, EXCEPTIONS[key][0], member, None])
 
 
 def test_the_account_that_plans_changes_nothing_and_adds_plans(
