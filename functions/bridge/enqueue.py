@@ -36,11 +36,35 @@ class TasksClient(Protocol):
     def create_task(self, request: dict[Any, Any], *, timeout: float) -> object: ...
 
 
-def cloud_tasks() -> TasksClient:
-    from google.cloud import tasks_v2
+class CloudTasks:
+    """Google's client, with the function's own token.
 
-    client: TasksClient = tasks_v2.CloudTasksClient(transport=TRANSPORT)
-    return client
+    Over gRPC the library keeps a token until its end is near, whatever Google answers: when one is
+    refused before, the client is made anew, and with it the token, and asked once more.
+    """
+
+    def __init__(self) -> None:
+        self._client = self._made()
+
+    @staticmethod
+    def _made() -> TasksClient:
+        from google.cloud import tasks_v2
+
+        client: TasksClient = tasks_v2.CloudTasksClient(transport=TRANSPORT)
+        return client
+
+    def create_task(self, request: dict[Any, Any], *, timeout: float) -> object:
+        try:
+            return self._client.create_task(request, timeout=timeout)
+        except Exception as error:
+            if _status(error) != "UNAUTHENTICATED":
+                raise
+            self._client = self._made()
+            return self._client.create_task(request, timeout=timeout)
+
+
+def cloud_tasks() -> TasksClient:
+    return CloudTasks()
 
 
 def enqueue(

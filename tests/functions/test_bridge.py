@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from function_fakes import (
     QUEUE,
     RESULTS,
     FakeTasks,
+    _Status,
     lane,
     load,
     push,
@@ -268,6 +270,32 @@ def test_a_lane_without_records_is_handed_over(bridge: Driven) -> None:
     assert bridge.post(push(resource())) == (200, "handed_over")
     (task,) = bridge.tasks.tasks.values()
     assert "records" not in json.loads(task["http_request"]["body"])
+
+
+def test_a_token_refused_before_its_end_costs_no_event(
+    bridge: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over gRPC the library would send it until its end: each client of Google's has one token."""
+    from google.api_core.exceptions import Unauthenticated
+
+    made: list[FakeTasks] = []
+
+    def make() -> FakeTasks:
+        made.append(FakeTasks())
+        return made[-1]
+
+    enqueue = sys.modules[bridge.main.enqueue.__module__]
+    monkeypatch.setattr(enqueue.CloudTasks, "_made", staticmethod(make))
+    bridge.tasks = enqueue.cloud_tasks()
+    bridge.configure()
+    made[0].fault = Unauthenticated("expired", errors=[_Status("UNAUTHENTICATED")])
+    assert bridge.post(push(resource())) == (200, "created")
+    assert [len(client.tasks) for client in made] == [0, 1]
+    made[1].fault = Unauthenticated("no account", errors=[_Status("UNAUTHENTICATED")])
+    assert bridge.post(push(resource())) == (200, "created")
+    made[2].fault = Unauthenticated("no account", errors=[_Status("UNAUTHENTICATED")])
+    monkeypatch.setattr(enqueue.CloudTasks, "_made", staticmethod(lambda: made[2]))
+    assert bridge.post(push(resource())) == (503, "queue_refused")
 
 
 JSON = st.recursive(
