@@ -7,12 +7,12 @@ evaluated, such as one on a claim that the token lacks, refuses.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import jwt
 from starlette.responses import JSONResponse, Response
 
+from .iam import program
 from .identity import Principal
 from .pools import GITHUB
 
@@ -34,19 +34,11 @@ class Rejected(Exception):
         self.error = error
 
 
-@functools.cache
-def _program(expression: str) -> Any:
-    import celpy  # only federation and conditional bindings pay for the import
-
-    environment = celpy.Environment()
-    return environment.program(environment.compile(expression))
-
-
 def _evaluate(expression: str, **names: Any) -> Any:
     from celpy import CELEvalError, json_to_cel
 
     try:
-        return _program(expression).evaluate({k: json_to_cel(v) for k, v in names.items()})
+        return program(expression).evaluate({k: json_to_cel(v) for k, v in names.items()})
     except CELEvalError as error:
         raise Rejected("invalid_grant", f"Error evaluating {expression!r}: {error}") from error
 

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +87,6 @@ class Revision:
     maximum: int
     ingress: str
     urls: tuple[str, ...]
-    labels: dict[str, str] = field(default_factory=dict)
 
     @property
     def resource(self) -> str:

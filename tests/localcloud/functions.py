@@ -370,7 +370,6 @@ class Functions(Service):
             maximum=config["maxInstanceCount"],
             ingress=config["ingressSettings"],
             urls=(uri, url, f"https://{identifier}-{self.cloud.number}.{location}.run.app"),
-            labels=function.get("labels", {}),
         )
         try:
             await self.cloud.run.deploy(revision)

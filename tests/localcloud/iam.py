@@ -39,8 +39,9 @@ MEMBER_KINDS = (
 
 
 @functools.cache
-def _condition(expression: str) -> Any:
-    import celpy  # only conditional bindings pay for the import
+def program(expression: str) -> Any:
+    """A CEL expression, compiled: `.evaluate({name: json_to_cel(value)})`."""
+    import celpy  # only federation and conditional bindings pay for the import
 
     environment = celpy.Environment()
     return environment.program(environment.compile(expression))
@@ -221,7 +222,7 @@ class Iam:
             "service": service,
             "type": f"{service}/{kind}" if service else "",
         }
-        return bool(_condition(condition["expression"]).evaluate({"resource": json_to_cel(facts)}))
+        return bool(program(condition["expression"]).evaluate({"resource": json_to_cel(facts)}))
 
     def _check(self, binding: dict[str, Any], resource: str) -> None:
         role = binding["role"]

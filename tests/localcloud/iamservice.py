@@ -101,10 +101,3 @@ class Accounts(Service):
             "accessToken": self.cloud.identity.access_token(principal, seconds),
             "expireTime": rfc3339(time.time() + seconds),
         }
-
-    @rpc(f"{CREDENTIALS}.generateIdToken")
-    def id_token(self, call: Call) -> Json:
-        name = self.resource(call.params["name"])
-        self.cloud.iam.require(call.principal, "iam.serviceAccounts.getOpenIdToken", name)
-        email = self.accounts[name]["email"]
-        return {"token": self.cloud.identity.oidc_token(email, call.body["audience"])}

@@ -17,7 +17,6 @@ from .records import Records
 
 METRICS = "logging.projects.metrics"
 POLICIES = "monitoring.projects.alertPolicies"
-CHANNELS = "monitoring.projects.notificationChannels"
 DASHBOARDS = "monitoring.projects.dashboards"
 SERVICES = "monitoring.services"
 OBJECTIVES = "monitoring.services.serviceLevelObjectives"
@@ -124,63 +123,14 @@ class Monitoring(Records):
     def create_policy(self, call: Call) -> Json:
         return self._create(call, "alertPolicies", "conditions")
 
-    @rpc(f"{POLICIES}.get", "monitoring.alertPolicies.get", on=project)
-    def get_policy(self, call: Call) -> Json:
-        return self._get(call)
-
-    @rpc(f"{POLICIES}.patch", "monitoring.alertPolicies.update", on=project)
-    def patch_policy(self, call: Call) -> Json:
-        return self._update(call)
-
-    @rpc(f"{POLICIES}.delete", "monitoring.alertPolicies.delete", on=project)
-    def delete_policy(self, call: Call) -> Json:
-        return self._delete(call)
-
-    @rpc(f"{POLICIES}.list", "monitoring.alertPolicies.list", on="{name}")
-    def list_policies(self, call: Call) -> Json:
-        return {"alertPolicies": self._under(call.params["name"] + "/alertPolicies")}
-
-    @rpc(f"{CHANNELS}.create", "monitoring.notificationChannels.create", on="{name}")
-    def create_channel(self, call: Call) -> Json:
-        return self._create(call, "notificationChannels")
-
-    @rpc(f"{CHANNELS}.get", "monitoring.notificationChannels.get", on=project)
-    def get_channel(self, call: Call) -> Json:
-        return self._get(call)
-
-    @rpc(f"{CHANNELS}.delete", "monitoring.notificationChannels.delete", on=project)
-    def delete_channel(self, call: Call) -> Json:
-        return self._delete(call)
-
     @rpc(f"{DASHBOARDS}.create", "monitoring.dashboards.create", on="{parent}")
     def create_dashboard(self, call: Call) -> Json:
-        record = self._create(call, "dashboards")
-        return record | {"etag": "0"}
-
-    @rpc(f"{DASHBOARDS}.get", "monitoring.dashboards.get", on=project)
-    def get_dashboard(self, call: Call) -> Json:
-        return self._get(call)
-
-    @rpc(f"{DASHBOARDS}.patch", "monitoring.dashboards.update", on=project)
-    def patch_dashboard(self, call: Call) -> Json:
-        return self._update(call)
-
-    @rpc(f"{DASHBOARDS}.delete", "monitoring.dashboards.delete", on=project)
-    def delete_dashboard(self, call: Call) -> Json:
-        return self._delete(call)
+        return self._create(call, "dashboards") | {"etag": "0"}
 
     @rpc(f"{SERVICES}.create", "monitoring.services.create", on="{parent}")
     def create_service(self, call: Call) -> Json:
         name = f"{call.params['parent']}/services/{call.params['serviceId']}"
         return self._add(name, call.body | {"name": name})
-
-    @rpc(f"{SERVICES}.get", "monitoring.services.get", on=project)
-    def get_service(self, call: Call) -> Json:
-        return self._get(call)
-
-    @rpc(f"{SERVICES}.delete", "monitoring.services.delete", on=project)
-    def delete_service(self, call: Call) -> Json:
-        return self._delete(call)
 
     @rpc(f"{OBJECTIVES}.create", "monitoring.slos.create", on=lambda c: project(c, "parent"))
     def create_objective(self, call: Call) -> Json:
@@ -188,14 +138,26 @@ class Monitoring(Records):
         name = f"{call.params['parent']}/serviceLevelObjectives/{objective}"
         return self._add(name, call.body | {"name": name})
 
+    @rpc(f"{POLICIES}.list", "monitoring.alertPolicies.list", on="{name}")
+    def list_policies(self, call: Call) -> Json:
+        return {"alertPolicies": self._under(call.params["name"] + "/alertPolicies")}
+
+    @rpc(f"{POLICIES}.get", "monitoring.alertPolicies.get", on=project)
+    @rpc(f"{DASHBOARDS}.get", "monitoring.dashboards.get", on=project)
+    @rpc(f"{SERVICES}.get", "monitoring.services.get", on=project)
     @rpc(f"{OBJECTIVES}.get", "monitoring.slos.get", on=project)
-    def get_objective(self, call: Call) -> Json:
+    def get(self, call: Call) -> Json:
         return self._get(call)
 
+    @rpc(f"{POLICIES}.patch", "monitoring.alertPolicies.update", on=project)
+    @rpc(f"{DASHBOARDS}.patch", "monitoring.dashboards.update", on=project)
     @rpc(f"{OBJECTIVES}.patch", "monitoring.slos.update", on=project)
-    def patch_objective(self, call: Call) -> Json:
+    def patch(self, call: Call) -> Json:
         return self._update(call)
 
+    @rpc(f"{POLICIES}.delete", "monitoring.alertPolicies.delete", on=project)
+    @rpc(f"{DASHBOARDS}.delete", "monitoring.dashboards.delete", on=project)
+    @rpc(f"{SERVICES}.delete", "monitoring.services.delete", on=project)
     @rpc(f"{OBJECTIVES}.delete", "monitoring.slos.delete", on=project)
-    def delete_objective(self, call: Call) -> Json:
+    def delete(self, call: Call) -> Json:
         return self._delete(call)

@@ -109,12 +109,6 @@ class Projects(Service):
         self.cloud.iam.require(call.principal, "serviceusage.services.list", resource)
         return {"services": [self._service(name) for name in sorted(self.enabled)]}
 
-    @rpc("serviceusage.services.get")
-    def get_service(self, call: Call) -> Json:
-        parent, _, name = call.params["name"].rpartition("/services/")
-        self.cloud.iam.require(call.principal, "serviceusage.services.get", self._own(parent))
-        return self._service(name)
-
     @rpc("serviceusage.services.batchEnable")
     def batch_enable(self, call: Call) -> Json:
         return self._enable(call, call.params["parent"], call.body.get("serviceIds", []))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .api import Call, Json, Service, rpc
+from .api import Service
 from .errors import ApiError, not_found
 from .fleet import WATCH, Fleet, Refused, Revision
 from .identity import ANONYMOUS, Principal
@@ -51,8 +51,6 @@ class Site:
     """A Cloud Run service."""
 
     fleet: Fleet
-    created: str
-    generation: int = 1
     down: bool = False
     stub: Client | None = None
     typical: float = 0.05  # seconds that requests took lately
@@ -107,9 +105,8 @@ class Run(Service):
         if site:
             site.fleet.retire()
             site.fleet = fleet
-            site.generation += 1
         else:
-            site = self.sites[revision.resource] = Site(fleet, self.cloud.clock.timestamp())
+            site = self.sites[revision.resource] = Site(fleet)
         for url in revision.urls:
             self.hosts_of[urlsplit(url).hostname or ""] = site
         fleet.grow()
@@ -436,65 +433,3 @@ class Run(Service):
             if site.revision.service == service:
                 return site
         raise not_found(f"The service {service}")
-
-    # The API, as `gcloud run services describe` reads it.
-
-    @rpc("run.projects.locations.services.get")
-    @rpc("run.namespaces.services.get")
-    def get(self, call: Call) -> Json:
-        """By its full name, or by namespaces/P/services/S at the region's own host."""
-        assert call.request
-        kind, project, *_, identifier = (name := call.params["name"]).split("/")
-        if kind == "namespaces":
-            location = (call.request.url.hostname or "").removesuffix("-run.googleapis.com")
-            name = f"projects/{project}/locations/{location}/services/{identifier}"
-        self.cloud.iam.require(call.principal, "run.services.get", name)
-        site = self.sites.get(name)
-        if site is None:
-            raise not_found(f"Resource '{name}'")
-        revision = site.revision
-        variables = [{"name": k, "value": v} for k, v in sorted(revision.variables.items())]
-        limits = {"memory": f"{revision.memory >> 20}Mi", "cpu": f"{revision.cpu:g}"}
-        scale = {
-            "autoscaling.knative.dev/minScale": str(revision.minimum),
-            "autoscaling.knative.dev/maxScale": str(revision.maximum),
-        }
-        ingress = "all" if revision.ingress == "ALLOW_ALL" else "internal"
-        traffic = [{"percent": 100, "latestRevision": True}]
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": site.created}
-        return {
-            "apiVersion": "serving.knative.dev/v1",
-            "kind": "Service",
-            "metadata": {
-                "name": revision.service,
-                "namespace": self.cloud.number,
-                "generation": site.generation,
-                "creationTimestamp": site.created,
-                "labels": revision.labels | {"cloud.googleapis.com/location": revision.location},
-                "annotations": {
-                    "run.googleapis.com/ingress": ingress,
-                    "run.googleapis.com/ingress-status": ingress,
-                },
-            },
-            "spec": {
-                "template": {
-                    "metadata": {"name": revision.name, "annotations": scale},
-                    "spec": {
-                        "containerConcurrency": revision.concurrency,
-                        "timeoutSeconds": revision.timeout,
-                        "serviceAccountName": revision.account,
-                        "containers": [{"env": variables, "resources": {"limits": limits}}],
-                    },
-                },
-                "traffic": traffic,
-            },
-            "status": {
-                "url": revision.urls[0],
-                "address": {"url": revision.urls[0]},
-                "observedGeneration": site.generation,
-                "latestCreatedRevisionName": revision.name,
-                "latestReadyRevisionName": revision.name,
-                "conditions": [ready],
-                "traffic": [{"percent": 100, "revisionName": revision.name}],
-            },
-        }
