@@ -46,7 +46,7 @@ RULES = [
 ]
 IAM_SECONDS = 90  # how late a grant takes effect
 BUDGET = 3  # attempts
-PATIENCE = 6 * 3600  # seconds on the clock
+PATIENCE = 2 * 3600  # seconds on the clock; a dozen failures in a row take no longer
 BROKEN = jpeg(320, 240)
 BROKEN = BROKEN[: len(BROKEN) // 2]
 CONTENTS = {

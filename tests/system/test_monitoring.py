@@ -205,7 +205,7 @@ def test_a_client_that_uploads_broken_files(quiet: Watched) -> None:
 
 
 def test_a_processor_near_its_deadline(quiet: Watched) -> None:
-    rule = {"method": "storage.objects.get", "object": "slow/*", "code": 0, "delay": 0.85}
+    rule = {"method": "storage.objects.get", "object": "slow/*", "code": 0, "delay": 1.7}
     quiet.cloud.post("/faults", {"rules": [rule]})
     uploaded(quiet, "slow/near", 24)
     quiet.settle()

@@ -29,14 +29,14 @@ module "pipeline" {
   lanes = {
     default = { max_concurrent_dispatches = 36, max_instances = 5 }
 
-    # Work may take a second, so that slow is soon; tasks rest for an hour, so that days are short.
+    # Work may take 2 s, so that slow is soon; tasks rest for an hour, so that days are short.
     slow = {
       max_backoff_seconds       = 3600
       max_concurrent_dispatches = 36
       max_instances             = 5
       min_backoff_seconds       = 600
       prefixes                  = ["slow/"]
-      work_seconds              = 1
+      work_seconds              = 2
     }
   }
 }
