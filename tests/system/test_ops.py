@@ -59,6 +59,12 @@ for line in sys.stdin:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_dead_letters(pipeline: Pipeline) -> None:
+    """What other tests left in the dead letters is no finding of the doctor's here."""
+    pipeline.dead_letters()
+
+
 @pytest.fixture(scope="module")
 def forking(pipeline: Pipeline) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
