@@ -4,7 +4,7 @@ checkov     Terraform and workflows against its own policies and those of tests/
 zizmor      workflows and dependabot, at its strictest
 shellcheck  every shell script
 yamllint    every YAML file that is no fixture
-actionlint  workflows, where the machine has it; else its absence is said
+actionlint  workflows, where the machine has it or Go can get it; else its absence is said
 secrets     nothing that looks like a key in any file
 links       every link inside the repository leads somewhere
 tables      the tables in the READMEs beside Terraform code are those of the code
@@ -14,6 +14,9 @@ The tools come from tests/requirements-gates.txt and live in an environment of t
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +33,7 @@ sys.path.append(str(ROOT / "scripts"))
 import prepare  # noqa: E402 - a program of scripts/, as its neighbours import it
 
 TOOLS = ROOT / ".cache/gates"
+ACTIONLINT = "1.7.12"
 POLICIES = "tests/policies/checks"
 NOT_SCANNED = ("tests", ".venv", ".cache", ".local", "build")
 # What of checkov's own policies is not followed, and why. tests/policies asks whether each reason
@@ -47,6 +51,9 @@ YAML = (
 )
 
 
+Rows = dict[str, set[tuple[str, str, str]]]
+
+
 class Found(Exception):
     """A gate is not passed; the message is what it found."""
 
@@ -59,17 +66,53 @@ def files() -> list[Path]:
     return [path for path in paths if path.is_file()]
 
 
-def checkov_command(folder: str = ".", *options: str) -> list[str]:
-    """checkov over a folder, with all that it finds there to be told: no skips, no filter."""
-    command = [str(TOOLS / "bin/checkov"), "--skip-download", "--quiet", "--compact"]
+def checkov() -> str:
+    found = checked(".")
+    if problems := judged(found):
+        raise Found("\n".join(problems))
+    return f"{len(found['passed'])} passed, {len(SKIPS)} policies left out"
+
+
+def checked(folder: str) -> Rows:
+    """passed, failed → (policy, resource, where) of all that checkov says about a folder.
+
+    Raises:
+        Found: it says nothing that can be read, or could not read everything.
+    """
+    command = [str(TOOLS / "bin/checkov"), "--skip-download", "--compact", "--output", "json"]
     command += ["--framework", "terraform", "github_actions", "--external-checks-dir", POLICIES]
     for other in NOT_SCANNED if folder == "." else ():
         command += ["--skip-path", other]
-    return [*command, "--directory", folder, *options]
+    done = subprocess.run([*command, "--directory", folder], cwd=ROOT, capture_output=True)
+    try:
+        reports = json.loads(done.stdout)
+    except ValueError as error:
+        raise Found((done.stdout + done.stderr).decode(errors="replace").strip()) from error
+    found: Rows = {"passed": set(), "failed": set()}
+    for report in reports if isinstance(reports, list) else [reports]:
+        if unread := report["results"]["parsing_errors"]:
+            raise Found(f"checkov cannot read {', '.join(unread)}")
+        for kind, rows in found.items():
+            for row in report["results"][f"{kind}_checks"]:
+                where = f"{row['file_path']}:{row['file_line_range'][0]}: {row['check_name']}"
+                rows.add((row["check_id"], row["resource"], where))
+    return found
 
 
-def checkov() -> str:
-    return _run(*checkov_command(".", "--skip-check", ",".join(SKIPS)))
+def own_policies() -> set[str]:
+    texts = (path.read_text("utf-8") for path in (ROOT / POLICIES).glob("*.yaml"))
+    return {name for text in texts for name in re.findall(r'^ +id: "?(\w+)', text, re.M)}
+
+
+def judged(found: Rows) -> list[str]:
+    """What fails and is not left out; what is left out and would pass; what our own do not see."""
+    failed = {policy for policy, _, _ in found["failed"]}
+    seen = {policy for policy, _, _ in found["passed"]} | failed
+    return [
+        *sorted(f"{w}: {policy} {on}" for policy, on, w in found["failed"] if policy not in SKIPS),
+        *(f"{name} is left out, and nothing fails it: see SKIPS" for name in SKIPS.keys() - failed),
+        *(f"{name} sees nothing that it could judge" for name in own_policies() - seen),
+    ]
 
 
 def zizmor() -> str:
@@ -93,9 +136,24 @@ def yamllint() -> str:
 
 
 def actionlint() -> str:
-    if shutil.which("actionlint") is None:
-        return "NOT RUN: actionlint is not on this machine"
-    return _run("actionlint")
+    """The machine's, else the pinned one, which Go gets once and checks against its database."""
+    command = shutil.which("actionlint")
+    if command is None:
+        if shutil.which("go") is None:
+            return "NOT RUN: neither actionlint nor Go, which could get it, is on this machine"
+        folder = TOOLS / f"actionlint-{ACTIONLINT}"
+        command = str(folder / "actionlint")
+        if not Path(command).exists():
+            module = f"github.com/rhysd/actionlint/cmd/actionlint@v{ACTIONLINT}"
+            got = subprocess.run(
+                ["go", "install", module],
+                env=os.environ | {"GOBIN": str(folder)},
+                capture_output=True,
+                text=True,
+            )
+            if got.returncode:
+                return "NOT RUN: Go cannot get it: " + got.stderr.strip().rpartition("\n")[2]
+    return _run(command, "-shellcheck", TOOLS / "bin/shellcheck")
 
 
 def secrets() -> str:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,24 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = "tests/policies/fixtures"
 OURS = ("CKV2_FILES_1", "CKV2_FILES_2", "CKV2_FILES_3", "CKV2_FILES_4")
 
-pytestmark = pytest.mark.skipif(
+needs_tools = pytest.mark.skipif(
     not (gates.TOOLS / "complete").exists(), reason="make gates has not made its tools yet"
 )
 
 
 @cache
-def found(folder: str) -> dict[str, set[tuple[str, str]]]:
-    """passed, failed → (policy, resource) of everything that checkov says about a folder."""
-    command = gates.checkov_command(folder, "--output", "json")
-    command.remove("--quiet")
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    reports: Any = json.loads(done.stdout)
-    kinds: dict[str, set[tuple[str, str]]] = {"passed": set(), "failed": set()}
-    for report in reports if isinstance(reports, list) else [reports]:
-        for kind, held in kinds.items():
-            rows = report["results"][f"{kind}_checks"]
-            held |= {(row["check_id"], row["resource"]) for row in rows}
-    return kinds
+def fixtures() -> gates.Rows:
+    return gates.checked(FIXTURES)
 
 
 def declared(policy: str) -> set[str]:
@@ -46,24 +33,49 @@ def declared(policy: str) -> set[str]:
     return {f"{kind}.{name}" for held, kind, name in rows if held == policy}
 
 
+@needs_tools
 @pytest.mark.parametrize("policy", OURS)
 def test_a_policy_of_ours_fails_what_it_is_for_and_nothing_else(policy: str) -> None:
-    failed = {resource for held, resource in found(FIXTURES)["failed"] if held == policy}
+    failed = {resource for held, resource, _ in fixtures()["failed"] if held == policy}
     assert failed == declared(policy) != set()
 
 
+@needs_tools
 @pytest.mark.parametrize("policy", OURS)
 def test_a_policy_of_ours_passes_what_is_right(policy: str) -> None:
-    assert [r for held, r in found(FIXTURES)["passed"] if held == policy]
+    assert [r for held, r, _ in fixtures()["passed"] if held == policy]
 
 
-@pytest.mark.parametrize("policy", OURS)
-def test_a_policy_of_ours_sees_the_pipeline(policy: str) -> None:
-    assert [r for held, r in found(".")["passed"] if held == policy]
+def test_all_of_ours_have_fixtures() -> None:
+    assert gates.own_policies() == set(OURS)
 
 
-def test_what_is_left_out_is_what_would_fail_and_no_more() -> None:
-    assert {policy for policy, _ in found(".")["failed"]} == set(gates.SKIPS)
+def test_the_gate_tells_what_fails_what_is_left_out_for_nothing_and_what_sees_nothing() -> None:
+    left_out = {(policy, "a.b", "main.tf:1: x") for policy in gates.SKIPS}
+    seen = {(policy, "a.b", "main.tf:1: x") for policy in OURS}
+    assert gates.judged({"failed": left_out, "passed": seen}) == []
+    (failed,) = gates.judged(
+        {"failed": left_out | {("CKV_1", "c.d", "main.tf:7: Ensure")}, "passed": seen}
+    )
+    assert failed == "main.tf:7: Ensure: CKV_1 c.d"
+    one, *rest = sorted(left_out)
+    (stale,) = gates.judged({"failed": set(rest), "passed": seen | {one}})
+    assert stale == f"{one[0]} is left out, and nothing fails it: see SKIPS"
+    one, *rest = sorted(seen)
+    (blind,) = gates.judged({"failed": left_out, "passed": set(rest)})
+    assert blind == f"{one[0]} sees nothing that it could judge"
+
+
+def test_every_policy_that_is_left_out_has_a_test_of_its_reason() -> None:
+    """CKV_GHA_7's stands beside the other tests of the workflows."""
+    texts = [Path(__file__).read_text(), (ROOT / "tests/ci/test_workflows.py").read_text()]
+    named = {
+        name for text in texts for name in re.findall(r"The reason (?:why|for)\D*(CKV_\w+)", text)
+    }
+    named |= {
+        name for text in texts for name in re.findall(r"reason why checkov's (CKV_\w+)", text)
+    }
+    assert named == gates.SKIPS.keys()
 
 
 def test_buckets_let_no_public_in_so_usage_logs_tell_nothing() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,7 +88,18 @@ def test_a_gate_that_finds_something_fails_and_says_what(
 
 def test_an_absent_actionlint_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert gates.actionlint() == "NOT RUN: actionlint is not on this machine"
+    assert gates.actionlint().startswith("NOT RUN: neither actionlint nor Go")
+
+
+def test_an_actionlint_that_go_cannot_get_is_said_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\necho no network >&2; exit 1\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gates, "TOOLS", tmp_path)
+    assert gates.actionlint() == "NOT RUN: Go cannot get it: no network"
 
 
 needs_tools = pytest.mark.skipif(
@@ -118,3 +131,41 @@ def test_shell_scripts_are_those_with_a_shell_s_first_line(tmp_path: Path) -> No
     assert (gates._is_shell(script), gates._is_shell(other)) == (True, False)
     with pytest.raises(gates.Found, match="SC2086"):
         gates._run(gates.TOOLS / "bin/shellcheck", script)
+
+
+IGNORED = re.compile(r" # zizmor: ignore\[([\w-]+)\](.*)")
+
+
+@needs_tools
+def test_each_finding_of_zizmor_that_is_left_out_is_still_one(tmp_path: Path) -> None:
+    left_out = []
+    flows = tmp_path / ".github/workflows"
+    flows.mkdir(parents=True)
+    for path in (ROOT / ".github/workflows").glob("*.yml"):
+        text = path.read_text()
+        for number, line in enumerate(text.splitlines()):
+            left_out += [(path.name, number, audit) for audit, _ in IGNORED.findall(line)]
+        (flows / path.name).write_text(IGNORED.sub("", text))
+    command = [str(gates.TOOLS / "bin/zizmor"), "--offline", "--quiet", "--persona", "auditor"]
+    done = subprocess.run([*command, "--format", "json", tmp_path], capture_output=True, text=True)
+    found = set()
+    for finding in json.loads(done.stdout):
+        where = finding["locations"][-1]
+        name = Path(where["symbolic"]["key"]["Local"]["verbatim_path"]).name
+        row = where["concrete"]["location"]["start_point"]["row"]
+        found.add((name, row, finding["ident"]))
+    assert found == set(left_out) != set()
+
+
+def test_a_workflow_calls_its_neighbour_in_the_form_that_every_github_server_knows() -> None:
+    """The reason for leaving self-repository out: the new form is not that of older servers."""
+    lines = [
+        line
+        for path in (ROOT / ".github/workflows").glob("*.yml")
+        for line in path.read_text().splitlines()
+        if "zizmor:" in line
+    ]
+    for line in lines:
+        ((audit, reason),) = IGNORED.findall(line)
+        assert (audit, reason) == ("self-repository", " every GitHub server knows ./")
+        assert (ROOT / line.split("uses: ./")[1].split()[0]).is_file()
