@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import requests
 
+from tests.permissions.tools import withheld
+
 from .conftest import Http, door
 from .site import GITHUB, Site
 
@@ -117,6 +119,21 @@ def test_a_run_becomes_the_account_that_it_is_for_and_no_other(
     assert become(site, http, name, federated).status_code == 200
     for other in {"plan", "apply", "build"} - {name}:
         assert become(site, http, other, federated).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["plan", "apply"])
+def test_without_its_binding_a_run_that_got_in_becomes_nobody(
+    site: Site, http: Http, exchange: Exchange, name: str
+) -> None:
+    cloud = site.deployment.cloud
+    (binding,) = (
+        row for row in cloud.get("/bindings") if row[2].endswith(f"/attribute.access/{name}")
+    )
+    federated = exchange(name).json()["access_token"]
+    with withheld(cloud, binding):
+        refused = become(site, http, name, federated)
+        assert (refused.status_code, "getAccessToken" in refused.text) == (403, True)
+    assert become(site, http, name, federated).status_code == 200
 
 
 def test_main_plans_too(exchange: Exchange) -> None:

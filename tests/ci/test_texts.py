@@ -202,6 +202,19 @@ def test_what_changes_by_itself_makes_no_difference() -> None:
     assert plans.difference(one, other) == []
 
 
+def test_a_queue_that_is_named_by_the_second_of_its_plan_is_the_same_in_two_plans() -> None:
+    def shown(second: str) -> dict[str, Any]:
+        digits = f"2611211230{second}"
+        after = {"name": f"files-dev-default-{digits}", "labels": {"made": digits}}
+        row = change("google_cloud_tasks_queue.a", ["create"], after=after)
+        output = {"queue": {"actions": ["create"], "after": {"default": f"q-{digits}"}}}
+        return normal(row, timestamp=f"2026-11-21T12:30:{second}Z", output_changes=output)
+
+    assert plans.digest(shown("40")) == plans.digest(shown("59"))
+    other = change("google_cloud_tasks_queue.a", ["create"], after={"name": "q-261121123041"})
+    assert plans.difference(normal(other, timestamp="2026-11-21T12:30:40Z"), shown("40")) != []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [

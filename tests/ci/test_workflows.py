@@ -110,6 +110,14 @@ def test_only_the_job_behind_an_approval_logs_in_to_write() -> None:
     assert job("environment", "apply")["environment"] == "${{ inputs.environment }}"
 
 
+def test_what_verify_needs_is_installed_before_there_is_a_login() -> None:
+    held = steps("environment", "apply")
+    prepare = [step.get("run") for step in held].index("make prepare")
+    login = [step.get("id") for step in held].index("login")
+    assert prepare < login
+    assert "make verify" in held[-1]["run"]
+
+
 def test_staging_and_prod_wait_for_an_approval_and_dev_does_not() -> None:
     approval = {name: job("apply", name)["with"]["approval"] for name in ("dev", "staging", "prod")}
     assert approval == {"dev": False, "staging": True, "prod": True}
