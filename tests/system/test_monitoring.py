@@ -95,6 +95,7 @@ def test_only_folder_markers_ring_nothing(quiet: Watched) -> None:
     for number in range(3):
         quiet.upload(f"folders/{number}/", b"", "application/x-directory")
     quiet.settle()
+    quiet.heard("folders/", 3)
     quiet.cloud.advance(600)
     rings(quiet)
 

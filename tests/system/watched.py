@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,6 +116,17 @@ class Watched(Pipeline):
         """Read back from Cloud Monitoring."""
         (values,) = self.applied("google_monitoring_dashboard")
         return self.ask("GET", f"https://monitoring.googleapis.com/v1/{values['id']}")
+
+    def heard(self, prefix: str, times: int) -> None:
+        """Waits for log lines on objects below `prefix`: functions' output is read on its own."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            payloads = (line["payload"] for line in self.cloud.journal("log"))
+            objects = [str(p.get("object", "")) for p in payloads if isinstance(p, dict)]
+            if sum(name.startswith(prefix) for name in objects) >= times:
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"fewer than {times} log lines on {prefix}")
 
     @property
     def now(self) -> float:
