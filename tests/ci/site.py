@@ -123,24 +123,30 @@ def with_a_bucket_more(main: str) -> str:
 
 
 @contextmanager
+def bootstrapped() -> Iterator[Site]:
+    """bootstrap told of a repository, and nothing more."""
+    with LocalCloud.start() as cloud, fake() as github:
+        made = Site(Deployment.prepare(cloud), github)
+        made.deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
+        yield made
+
+
+@contextmanager
 def delivering(change: Callable[[str], str]) -> Iterator[Site]:
-    """bootstrap told of a repository, and dev delivered from there by bootstrap's accounts alone.
+    """dev delivered from that repository by bootstrap's accounts alone, with nobody an owner.
 
     Args:
         change: of dev's main.tf.
     """
-    with LocalCloud.start() as cloud, fake() as github:
-        deployment = Deployment.prepare(cloud)
-        deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
-        made = Site(deployment, github)
+    with bootstrapped() as made:
         main = made.root / MAIN
         main.write_text(change(main.read_text()))
         made.git("init", "-q", "-b", "main")
         (made.root / ".gitignore").write_text("build/\n.terraform*\n__pycache__/\n")
         made.git("add", ".")
         made.git("commit", "-qm", "begin")
-        owner = [f"projects/{cloud.project}", "roles/owner", OWNER, None]
-        with withheld(cloud, owner):
+        owner = [f"projects/{made.project}", "roles/owner", OWNER, None]
+        with withheld(made.deployment.cloud, owner):
             head = made.git("rev-parse", "HEAD")
             made.ci("plan", "--head", head)
             made.ci("prepare", "--head", head)
