@@ -20,7 +20,7 @@ from scripts.docs_permissions import DELIVERY, Grant, check, grants, of_delivery
 from tests.ci.site import Site, delivering, watched
 from tests.localcloud.client import LocalCloudError
 
-from .tools import Binding, bind, call, narrower, redeploy, used, withheld
+from .tools import Binding, bind, call, narrower_for, redeploy, withheld
 
 Key = tuple[str, str, str]
 FEDERATION = "roles/iam.workloadIdentityUser"
@@ -218,9 +218,7 @@ EXCEPTIONS = {
 def test_no_narrower_role_would_do(
     applied: dict[Grant, Binding], exercised: dict[str, list[list[str]]], key: Key
 ) -> None:
-    binding = applied[Grant(*key)]
-    excepted = {EXCEPTIONS[key][0]} if key in EXCEPTIONS else set()
-    assert narrower(binding[1], used(binding, exercised)) == excepted
+    assert narrower_for(applied[Grant(*key)], exercised) == set(EXCEPTIONS.get(key, ())[:1])
 
 
 def test_a_project_carries_no_legacy_role(site: Site, applied: dict[Grant, Binding]) -> None:

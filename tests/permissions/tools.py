@@ -128,3 +128,8 @@ def narrower(role: str, permissions: set[str]) -> set[str]:
         for other, held in CANDIDATES.items()
         if held["size"] < CANDIDATES[role]["size"] and permissions <= set(held["permissions"])
     }
+
+
+def narrower_for(binding: Binding, exercised: dict[str, list[list[str]]]) -> set[str]:
+    """Smaller predefined roles than its own that would do for what its member used."""
+    return narrower(binding[1], used(binding, exercised))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,3 +147,11 @@ def jpeg(width: int = 640, height: int = 480, orientation: int | None = None) ->
 def events(pipeline: Pipeline) -> str:
     """The full name of the topic that carries the uploads' events."""
     return f"projects/{pipeline.cloud.project}/topics/files-dev-uploads"
+
+
+def until(condition: Callable[[], Any], seconds: float = 120) -> None:
+    """Waits for what no event of the local cloud announces."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)

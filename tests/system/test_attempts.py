@@ -5,12 +5,10 @@ The settings are changed as people change them: in the environment, and applied.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from tests.system.pipeline import PROCESSOR, Pipeline, jpeg
+from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
 from tests.system.soak import change_lane
 
 
@@ -35,13 +33,6 @@ def started(pipeline: Pipeline, name: str, generation: int, attempts: int) -> No
             return
         pipeline.cloud.advance(1)
     raise AssertionError(f"{name}: {pipeline.attempts(name, generation)}")
-
-
-def until(condition: Callable[[], Any], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def manifest_writes(pipeline: Pipeline, name: str) -> list[int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +19,7 @@ from google.oauth2.credentials import Credentials
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.deployment import Deployment
 from tests.system.metrics import Metrics, seconds
-from tests.system.pipeline import Pipeline
+from tests.system.pipeline import Pipeline, until
 
 # Beside dev's own call of the module: Terraform merges it in.
 OVERRIDE = """\
@@ -119,14 +118,13 @@ class Watched(Pipeline):
 
     def heard(self, prefix: str, times: int) -> None:
         """Waits for log lines on objects below `prefix`: functions' output is read on its own."""
-        end = time.monotonic() + 60
-        while time.monotonic() < end:
+
+        def lines() -> int:
             payloads = (line["payload"] for line in self.cloud.journal("log"))
             objects = [str(p.get("object", "")) for p in payloads if isinstance(p, dict)]
-            if sum(name.startswith(prefix) for name in objects) >= times:
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"fewer than {times} log lines on {prefix}")
+            return sum(name.startswith(prefix) for name in objects)
+
+        until(lambda: lines() >= times, seconds=60)
 
     @property
     def now(self) -> float:

@@ -233,3 +233,23 @@ def short(name: str) -> str:
     name = re.sub(r"^service-\d+@", "service@", name)
     name = name.removesuffix(f"@{PROJECT}.iam.gserviceaccount.com")
     return name if name == PROJECT else name.removeprefix(f"{PROJECT}-")
+
+
+def rates_and_retries(queue: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Of a planned queue: dispatches a second, dispatches at once, how it retries."""
+    (rates,), (retry,) = queue["rate_limits"], queue["retry_config"]
+    return rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"], retry
+
+
+# The rates and retries of a queue for which nothing is set: the tutorial's.
+TUTORIALS_QUEUE = (
+    10,
+    100,
+    {
+        "max_attempts": 3,
+        "max_backoff": "300s",
+        "max_doublings": 16,
+        "max_retry_duration": "604800s",
+        "min_backoff": "2s",
+    },
+)

@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRoot
-from .plans import PROJECT, Case, Plan, Root, case_id, unseen
+from .plans import (
+    PROJECT,
+    TUTORIALS_QUEUE,
+    Case,
+    Plan,
+    Root,
+    case_id,
+    rates_and_retries,
+    unseen,
+)
 
 BRIDGE = "module.bridge.google_cloudfunctions2_function.this"
 PROCESSOR = 'module.processor["default"].google_cloudfunctions2_function.this'
@@ -121,15 +130,7 @@ def test_instances_are_the_sources_with_as_many_requests_as_threads(default: Pla
 
 
 def test_the_queue_has_the_tutorials_rates_and_never_gives_up_early(default: Plan) -> None:
-    (rates,), (retry,) = default[QUEUE]["rate_limits"], default[QUEUE]["retry_config"]
-    assert (rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"]) == (10, 100)
-    assert retry == {
-        "max_attempts": 3,
-        "max_backoff": "300s",
-        "max_doublings": 16,
-        "max_retry_duration": "604800s",
-        "min_backoff": "2s",
-    }
+    assert rates_and_retries(default[QUEUE]) == TUTORIALS_QUEUE
 
 
 def test_events_are_pushed_and_kept_as_in_the_tutorial(default: Plan) -> None:

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Case, Root, case_id, unseen
+from .plans import TUTORIALS_QUEUE, Case, Root, case_id, rates_and_retries, unseen
 
 QUEUE = "google_cloud_tasks_queue.this"
 
@@ -25,15 +25,7 @@ def queue(root: MakeRoot) -> Root:
 
 def test_a_queue_has_the_tutorials_rates_and_retries_for_a_week(queue: Root) -> None:
     values = queue.plan()[QUEUE]
-    (rates,), (retry,) = values["rate_limits"], values["retry_config"]
-    assert (rates["max_dispatches_per_second"], rates["max_concurrent_dispatches"]) == (10, 100)
-    assert retry == {
-        "max_attempts": 3,
-        "max_backoff": "300s",
-        "max_doublings": 16,
-        "max_retry_duration": "604800s",
-        "min_backoff": "2s",
-    }
+    assert rates_and_retries(values) == TUTORIALS_QUEUE
     assert values["stackdriver_logging_config"] == [{"sampling_ratio": 1}]
     assert values["desired_state"] == "RUNNING"
     assert values["deletion_policy"] == "DELETE"
