@@ -145,7 +145,7 @@ def test_an_undeclared_image_is_read_on_from_where_sniffing_stopped(processor: A
     assert record["outputs"]
     assert gets(processor) == [
         "GET cats/tom.jpg bytes=0-262143",
-        "GET cats/tom.jpg bytes=262144-4456447",
+        f"GET cats/tom.jpg bytes=262144-{len(data) - 1}",
     ]
 
 
@@ -168,7 +168,9 @@ def test_what_is_stored_as_gzip_is_read_right(processor: Any, data: bytes, decla
 
 
 @pytest.mark.parametrize(
-    "data", [b"not gzip at all", gzip.compress(b"x" * 999)[:-9], gzip.compress(b"x")[:12] + b"zz"]
+    "data",
+    [b"not gzip at all", gzip.compress(b"x" * 999)[:-9], gzip.compress(b"x")[:12] + b"zz"],
+    ids=["plain", "cut short", "damaged"],
 )
 def test_broken_gzip_is_named(processor: Any, data: bytes) -> None:
     fields = {"contentType": "text/plain", "contentEncoding": "gzip"}
@@ -193,7 +195,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(
     assert gets(processor) == [
         "GET cats/tom.jpg bytes=0-262143",
         "GET cats/tom.jpg bytes=100000-262143",
-        "GET cats/tom.jpg bytes=262144-4456447",
+        f"GET cats/tom.jpg bytes=262144-{len(data) - 1}",
     ]
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previews included
 PIECE_BYTES = 4 * 1024 * 1024
+COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file holds it
 RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
 
 # Else the library asks for each bucket's metadata in the background, which nobody here may read.
@@ -106,13 +107,14 @@ class Source:
     """
 
     def __init__(self, blob: Blob, size: int | None) -> None:
-        self._stored = _Stored(blob, size)
-        file = io.BufferedReader(self._stored, PIECE_BYTES)
-        file.peek()
-        self.is_gzip = blob.content_encoding == "gzip"
-        self._file = gzip.GzipFile(fileobj=file) if self.is_gzip else file
+        self._stored, self._unzipped = _Stored(blob, size), None
+        self.head = self._stored.read(HEAD_BYTES)
         self.size = self._stored.at if self._stored.ended else size
-        self.head = self._read(HEAD_BYTES)
+        self.is_gzip = blob.content_encoding == "gzip"
+        if self.is_gzip:
+            self._stored.put_back(self.head)
+            self._unzipped = gzip.GzipFile(fileobj=io.BufferedReader(self._stored, PIECE_BYTES))
+            self.head = self._read(HEAD_BYTES)
 
     @property
     def seconds(self) -> float:
@@ -130,9 +132,19 @@ class Source:
             piece = self._read(PIECE_BYTES)
 
     def all(self, limit: int) -> io.BytesIO:
+        """Everything, in memory. Raises as pieces does."""
         file = io.BytesIO()
-        for piece in self.pieces(limit):
-            file.write(piece)
+        if self._unzipped or self.size is None or self.size > limit:
+            for piece in self.pieces(limit):
+                file.write(piece)
+        else:
+            file.seek(self.size)
+            file.truncate()  # room for all of it at once: growing copies
+            file.seek(0)
+            file.write(self.head)
+            while not self._stored.ended:
+                self._stored.copy(file, min(COPY_BYTES, self.size - self._stored.at))
+            file.truncate()
         file.seek(0)
         return file
 
@@ -142,34 +154,50 @@ class Source:
             raise TransientError("download_corrupted", "The bytes read do not match the checksum.")
 
     def _read(self, length: int) -> bytes:
+        if not self._unzipped:
+            return self._stored.read(length)
         try:
-            return self._file.read(length)
+            return self._unzipped.read(length)
         except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise PermanentError("corrupt_encoding", f"Stored as gzip, but: {error}.") from error
 
 
 class _Stored(io.RawIOBase):
-    """The bytes as they are stored, one ranged request for each read."""
+    """The bytes as they are stored, one ranged request for each read or copy."""
 
     def __init__(self, blob: Blob, size: int | None) -> None:
         self._blob, self._size = blob, size
         self.at, self.crc, self.seconds, self.ended = 0, 0, 0.0, False
+        self._put_back = b""
+
+    def put_back(self, data: bytes) -> None:
+        """What the next readinto gives."""
+        self._put_back = data
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        import google_crc32c
+        data, self._put_back = self._put_back or self.read(len(buffer)), b""
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, wanted: int = PIECE_BYTES) -> bytes:
+        file = io.BytesIO()
+        self.copy(file, wanted)
+        return file.getvalue()
+
+    def copy(self, file: io.BytesIO, wanted: int) -> None:
+        """Up to so many bytes, as they come."""
         from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
 
         if self.ended:
-            return 0
-        wanted = min(len(buffer), PIECE_BYTES if self.at else HEAD_BYTES)
-        data, started = b"", time.monotonic()
+            return
+        end, started = self.at + wanted, time.monotonic()
         with _reached():
             try:
-                data = self._blob.download_as_bytes(
-                    start=self.at, end=self.at + wanted - 1, raw_download=True, checksum=None,
+                self._blob.download_to_file(
+                    _Tee(self, file), start=self.at, end=end - 1, raw_download=True, checksum=None,
                     retry=_retry(),
                 )  # fmt: skip
             except RequestRangeNotSatisfiable:
@@ -179,11 +207,21 @@ class _Stored(io.RawIOBase):
                 raise PermanentError("source_gone", detail) from error
             finally:
                 self.seconds += time.monotonic() - started
-        buffer[: len(data)] = data
-        self.at += len(data)
-        self.crc = google_crc32c.extend(self.crc, data)
-        self.ended = len(data) < wanted or self.at == self._size
-        return len(data)
+        self.ended = self.at < end or self.at == self._size
+
+
+class _Tee:
+    """What the library writes to: it keeps position and checksum beside the bytes."""
+
+    def __init__(self, stored: _Stored, file: io.BytesIO) -> None:
+        import google_crc32c
+
+        self._stored, self._file, self._extend = stored, file, google_crc32c.extend
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._stored.at += len(data)
+        self._stored.crc = self._extend(self._stored.crc, data)
 
 
 def too_large(limit: int) -> PermanentError:
