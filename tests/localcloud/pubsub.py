@@ -31,7 +31,7 @@ DAY = 86400.0
 PUSH_BACKOFF = (0.1, 60.0)
 # Pushes in flight per subscription: it starts low, grows with each success, halves on a failure.
 WINDOW_START, WINDOW_MIN, WINDOW_MAX = 10.0, 4.0, 200.0
-PULL_WAIT = 1.0  # real seconds that an empty pull waits for a message
+PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message
 NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}")
 # Fields that would change what happens and are not served: refused rather than ignored.
 UNSERVED = {
