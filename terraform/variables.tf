@@ -43,6 +43,11 @@ variable "deletion_policy" {
   type        = string
   nullable    = false
   default     = "DELETE"
+
+  validation {
+    condition     = contains(["DELETE", "PREVENT"], var.deletion_policy)
+    error_message = "deletion_policy is ${var.deletion_policy}; it must be DELETE or PREVENT."
+  }
 }
 
 variable "delivery" {
@@ -86,6 +91,11 @@ variable "exclude_prefixes" {
   type        = set(string)
   nullable    = false
   default     = []
+
+  validation {
+    condition     = !anytrue([for prefix in var.exclude_prefixes : startswith(prefix, "gs://")])
+    error_message = "exclude_prefixes has ${join(", ", var.exclude_prefixes)}; a prefix is what an object's name begins with, without gs:// and the bucket, such as photos/."
+  }
 }
 
 variable "force_destroy" {
@@ -95,7 +105,7 @@ variable "force_destroy" {
   default     = false
 
   validation {
-    condition     = !var.force_destroy || var.deletion_policy == "DELETE"
+    condition     = !var.force_destroy || var.deletion_policy != "PREVENT"
     error_message = "force_destroy is true while deletion_policy is ${var.deletion_policy}: the one deletes everything, the other nothing. Change one of them."
   }
 }
@@ -112,6 +122,11 @@ variable "include_prefixes" {
   type        = set(string)
   nullable    = false
   default     = []
+
+  validation {
+    condition     = !anytrue([for prefix in var.include_prefixes : startswith(prefix, "gs://")])
+    error_message = "include_prefixes has ${join(", ", var.include_prefixes)}; a prefix is what an object's name begins with, without gs:// and the bucket, such as photos/."
+  }
 }
 
 variable "kms_key_name" {
@@ -175,6 +190,27 @@ variable "lanes" {
   }
 
   validation {
+    condition = alltrue(flatten([for settings in values(var.lanes) : [for prefix in settings.prefixes :
+      (length(var.include_prefixes) == 0 || anytrue([for included in var.include_prefixes : startswith(prefix, included) || startswith(included, prefix)]))
+      && !anytrue([for excluded in var.exclude_prefixes : startswith(prefix, excluded)])
+    ]]))
+    error_message = "A lane's prefixes must lie within include_prefixes and outside exclude_prefixes, or objects under them are left alone; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", settings.prefixes)} in ${lane}" if length(settings.prefixes) > 0])}, included is ${join(", ", length(var.include_prefixes) == 0 ? ["all"] : var.include_prefixes)}, excluded ${join(", ", length(var.exclude_prefixes) == 0 ? ["nothing"] : var.exclude_prefixes)}."
+  }
+
+  validation {
+    condition = alltrue([for named in [
+      flatten([for settings in values(var.lanes) : tolist(settings.prefixes)]),
+      flatten([for settings in values(var.lanes) : tolist(settings.content_types)]),
+    ] : length(named) == length(distinct(named))])
+    error_message = "Each of the lanes' prefixes and content_types stands in one lane only, or an object would have two; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", concat(tolist(settings.prefixes), tolist(settings.content_types)))} in ${lane}" if lane != "default"])}."
+  }
+
+  validation {
+    condition     = !anytrue(flatten([for settings in values(var.lanes) : [for prefix in settings.prefixes : startswith(prefix, "gs://")]]))
+    error_message = "A lane's prefixes are what an object's name begins with, without gs:// and the bucket, such as scans/; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", settings.prefixes)} in ${lane}" if length(settings.prefixes) > 0])}."
+  }
+
+  validation {
     condition     = alltrue([for settings in values(var.lanes) : settings.attempt_budget >= 1 && settings.attempt_budget <= 100])
     error_message = "A lane's attempt_budget must be 1 to 100; it is ${join(", ", [for lane, settings in var.lanes : "${settings.attempt_budget} in ${lane}"])}."
   }
@@ -224,6 +260,11 @@ variable "lanes" {
       settings.target_url == "" || !settings.records || settings.target_account != ""
     ])
     error_message = "A lane whose target writes records names the target_account that may read uploads and create results (serviceAccount:…), or sets records = false: then its objects are handed over, and whether they are done is no longer known here."
+  }
+
+  validation {
+    condition     = alltrue([for settings in values(var.lanes) : settings.target_account == "" || can(regex("^(serviceAccount|user|group):[^@ ]+@[^@ ]+$", settings.target_account))])
+    error_message = "A lane's target_account must be an IAM member such as serviceAccount:name@project.iam.gserviceaccount.com; it is ${join(", ", [for lane, settings in var.lanes : "${settings.target_account} in ${lane}" if settings.target_account != ""])}."
   }
 }
 

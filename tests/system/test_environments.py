@@ -239,12 +239,12 @@ def test_the_order_of_inputs_means_nothing(stack: Stack) -> None:
     first = settings.format(
         '["a/", "b/"]',
         '["a/x/", "b/x/"]',
-        f"{lane.format('v/', 'w/', 'video/mp4', 'video/webm')}\n default = {{}}",
+        f"{lane.format('a/v/', 'b/w/', 'video/mp4', 'video/webm')}\n default = {{}}",
     )
     second = settings.format(
         '["b/", "a/"]',
         '["b/x/", "a/x/"]',
-        f"default = {{}}\n {lane.format('w/', 'v/', 'video/webm', 'video/mp4')}",
+        f"default = {{}}\n {lane.format('b/w/', 'a/v/', 'video/webm', 'video/mp4')}",
     )
     planned = []
     for text in (first, second):

@@ -341,12 +341,12 @@ def test_renditions_reach_the_processor(pipeline: Root) -> None:
 
 
 def test_filters_and_hashed_names_are_settings(pipeline: Root) -> None:
-    filters = {"include_prefixes": ["in/"], "exclude_prefixes": ["in/tmp/"]}
+    filters = {"include_prefixes": ["in/", "videos/"], "exclude_prefixes": ["in/tmp/"]}
     told = settings(pipeline.plan(hash_object_names=True, **filters), PROCESSOR)
     assert told["HASH_OBJECT_NAMES"] == "true"
     told = settings(pipeline.plan(hash_object_names=True, lanes=HANDED_OVER, **filters), BRIDGE)
     assert told["HASH_OBJECT_NAMES"] == "true"
-    assert told["INCLUDE_PREFIXES"] == '["in/"]'
+    assert told["INCLUDE_PREFIXES"] == '["in/","videos/"]'
     assert told["EXCLUDE_PREFIXES"] == '["in/tmp/"]'
 
 
@@ -420,6 +420,19 @@ def test_the_longest_names_are_within_googles_lengths(pipeline: Root) -> None:
             assert len(plan[address][attribute]) <= limit, address
 
 
+def test_a_lane_may_lie_within_an_included_folder_or_around_one(pipeline: Root) -> None:
+    plan = pipeline.plan(
+        include_prefixes=["photos/", "scans/2026/"],
+        exclude_prefixes=["scans/2026/private/"],
+        lanes={
+            "default": {},
+            "portraits": {"prefixes": ["photos/portraits/"]},
+            "scans": {"prefixes": ["scans/"]},
+        },
+    )
+    assert len(plan.of_type("google_cloud_tasks_queue")) == 3
+
+
 # Rejections
 
 
@@ -432,6 +445,7 @@ REFUSED: list[Case] = [
     ({"processor_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
     ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
     ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),
+    ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     (
         {"force_destroy": True, "deletion_policy": "PREVENT"},
         "force_destroy is true while deletion_policy is PREVENT",
@@ -450,6 +464,44 @@ REFUSED: list[Case] = [
         "Every lane but default names prefixes or content_types",
     ),
     (default_lane(prefixes=["a/"]), "default names none, since it takes what is left"),
+    (
+        {
+            "include_prefixes": ["photos/"],
+            "lanes": {"default": {}, "scans": {"prefixes": ["scans/"]}},
+        },
+        "they are scans/ in scans, included is photos/, excluded nothing",
+    ),
+    (
+        {
+            "exclude_prefixes": ["scans/"],
+            "lanes": {"default": {}, "old": {"prefixes": ["scans/old/"]}},
+        },
+        "they are scans/old/ in old, included is all, excluded scans/",
+    ),
+    (
+        {"lanes": {"default": {}, "a": {"prefixes": ["x/"]}, "b": {"prefixes": ["x/", "y/"]}}},
+        "stands in one lane only, or an object would have two; they are x/ in a, x/ and y/ in b",
+    ),
+    (
+        {
+            "lanes": {
+                "default": {},
+                "a": {"content_types": ["text/csv"]},
+                "b": {"content_types": ["text/csv"]},
+            }
+        },
+        "they are text/csv in a, text/csv in b",
+    ),
+    (
+        {"lanes": {"default": {}, "a": {"prefixes": ["gs://uploads/a/"]}}},
+        "without gs:// and the bucket, such as scans/",
+    ),
+    ({"include_prefixes": ["gs://uploads/a/"]}, "include_prefixes has gs://uploads/a/; a prefix"),
+    ({"exclude_prefixes": ["gs://uploads/a/"]}, "exclude_prefixes has gs://uploads/a/; a prefix"),
+    (
+        {"lanes": {"default": {}, "videos": TARGET | {"target_account": "videos@x.com"}}},
+        "target_account must be an IAM member",
+    ),
     (default_lane(attempt_budget=0), "attempt_budget must be 1 to 100; it is 0 in default"),
     (
         default_lane(work_seconds=330),
@@ -510,7 +562,6 @@ REFUSED: list[Case] = [
         {"dead_letter_retention_days": 32, "uploads_retention": {"noncurrent_days": 99}},
         "at most 31 days",
     ),
-    ({"deletion_policy": "KEEP"}, "it must be DELETE or PREVENT"),
     ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
     ({"queue_retention_days": 31}, "retry.duration_days is 31; it must be above 0"),
     ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),

@@ -87,13 +87,22 @@ def test_it_can_be_paused_kept_and_logged_less(queue: Root) -> None:
 REFUSED: list[Case] = [
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     ({"logging_ratio": 2}, "logging_ratio is 2; it must be between 0 and 1"),
-    ({"max_concurrent_dispatches": 5001}, "max_concurrent_dispatches is 5001; a queue takes"),
-    ({"max_concurrent_dispatches": 0}, "max_concurrent_dispatches is 0; a queue takes"),
+    (
+        {"max_concurrent_dispatches": 5001},
+        "max_concurrent_dispatches is 5001 for files-dev-default; a queue takes",
+    ),
+    (
+        {"max_concurrent_dispatches": 0},
+        "max_concurrent_dispatches is 0 for files-dev-default; a queue takes",
+    ),
     (
         {"max_dispatches_per_second": 0},
-        "max_dispatches_per_second is 0; a queue takes more than 0",
+        "max_dispatches_per_second is 0 for files-dev-default; a queue takes more than 0",
     ),
-    ({"max_dispatches_per_second": 501}, "max_dispatches_per_second is 501; a queue takes"),
+    (
+        {"max_dispatches_per_second": 501},
+        "max_dispatches_per_second is 501 for files-dev-default; a queue takes",
+    ),
     (
         {"name": "files_dev"},
         "name is files_dev (9 characters); a queue takes letters, digits and hyphens",

@@ -37,7 +37,7 @@ variable "max_concurrent_dispatches" {
 
   validation {
     condition     = var.max_concurrent_dispatches >= 1 && var.max_concurrent_dispatches <= 5000 && floor(var.max_concurrent_dispatches) == var.max_concurrent_dispatches
-    error_message = "max_concurrent_dispatches is ${var.max_concurrent_dispatches}; a queue takes a whole number from 1 to 5000."
+    error_message = "max_concurrent_dispatches is ${var.max_concurrent_dispatches} for ${var.name}; a queue takes a whole number from 1 to 5000."
   }
 }
 
@@ -49,7 +49,7 @@ variable "max_dispatches_per_second" {
 
   validation {
     condition     = var.max_dispatches_per_second > 0 && var.max_dispatches_per_second <= 500
-    error_message = "max_dispatches_per_second is ${var.max_dispatches_per_second}; a queue takes more than 0 and at most 500. To stop it, set paused."
+    error_message = "max_dispatches_per_second is ${var.max_dispatches_per_second} for ${var.name}; a queue takes more than 0 and at most 500. To stop it, set paused."
   }
 }
 
@@ -100,7 +100,7 @@ variable "retry" {
 
   validation {
     condition     = var.retry.duration_days > 0 && var.retry.duration_days < 31
-    error_message = "retry.duration_days is ${var.retry.duration_days}; it must be above 0, or a few failures in a row delete the task, and below 31, when Cloud Tasks deletes it in any case."
+    error_message = "retry.duration_days is ${var.retry.duration_days}; it must be above 0, or a few failures in a row delete the task, and below 31, when Cloud Tasks deletes it in any case. The pipeline calls it queue_retention_days."
   }
 
   validation {
