@@ -27,6 +27,7 @@ from pathlib import Path
 
 import build_functions
 from prepare import ROOT, Unprepared, check_terraform
+from spelling import misspelt
 
 BOOTSTRAP = "bootstrap"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
@@ -527,6 +528,13 @@ def sources(environment: Environment) -> dict[str, str]:
     return zips | {"configuration": digest.hexdigest()}
 
 
+def check_spelling(environment: Environment) -> None:
+    """Of the settings within objects; all else Terraform checks itself."""
+    call = environment.folder / "main.tf"
+    if environment.name != BOOTSTRAP and (wrong := misspelt(call, ROOT / "terraform/variables.tf")):
+        raise Refused(f"environments/{wrong}")
+
+
 def confirm(question: str) -> None:
     if input(f"{question} Only 'yes' goes on: ").strip() != "yes":
         raise Refused("nothing was changed")
@@ -556,7 +564,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise Refused("no environment is named. Say which with --environment (make: ENV=…)")
     check_project(arguments.project)
     check_login()
-    COMMANDS[arguments.command](Environment(name, arguments.project, arguments.prefix), arguments)
+    environment = Environment(name, arguments.project, arguments.prefix)
+    if arguments.command in ("plan", "apply", "verify"):
+        check_spelling(environment)
+    COMMANDS[arguments.command](environment, arguments)
 
 
 def parser() -> argparse.ArgumentParser:

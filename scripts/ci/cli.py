@@ -227,6 +227,7 @@ def fresh_plan(environment: Environment) -> tuple[Json, dict[str, str], Path]:
     Without a lock: a plan changes nothing, and who plans may not write the state. A plan that
     somebody overtakes is refused by Terraform when it is applied.
     """
+    deploy.check_spelling(environment)
     made_from = deploy.sources(environment)
     zips = {name: made_from[name] for name in FUNCTIONS}
     deploy.use_bucket(environment)

@@ -169,6 +169,50 @@ def test_a_plan_is_not_applied_once_its_configuration_changed(
     assert not list((checkout / "build").glob("*.tfplan"))
 
 
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            "lanes = { default = { max_dispatch_per_second = 20 } }",
+            "lanes.default has no setting max_dispatch_per_second, which Terraform would leave out "
+            "without a word. Did you mean max_dispatches_per_second?",
+        ),
+        (
+            'lanes = {\n default = {} # memory = 1\n "big" = {\n prefixes = ["a = {"]\n'
+            " memory = 4096 }\n}",
+            "line 6: lanes.big has no setting memory",
+        ),
+        ("renditions = { thumbnail = { widht = 640 } }", "Did you mean width?"),
+        ("bridge = { colour = 1 }", "terraform/README.md lists what it has."),
+        ("lanes = { default = { memory_mib = local.big == 1 ? { a = 1 }.a : 2 } }", ""),
+        ("lanes = { for x in local.all : x.name => { mine = 1 } }", ""),
+        ("lanes = { default = merge(local.shared, { mine = 1 }) }", ""),
+        ("uploads_retention = { storage_class_days = { NEARLINE = 30 } }", ""),
+    ],
+)
+def test_a_misspelt_setting_is_told_where_terraform_drops_it(
+    machine: dict[str, str], checkout: Path, tmp_path: Path, call: str, said: str
+) -> None:
+    (tmp_path / "bin/terraform").write_text(PLANNING)
+    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    main = checkout / "environments/dev/main.tf"
+    main.write_text(f'module "pipeline" {{\n{call}\n}}\n')
+    code, told = deploy(machine, "plan", *DEV, script=checkout / "scripts/deploy.py")
+    assert code == (1 if said else 0), told
+    assert said in told
+    assert told.count("\n") == 0
+
+
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
+def test_the_environments_own_calls_are_spelt_well(
+    machine: dict[str, str], checkout: Path, tmp_path: Path, environment: str
+) -> None:
+    (tmp_path / "bin/terraform").write_text(PLANNING)
+    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    words = ("plan", "--environment", environment, "--project", "demo-project")
+    assert deploy(machine, *words, script=checkout / "scripts/deploy.py") == (0, "")
+
+
 def test_verify_says_how_to_get_what_puts_a_file_through(
     machine: dict[str, str], checkout: Path, tmp_path: Path
 ) -> None:
