@@ -30,6 +30,7 @@ from prepare import ROOT, Unprepared, check_terraform
 from spelling import misspelt
 
 BOOTSTRAP = "bootstrap"
+PREFIX = "files"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
 TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT")
 LOCAL_BACKEND = 'terraform {{\n  backend "local" {{\n    path = "{path}"\n  }}\n}}\n'
@@ -90,9 +91,13 @@ class Environment:
         return self.saved_plan.with_suffix(".json")
 
     def command(self, verb: str) -> str:
-        return (
-            f"python3 scripts/deploy.py {verb} --environment {self.name} --project {self.project}"
-        )
+        return f"python3 scripts/deploy.py {verb} --environment {self.name} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The options that every command on this project needs."""
+        prefix = "" if self.prefix == PREFIX else f" --prefix {self.prefix}"
+        return f"--project {self.project}{prefix}"
 
 
 # Terraform
@@ -210,7 +215,7 @@ def _known(environment: Environment, errors: str) -> Refused | None:
     if "bucket doesn't exist" in text or "bucket does not exist" in text:
         return NoStateBucket(
             f"the state bucket {environment.state_bucket} does not exist. Make it first: "
-            f"python3 scripts/deploy.py bootstrap --project {environment.project}"
+            f"python3 scripts/deploy.py bootstrap {environment.where}"
         )
     if "Failed to query available provider packages" in text:
         return Refused(
@@ -222,6 +227,27 @@ def _known(environment: Environment, errors: str) -> Refused | None:
     ):
         return Refused(
             "Google does not accept the login. Log in with: gcloud auth application-default login"
+        )
+    if re.search(
+        r"billing account for project|billing must be enabled|billing is disabled", text, re.I
+    ):
+        return Refused(
+            f"{environment.project} has no billing account, and needs one. Give it one with: "
+            f"gcloud billing projects link {environment.project} --billing-account=ACCOUNT"
+        )
+    if re.search(
+        r"permission to use project|not found or permission denied|denied to \w+ service", text
+    ):
+        return Refused(
+            f"there is no project {environment.project}, or this login may not use it. "
+            "gcloud projects list shows yours; log in as its owner with: "
+            "gcloud auth application-default login"
+        )
+    if re.search(r"has not been used in project|SERVICE_DISABLED", text):
+        return Refused(
+            f"an API of {environment.project} is not on, or not yet: that takes some minutes after "
+            f"bootstrap. Run this again then; first, if that was not done: "
+            f"python3 scripts/deploy.py bootstrap {environment.where}"
         )
     return None
 
@@ -576,13 +602,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("command", choices=sorted([*COMMANDS, "lock"]))
     made.add_argument("--environment", default="", help="a folder of environments/")
     made.add_argument("--project", default=os.environ.get(PROJECT, ""))
-    made.add_argument("--prefix", default="files", help="as in the environments (default: files)")
+    made.add_argument("--prefix", default=PREFIX, help="as in the environments (default: files)")
     made.add_argument("--yes", action="store_true", help="do not ask before changing anything")
     made.add_argument("--lock", default="", help="unlock: the lock's id")
     return made
 
 
 def main() -> int:
+    # In a log as on a terminal: what is said here stands before what Terraform says after it.
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # So that what is under way is tidied up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -325,6 +325,22 @@ LOCKED = """
             "the Terraform registry cannot be reached",
         ),
         ("could not find default credentials", "gcloud auth application-default login"),
+        (
+            "Error 400: Billing account for project '1' is not found. Billing must be enabled",
+            "gcloud billing projects link demo-project",
+        ),
+        (
+            "Error 403: Caller does not have required permission to use project projects/x",
+            "there is no project demo-project, or this login may not use it",
+        ),
+        (
+            "Error 403: Project 'projects/x' not found or permission denied., forbidden",
+            "there is no project demo-project, or this login may not use it",
+        ),
+        (
+            "Error 403: Cloud Tasks API has not been used in project 1 before or it is disabled.",
+            "an API of demo-project is not on, or not yet",
+        ),
     ],
 )
 def test_a_known_failure_ends_with_the_way_on(
@@ -337,6 +353,28 @@ def test_a_known_failure_ends_with_the_way_on(
     )
     assert code == 1
     assert way_on in said.splitlines()[-1]
+
+
+def test_the_way_on_holds_another_prefix(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_text("querying Cloud Storage failed: storage: bucket doesn't exist")
+    machine |= {"ANSWER": str(tmp_path / "answer"), "GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    code, said = deploy(machine, "unlock", "--lock", "1", *DEV, "--prefix", "pix")
+    assert code == 1
+    assert said.endswith("deploy.py bootstrap --project demo-project --prefix pix")
+
+
+def test_a_log_has_what_is_said_in_its_order(machine: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "answer").write_text("Error: something else")
+    machine |= {"ANSWER": str(tmp_path / "answer"), "GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    done = subprocess.run(
+        [sys.executable, DEPLOY, "unlock", "--lock", "1", *DEV],
+        env=machine,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1] == "Error: something else"
 
 
 def test_any_other_failure_is_terraforms_own_words(machine: dict[str, str], tmp_path: Path) -> None:
