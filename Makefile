@@ -31,7 +31,7 @@ test: prepare ## All tests, two files at a time (WORKERS=)
 
 .PHONY: ops
 ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJECT=)
-	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(ARGS)
+	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(or $(ARGS),--help)
 
 .PHONY: logs
 logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry: its newest lines (ENV=)

@@ -28,6 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "functions"))
 
 from common.identity import Work
 
+# As docs/reasons.md explains them.
+EVENTS = (
+    "done", "duplicate", "enqueued", "failed", "ignored", "rejected", "retry", "started",
+    "unavailable",
+)  # fmt: skip
 FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
 LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"
 
@@ -142,16 +147,24 @@ def told(entry: dict[str, Any], with_object: bool) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--project", required=True)
+    parser.add_argument("--project", default="")
     parser.add_argument("--environment", default="dev")
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group()
     what.add_argument("--object", help="gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION")
-    what.add_argument("--event", help="an event of docs/reasons.md, such as retry")
+    what.add_argument("--event", default="", help="an event of docs/reasons.md, such as retry")
     parser.add_argument("--prefix", default="files", help="as in environments/bootstrap")
     parser.add_argument("--hours", type=float, default=24, help="how far back --event looks")
     parser.add_argument("--limit", type=int, default=50, help="how many lines --event shows")
     options = parser.parse_args()
     try:
+        if not options.project:
+            raise Problem("no project is named. Say which with --project (make: PROJECT=…)")
+        if not options.object and options.event not in EVENTS:
+            raise Problem(
+                (f"there is no event {options.event}; " if options.event else "")
+                + "name an object for its story (make: OBJECT=gs://…), or an event for its newest "
+                f"lines (make: EVENT=…): {', '.join(EVENTS)}"
+            )
         return story(options) if options.object else events(options)
     except Problem as problem:
         print(f"logs: {problem}", file=sys.stderr)
@@ -181,8 +194,12 @@ def events(options: argparse.Namespace) -> int:
         f'jsonPayload.event="{options.event}"'
     )
     print(filter_)
+    lines = 0
     for entry in entries(options.project, filter_, token(), newest=options.limit):
         print("  " + told(entry, with_object=True))
+        lines += 1
+    if not lines:
+        print(f"No such line in the last {options.hours:g} hours.")
     return 0
 
 

@@ -40,8 +40,8 @@ repeat, to interrupt and to run twice at once: the name of a task follows from i
 class _Parsed(click.ParamType[Any]):
     """An option that a function reads; a ValueError is a usage error."""
 
-    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
-        self.name, self._parse = name, parse
+    def __init__(self, name: str, parse: Callable[[str], Any], form: str) -> None:
+        self.name, self._parse, self._form = name, parse, form
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         if not isinstance(value, str):
@@ -49,10 +49,11 @@ class _Parsed(click.ParamType[Any]):
         try:
             return self._parse(value)
         except ValueError:
-            self.fail(f"{value!r} is no {self.name}", param, ctx)
+            self.fail(f"{value!r} is no {self.name}: it is written {self._form}", param, ctx)
 
 
-TIME, SPAN = _Parsed("time", filters.moment), _Parsed("span", filters.span)
+TIME = _Parsed("time", filters.moment, "2026-11-21, 2026-11-21T10:00 (UTC), or 2h for so long ago")
+SPAN = _Parsed("span", filters.span, "90s, 15m, 2h, 7d, or 0")
 
 
 class Session:
@@ -84,7 +85,11 @@ def filtered(command: F) -> F:
     """--prefix, --since, --until."""
     for option in (
         click.option("--until", type=TIME, help="Only before this time."),
-        click.option("--since", type=TIME, help="Only from this time on: 2026-11-21T10:00, or 2h."),
+        click.option(
+            "--since",
+            type=TIME,
+            help="Only from this time on: 2026-11-21T10:00 (UTC), or 2h ago, as 2h.",
+        ),
         click.option("--prefix", default="", help="Only objects whose name begins so."),
     ):
         command = option(command)
@@ -221,6 +226,7 @@ def _show_object(session: Session, output: Output, url: str) -> None:
                 output.say(
                     f"{one['generation']}: run {task['run']} waits in lane {task['lane']}, "
                     f"{task['dispatches']} dispatches, next at {task['next']}"
+                    + (f", last answer {task['lastAnswer']}" if task["lastAnswer"] else "")
                 )
             if one.get("detail"):
                 output.say(f"{one['generation']}: {one['detail']}")

@@ -20,6 +20,7 @@ from settings import Config
 from . import ROOT
 from .problems import LOGIN, Problem
 
+BOOTSTRAP = "bootstrap"
 NEEDED = ("bridge_settings", "dead_letter_subscription", "results_bucket", "uploads_bucket")
 
 
@@ -72,6 +73,8 @@ def load(
     overrides: uploads_bucket, results_bucket, dead_letter_subscription; empty ones do not count.
     Raises Problem.
     """
+    if name == BOOTSTRAP:
+        raise Problem("bootstrap has no files: name the environment that has (make: ENV=dev)")
     found = _values(_read(outputs) if outputs else terraform(name, "output", "-json"))
     found |= {key: value for key, value in overrides.items() if value}
     if not found:

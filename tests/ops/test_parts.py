@@ -238,8 +238,8 @@ def test_an_error_of_ours_is_not_explained_away() -> None:
         (["redrive", "--rerender"], "needs --until"),
         (["redrive", "--rerender", "--dead-letters", "--until", "1h"], "exclude each other"),
         (["redrive", "--dead-letters", "--reason", "x"], "about failures"),
-        (["redrive", "--since", "yesterday"], "'yesterday' is no time"),
-        (["reconcile", "--min-age", "long"], "'long' is no span"),
+        (["redrive", "--since", "yesterday"], "'yesterday' is no time: it is written"),
+        (["reconcile", "--min-age", "long"], "'long' is no span: it is written 90s"),
         (["reconcile", "--limit", "0"], "--limit"),
     ],
 )

@@ -1,0 +1,43 @@
+"""`make logs` without a cloud: what it says where it cannot look."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from scripts import logs
+from scripts.ops import ROOT
+
+NONE = "no project is named. Say which with --project (make: PROJECT=…)"
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--project", "", "--object", "gs://up/x"], NONE),
+        (["--event", "done"], NONE),
+        (["--project", "my-project", "--event", ""], "name an object for its story"),
+        (["--project", "my-project", "--event", "dnoe"], "there is no event dnoe; name an object"),
+        (["--project", "my-project", "--object", "x"], "x is no object: it is written gs://"),
+    ],
+)
+def test_what_is_missing_or_misspelt_is_one_line(words: list[str], line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/logs.py", *words],
+        env={"GOOGLE_OAUTH_ACCESS_TOKEN": "x", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"logs: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_its_events_are_those_of_the_page() -> None:
+    page = (ROOT / "docs/reasons.md").read_text()
+    rows = re.findall(r"^\| `\w+` \| `(\w+)` \| \d|^\| `(\w+)` \| (?:\d+[, \d]*)?\|", page, re.M)
+    found = {bridge or processor for bridge, processor in rows}
+    assert sorted(found) == sorted(logs.EVENTS)
