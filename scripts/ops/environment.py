@@ -75,7 +75,9 @@ def load(
     """
     if name == BOOTSTRAP:
         raise Problem("bootstrap has no files: name the environment that has (make: ENV=dev)")
-    found = _values(_read(outputs) if outputs else terraform(name, "output", "-json"))
+    found = _values(
+        _read(outputs) if outputs else terraform(name, "output", "-json", project=project)
+    )
     found |= {key: value for key, value in overrides.items() if value}
     if not found:
         raise Problem(f"{name} is not applied: make apply ENV={name} PROJECT={project or '…'}")
@@ -99,8 +101,8 @@ def load(
     return Environment(name, config, found["dead_letter_subscription"])
 
 
-def terraform(name: str, *arguments: str) -> str:
-    """What Terraform prints about the environment. Raises Problem."""
+def terraform(name: str, *arguments: str, project: str = "") -> str:
+    """What Terraform prints about the environment. Raises Problem, which names the project."""
     folder = ROOT / "environments" / name
     if not (folder / "main.tf").is_file():
         there = sorted(path.parent.name for path in folder.parent.glob("*/main.tf"))
@@ -119,13 +121,13 @@ def terraform(name: str, *arguments: str) -> str:
             "`terraform output -json` printed elsewhere"
         ) from None
     if done.returncode:
-        raise _explained(name, done.stderr)
+        raise _explained(name, project, done.stderr)
     return done.stdout
 
 
-def _explained(name: str, errors: str) -> Problem:
+def _explained(name: str, project: str, errors: str) -> Problem:
     text = " ".join(re.sub(r"[│╷╵]", "", errors).split())
-    initialize = f"make verify ENV={name} PROJECT=…"
+    initialize = f"make verify ENV={name} PROJECT={project or '…'}"
     if "nitialization required" in text or "terraform init" in text:
         return Problem(f"{name} is not initialized in this checkout. Do it with: {initialize}")
     if "bucket doesn't exist" in text or "bucket does not exist" in text:

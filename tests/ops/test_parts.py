@@ -249,6 +249,22 @@ def test_options_that_make_no_sense_are_refused(words: list[str], line: str) -> 
     assert line in result.output
 
 
+def test_bootstrap_has_no_files() -> None:
+    with pytest.raises(Problem, match="name the environment that has"):
+        load("bootstrap")
+
+
+@pytest.mark.parametrize("project", ["my-project", ""])
+def test_the_way_on_names_the_project(
+    project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "terraform").write_text("#!/bin/sh\necho 'run terraform init' >&2; exit 1\n")
+    (tmp_path / "terraform").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(Problem, match=f"make verify ENV=dev PROJECT={project or '…'}$"):
+        load("dev", project)
+
+
 @pytest.mark.parametrize("command", sorted(cli.commands))
 def test_each_command_has_help_with_every_option_described(command: str) -> None:
     result = CliRunner().invoke(cli, [command, "--help"])
