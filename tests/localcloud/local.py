@@ -1,7 +1,7 @@
 """`make local`: bootstrap and dev applied to a local cloud that stays, for a shell of one's own.
 
 make local                     start, or say that it runs
-source .local/activate         point this shell's gcloud, gsutil, terraform and clients at it
+source .local/activate         point this shell's make, gcloud, gsutil, terraform and clients at it
 deactivate_local               the shell is as before
 make local-stop                end it; nothing is left
 """
@@ -63,13 +63,14 @@ def start() -> int:
             print(f"Not started: {error}", file=sys.stderr)
             return 1
         raise
-    names = {"UPLOADS": outputs["uploads_bucket"], "RESULTS": outputs["results_bucket"]}
+    names = {
+        "PROJECT": cloud.project,
+        "TF_VAR_project_id": cloud.project,
+        "UPLOADS": outputs["uploads_bucket"],
+        "RESULTS": outputs["results_bucket"],
+    }
     STATE.parent.mkdir(exist_ok=True)
-    write_activate(
-        deployment.environ_added()
-        | names
-        | {"LOCAL_CHECKOUT": str(deployment.checkout), "PYTHON": sys.executable}
-    )
+    write_activate(deployment.environ_added() | names | {"PYTHON": sys.executable})
     record = {
         "folder": str(cloud.folder),
         "project": cloud.project,
@@ -83,6 +84,8 @@ It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
     source .local/activate
     gsutil cp photo.jpg gs://$UPLOADS/
     gsutil ls "gs://$RESULTS/**"
+    make logs OBJECT=gs://$UPLOADS/photo.jpg
+    make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}
     deactivate_local""")
     return 0
 

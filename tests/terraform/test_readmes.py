@@ -25,6 +25,21 @@ EXAMPLES = {
     )
 }
 
+# What is written into an environment's call.
+CALL = """module "pipeline" {{
+  source        = "../terraform"
+  project_id    = "demo-project"
+  environment   = "dev"
+  bridge_zip    = "../build/bridge.zip"
+  processor_zip = "../build/processor.zip"
+{}}}
+"""
+SETTINGS = {
+    f"{name}-settings": CALL.format(settings)
+    for name, page in (("front", "README.md"), ("environments", "environments/README.md"))
+    for settings in re.findall(r"```hcl\n(  .*?)```", (ROOT / page).read_text("utf-8"), re.S)
+}
+
 
 def test_every_module_has_an_example() -> None:
     modules = {path.parent.relative_to(ROOT) for path in (ROOT / "terraform").rglob("variables.tf")}
@@ -56,13 +71,18 @@ def planned(root: MakeRoot, repository: str) -> set[str]:
     files = {
         f"../{name}/main.tf": RELEASED.sub(repository, text) for name, (_, text) in EXAMPLES.items()
     }
-    calls = (f'module "{name}" {{\n  source = "../{name}"\n}}\n' for name in EXAMPLES)
+    files |= {f"../{name}/main.tf": text for name, text in SETTINGS.items()}
+    calls = (f'module "{name}" {{\n  source = "../{name}"\n}}\n' for name in EXAMPLES | SETTINGS)
     made = root("examples", files={"main.tf": "".join(calls)} | files)
     shutil.copytree(made.folder.parent / "build", made.folder / "zips")
     return set(made.plan().resources)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+def test_both_pages_show_settings() -> None:
+    assert list(SETTINGS) == ["front-settings", "environments-settings"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES | SETTINGS)
 def test_an_example_plans_as_it_stands(planned: set[str], name: str) -> None:
     assert any(address.startswith(f"module.{name}.module.") for address in planned)
 
@@ -83,3 +103,12 @@ def test_a_stale_table_is_noticed(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "stale: terraform/README.md" in done.stdout
+
+
+def test_the_tests_that_the_tutorials_page_names_are_there() -> None:
+    page = (ROOT / "docs/from-the-tutorial.md").read_text("utf-8")
+    named = re.findall(r"`(tests/\S+\.py)::(test_\w+)`", page)
+    assert len(named) >= 9
+    gone = [f"{path}::{name}" for path, name in named
+            if f"def {name}(" not in (ROOT / path).read_text("utf-8")]  # fmt: skip
+    assert gone == []
