@@ -6,7 +6,8 @@ BIN := .venv/bin
 # Each worker has a local cloud of its own, which starts functions beside it.
 WORKERS ?= 2
 DEPLOY = $(PYTHON) scripts/deploy.py
-FLAGS = --project "$(PROJECT)" $(if $(YES),--yes)
+NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
+FLAGS = $(NAMED) $(if $(YES),--yes)
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -35,7 +36,7 @@ ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJE
 
 .PHONY: logs
 logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry: its newest lines (ENV=)
-	@$(PYTHON) scripts/logs.py --project "$(PROJECT)" --environment $(ENV) \
+	@$(PYTHON) scripts/logs.py $(NAMED) --environment $(ENV) \
 		$(if $(OBJECT),--object "$(OBJECT)",--event "$(EVENT)")
 
 .PHONY: test-terraform
@@ -110,7 +111,7 @@ lock: ## Write the provider's lock files for four platforms (needs the registry)
 # Delivery, as the workflows run it: see docs/delivery.md
 
 CI = $(PYTHON) -m scripts.ci
-TO = --environment $(ENV) --project "$(PROJECT)"
+TO = --environment $(ENV) $(NAMED)
 .PHONY: ci-plan ci-apply drift
 ci-plan: ## Plan for review, as on a pull request (ENV= PROJECT=)
 	@$(CI) plan $(TO) --head "$(HEAD)"

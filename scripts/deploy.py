@@ -561,6 +561,19 @@ def check_spelling(environment: Environment) -> None:
         raise Refused(f"environments/{wrong}")
 
 
+def check_prefix(environment: Environment) -> None:
+    """The state lies under the command's prefix, and what it holds under that of the call."""
+    text = (environment.folder / "main.tf").read_text(encoding="utf-8")
+    written = re.search(r"^ +prefix += (.*)", text, re.M)
+    said = written[1].partition("#")[0].strip() if written else f'"{PREFIX}"'
+    # An expression is Terraform's to read.
+    if said.startswith('"') and said != f'"{environment.prefix}"':
+        raise Refused(
+            f"environments/{environment.name}/main.tf has the prefix {said}, and this command "
+            f'"{environment.prefix}". Name the same with --prefix (make: PREFIX=…)'
+        )
+
+
 def confirm(question: str) -> None:
     if input(f"{question} Only 'yes' goes on: ").strip() != "yes":
         raise Refused("nothing was changed")
@@ -591,6 +604,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_project(arguments.project)
     check_login()
     environment = Environment(name, arguments.project, arguments.prefix)
+    if name != BOOTSTRAP:
+        check_prefix(environment)
     if arguments.command in ("plan", "apply", "verify"):
         check_spelling(environment)
     COMMANDS[arguments.command](environment, arguments)

@@ -355,10 +355,35 @@ def test_a_known_failure_ends_with_the_way_on(
     assert way_on in said.splitlines()[-1]
 
 
-def test_the_way_on_holds_another_prefix(machine: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("call", "option", "said"),
+    [
+        ('prefix = "pix"', [], 'has the prefix "pix", and this command "files"'),
+        ("", ["--prefix", "pix"], 'has the prefix "files", and this command "pix"'),
+        ('prefix = "pix" # ours', ["--prefix", "pix"], ""),
+        ("prefix = local.prefix", ["--prefix", "pix"], ""),
+    ],
+)
+def test_command_and_call_name_the_same_prefix(
+    machine: dict[str, str], checkout: Path, tmp_path: Path,
+    call: str, option: list[str], said: str,
+) -> None:  # fmt: skip
+    (tmp_path / "bin/terraform").write_text(PLANNING)
+    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
+    (checkout / "environments/dev/main.tf").write_text(f'module "pipeline" {{\n  {call}\n}}\n')
+    script = checkout / "scripts/deploy.py"
+    code, told = deploy(machine, "plan", *DEV, *option, script=script)
+    assert (code, said in told, told == "") == ((1, True, False) if said else (0, True, True))
+
+
+def test_the_way_on_holds_another_prefix(
+    machine: dict[str, str], checkout: Path, tmp_path: Path
+) -> None:
+    (checkout / "environments/dev/main.tf").write_text('  prefix = "pix"\n')
     (tmp_path / "answer").write_text("querying Cloud Storage failed: storage: bucket doesn't exist")
     machine |= {"ANSWER": str(tmp_path / "answer"), "GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
-    code, said = deploy(machine, "unlock", "--lock", "1", *DEV, "--prefix", "pix")
+    words = ("unlock", "--lock", "1", *DEV, "--prefix", "pix")
+    code, said = deploy(machine, *words, script=checkout / "scripts/deploy.py")
     assert code == 1
     assert said.endswith("deploy.py bootstrap --project demo-project --prefix pix")
 
