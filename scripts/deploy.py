@@ -207,6 +207,11 @@ def _known(environment: Environment, errors: str) -> Refused | None:
                 "Wait for that run to end; if it died, release its lock with: "
                 f"{environment.command('unlock')} --lock {found['ID']}"
             )
+    if "Failed to unlock state" in text:
+        return Refused(
+            f"the state of {environment.name} is not locked with this id. Either it is free "
+            "already, or the id is another: a plan that is refused shows it"
+        )
     if "Saved plan is stale" in text or "inconsistent final plan" in text:
         return Refused(
             "the plan is older than the state or the zips, and is dropped. "

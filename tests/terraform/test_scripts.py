@@ -325,6 +325,7 @@ LOCKED = """
             "the Terraform registry cannot be reached",
         ),
         ("could not find default credentials", "gcloud auth application-default login"),
+        ("Failed to unlock state: storage: object doesn't exist", "is not locked with this id"),
         (
             "Error 400: Billing account for project '1' is not found. Billing must be enabled",
             "gcloud billing projects link demo-project",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import jwt
 import pytest
 import requests
 
+from tests.localcloud import local
 from tests.localcloud.client import ROOT, LocalCloud
 from tests.localcloud.clock import Clock
 
@@ -165,3 +167,23 @@ def test_every_row_of_the_fidelity_table_names_its_source_and_tests_that_exist()
                 wrong.append(f"{behaviour}: {file}::{name}")
     assert wrong == []
     assert len(rows) > 40
+
+
+def test_a_shell_is_as_before_when_it_leaves_the_local_cloud(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "ACTIVATE", tmp_path / "activate")
+    local.write_activate({"PROJECT": "local-1", "UPLOADS": "it's"})
+    script = """
+        say() { echo "${PROJECT-none} ${UPLOADS-none}"; }
+        PROJECT=mine; . "$0"; say; bash -c 'echo "$UPLOADS"'; deactivate_local; say
+        type deactivate_local 2>/dev/null || echo gone
+    """
+    told = subprocess.run(
+        ["bash", "-c", script, tmp_path / "activate"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines() == ["local-1 it's", "it's", "mine none", "gone"]
