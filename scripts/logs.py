@@ -52,7 +52,8 @@ def token() -> str:
     except FileNotFoundError:
         raise Problem(f"gcloud is not on PATH. {LOGIN}") from None
     except subprocess.CalledProcessError as error:
-        raise Problem(f"{error.stderr.strip().splitlines()[0]}. {LOGIN}") from None
+        said = re.sub(r"^ERROR: \(\S+\) ", "", error.stderr.strip()).partition("\n")[0]
+        raise Problem(f"{said.rstrip('.')}. {LOGIN}") from None
     return done.stdout.strip()
 
 
@@ -193,9 +194,9 @@ def events(options: argparse.Namespace) -> int:
         f'resource.labels.service_name=~"^{options.prefix}-{options.environment}-" AND '
         f'jsonPayload.event="{options.event}"'
     )
+    bearer, lines = token(), 0
     print(filter_)
-    lines = 0
-    for entry in entries(options.project, filter_, token(), newest=options.limit):
+    for entry in entries(options.project, filter_, bearer, newest=options.limit):
         print("  " + told(entry, with_object=True))
         lines += 1
     if not lines:

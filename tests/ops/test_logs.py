@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,22 @@ def test_what_is_missing_or_misspelt_is_one_line(words: list[str], line: str) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"logs: {line}")
     assert done.stderr.count("\n") == 1
+
+
+def test_without_a_login_it_says_how_to_get_one(tmp_path: Path) -> None:
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text(
+        "#!/bin/sh\necho 'ERROR: (gcloud.auth.print-access-token) No active account.' >&2; exit 1\n"
+    )
+    gcloud.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/logs.py", "--project", "my-project", "--event", "done"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("logs: No active account. Log in with: gcloud auth login")
 
 
 def test_its_events_are_those_of_the_page() -> None:
