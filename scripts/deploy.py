@@ -234,7 +234,7 @@ def _known(environment: Environment, errors: str) -> Refused | None:
             "Google does not accept the login. Log in with: gcloud auth application-default login"
         )
     if re.search(
-        r"billing account for project|billing must be enabled|billing is disabled", text, re.I
+        r"billing account for|absent billing account|billing (must|to) be enabled", text, re.I
     ):
         return Refused(
             f"{environment.project} has no billing account, and needs one. Give it one with: "
@@ -248,7 +248,7 @@ def _known(environment: Environment, errors: str) -> Refused | None:
             "gcloud projects list shows yours; log in as its owner with: "
             "gcloud auth application-default login"
         )
-    if re.search(r"has not been used in project|SERVICE_DISABLED", text):
+    if re.search(r"has not been used in project|SERVICE_DISABLED|accessNotConfigured", text):
         return Refused(
             f"an API of {environment.project} is not on, or not yet: that takes some minutes after "
             f"bootstrap. Run this again then; first, if that was not done: "

@@ -331,6 +331,14 @@ LOCKED = """
             "gcloud billing projects link demo-project",
         ),
         (
+            "Error 403: The project to be billed is associated with an absent billing account.",
+            "gcloud billing projects link demo-project",
+        ),
+        (
+            "The billing account for the owning project is disabled in state absent",
+            "gcloud billing projects link demo-project",
+        ),
+        (
             "Error 403: Caller does not have required permission to use project projects/x",
             "there is no project demo-project, or this login may not use it",
         ),
