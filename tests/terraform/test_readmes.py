@@ -35,9 +35,11 @@ CALL = """module "pipeline" {{
 {}}}
 """
 SETTINGS = {
-    f"{name}-settings": CALL.format(settings)
+    f"{name}-settings-{number}": CALL.format(settings)
     for name, page in (("front", "README.md"), ("environments", "environments/README.md"))
-    for settings in re.findall(r"```hcl\n(  .*?)```", (ROOT / page).read_text("utf-8"), re.S)
+    for number, settings in enumerate(
+        re.findall(r"```hcl\n(  .*?)```", (ROOT / page).read_text("utf-8"), re.S), start=1
+    )
 }
 
 
@@ -79,7 +81,7 @@ def planned(root: MakeRoot, repository: str) -> set[str]:
 
 
 def test_both_pages_show_settings() -> None:
-    assert list(SETTINGS) == ["front-settings", "environments-settings"]
+    assert list(SETTINGS) == ["front-settings-1", "front-settings-2", "environments-settings-1"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES | SETTINGS)
