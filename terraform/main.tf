@@ -98,6 +98,8 @@ module "processor" {
   environment_variables = merge(local.function_settings, {
     ATTEMPT_BUDGET = tostring(each.value.attempt_budget)
     CONCURRENCY    = tostring(each.value.concurrency)
+    # A picture's memory in pages of 2 MiB, where the kernel gives them: up to a third less CPU.
+    GLIBC_TUNABLES = "glibc.malloc.hugetlb=1"
     LANE           = each.key
     MAX_FILE_BYTES = tostring(each.value.max_file_bytes)
     MAX_PIXELS     = tostring(each.value.max_pixels)

@@ -88,6 +88,7 @@ def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
         "ATTEMPT_BUDGET": "3",
         "CONCURRENCY": "8",
         "ENVIRONMENT": "dev",
+        "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "HASH_OBJECT_NAMES": "false",
         "LANE": "default",
         "MAX_FILE_BYTES": "104857600",

@@ -94,8 +94,7 @@ def bound_allocator() -> None:
     By itself it raises its threshold with the first large block that is freed, and keeps what
     comes after in the heaps of its threads: 8 threads over mixed images with a limit of 512 MiB
     were measured at 701 MB, and at 394 MB with these settings. The price is a page fault for each
-    4 KiB of every picture: a tenth of the CPU of a PNG. Pillow's own cache of blocks avoids it only
-    with more memory than it is given here.
+    4 KiB of every picture, which is why Terraform asks for larger pages (GLIBC_TUNABLES).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
