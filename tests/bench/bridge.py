@@ -15,7 +15,6 @@ from tests.bench.service import Service
 from tests.bench.services import CLIENTS, function
 from tests.bench.services import bridge as start_bridge
 from tests.bench.site import Function, Site
-from tests.bench.subject import ROOT
 
 STUB = Path(__file__).with_name("stub")
 RATE = 40.0  # events a second: four times the default queue's rate
@@ -89,18 +88,9 @@ def measure(site: Site, quick: bool) -> Section:
     head = ["", "CPU ms an event", "events/s and core", "of stub",
             f"latency ms at {RATE:g}/s", "99 %", "peak RSS MiB"]  # fmt: skip
     section.table(head, rows)
-    now = transport()
-    section.notes.append(f"The bridge now uses: {CLIENTS[now]}.")
-    share = base * 1e3 / section.samples[f"{now} cpu"].median
+    share = base * 1e3 / section.samples["own cpu"].median
     section.goals.append(Goal("bridge's events a second, of stub", share, 0.45, least=True))
     return section
-
-
-def transport() -> str:
-    """Which of CLIENTS the bridge's source names."""
-    text = (ROOT / "functions/bridge/enqueue.py").read_text()
-    found = [name for name in CLIENTS if f'TRANSPORT = "{name}"' in text]
-    return found[0] if found else "direct"
 
 
 def _turns(

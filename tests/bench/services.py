@@ -11,6 +11,7 @@ from tests.bench.subject import ROOT
 FRAMEWORK = ("--target=handle", "--source=main.py", "--host=127.0.0.1", "--port={port}")
 RUN = "import runpy; runpy.run_module('functions_framework', run_name='__main__', alter_sys=True)"
 CLIENTS = {
+    "own": "the bridge as it is: google-cloud-tasks over gRPC, the token with each call",
     "grpc": "google-cloud-tasks over gRPC, its default",
     "rest": "google-cloud-tasks over REST",
     "direct": "the REST API over urllib3 alone",
@@ -35,8 +36,8 @@ def tutorial(site: Site, core: int | None = None) -> Service:
     return Service(command, BASELINE, environ, core)
 
 
-def bridge(what: Function, client: str | None = None, core: int | None = None) -> Service:
-    """The bridge over one of CLIENTS (None: its own), which is made at the start, not lazily."""
+def bridge(what: Function, client: str, core: int | None = None) -> Service:
+    """The bridge over one of CLIENTS, which is made at the start, not lazily."""
     change = ""
     if client == "direct":
         change = (
@@ -44,8 +45,11 @@ def bridge(what: Function, client: str | None = None, core: int | None = None) -
             "from tests.bench.subjects.tasks_direct import DirectTasks; import enqueue; "
             "enqueue.cloud_tasks = DirectTasks; "
         )
-    elif client:
-        change = f"import enqueue; enqueue.TRANSPORT = {client!r}; "
+    elif client != "own":
+        change = (
+            "import enqueue; from google.cloud.tasks_v2 import CloudTasksClient; "
+            f"enqueue.cloud_tasks = lambda: CloudTasksClient(transport={client!r}); "
+        )
     script = f"import sys; sys.path.insert(0, '.'); {change}import main; main.bridge(); {RUN}"
     command = [str(what.python), "-c", script, *FRAMEWORK]
     return Service(command, what.source, what.environ, core)

@@ -272,30 +272,53 @@ def test_a_lane_without_records_is_handed_over(bridge: Driven) -> None:
     assert "records" not in json.loads(task["http_request"]["body"])
 
 
+class Account:
+    """Credentials that would keep their token; each refresh gives the next one."""
+
+    number = 1
+
+    def before_request(self, request: Any, method: str, url: str, headers: dict[str, str]) -> None:
+        headers["authorization"] = f"Bearer {self.number}"
+
+    def refresh(self, request: Any) -> None:
+        self.number += 1
+
+
+class Refusing(FakeTasks):
+    """Cloud Tasks, for which these tokens are no longer good."""
+
+    def __init__(self, *refused: int) -> None:
+        super().__init__()
+        self._refused = [("authorization", f"Bearer {number}") for number in refused]
+        self.calls = 0
+
+    def create_task(self, request: Any, *, timeout: float, metadata: Any = ()) -> object:
+        from google.api_core.exceptions import Unauthenticated
+
+        self.calls += 1
+        if set(self._refused) & set(metadata):
+            raise Unauthenticated("expired", errors=[_Status("UNAUTHENTICATED")])
+        return super().create_task(request, timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer", "calls"),
+    [((), (200, "created"), 1), ((1,), (200, "created"), 2), ((1, 2), (503, "queue_refused"), 2)],
+)
 def test_a_token_refused_before_its_end_costs_no_event(
-    bridge: Driven, monkeypatch: pytest.MonkeyPatch
+    bridge: Driven,
+    monkeypatch: pytest.MonkeyPatch,
+    refused: tuple[int, ...],
+    answer: tuple[int, str],
+    calls: int,
 ) -> None:
-    """Over gRPC the library would send it until its end: each client of Google's has one token."""
-    from google.api_core.exceptions import Unauthenticated
-
-    made: list[FakeTasks] = []
-
-    def make() -> FakeTasks:
-        made.append(FakeTasks())
-        return made[-1]
-
-    enqueue = sys.modules[bridge.main.enqueue.__module__]
-    monkeypatch.setattr(enqueue.CloudTasks, "_made", staticmethod(make))
-    bridge.tasks = enqueue.cloud_tasks()
+    monkeypatch.setattr("google.auth.default", lambda scopes: (Account(), None))
+    tasks = sys.modules[bridge.main.enqueue.__module__].cloud_tasks()
+    tasks._client = Refusing(*refused)
+    bridge.tasks = tasks
     bridge.configure()
-    made[0].fault = Unauthenticated("expired", errors=[_Status("UNAUTHENTICATED")])
-    assert bridge.post(push(resource())) == (200, "created")
-    assert [len(client.tasks) for client in made] == [0, 1]
-    made[1].fault = Unauthenticated("no account", errors=[_Status("UNAUTHENTICATED")])
-    assert bridge.post(push(resource())) == (200, "created")
-    made[2].fault = Unauthenticated("no account", errors=[_Status("UNAUTHENTICATED")])
-    monkeypatch.setattr(enqueue.CloudTasks, "_made", staticmethod(lambda: made[2]))
-    assert bridge.post(push(resource())) == (503, "queue_refused")
+    assert bridge.post(push(resource())) == answer
+    assert tasks._client.calls == calls
 
 
 JSON = st.recursive(
