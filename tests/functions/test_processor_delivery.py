@@ -11,6 +11,9 @@ from common.identity import Work
 from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, resource, task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from test_processor_images import encode
+from worker.storage import HEAD_BYTES
 
 TEXT = b"one\ntwo\n"
 WORK = Work(UPLOADS, "cats/tom.jpg", "1732000000000001")
@@ -228,8 +231,9 @@ def test_nothing_is_written_after_the_deadline(
     assert WORK.manifest not in processor.cloud.results
 
 
-def test_damaged_bytes_are_not_taken_for_the_file(processor: Any) -> None:
-    uploaded = processor.cloud.put(TEXT, crc32c="AAAAAA==", **PLAIN)
+@pytest.mark.parametrize("data", [TEXT, b"\x89PNG\r\n\x1a\n" + bytes(90)], ids=["read", "refused"])
+def test_damaged_bytes_are_not_taken_for_the_file(processor: Any, data: bytes) -> None:
+    uploaded = processor.cloud.put(data, crc32c="AAAAAA==", **PLAIN)
     assert processor.post(uploaded)[1]["reason"] == "download_corrupted"
     assert WORK.manifest not in processor.cloud.results
 
@@ -259,13 +263,40 @@ def test_malformed_tasks_are_named_and_not_retried(processor: Any, body: bytes) 
     assert line["detail"]
 
 
+@pytest.mark.parametrize("field", ["contentType", "crc32c", "timeCreated"])
+def test_half_a_character_in_a_task_ends_in_a_record(processor: Any, field: str) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN) | {field: "\ud800"}
+    answers = [processor.post(uploaded) for _ in range(3)]
+    assert answers[-1][0] == 200
+    assert {WORK.manifest, WORK.failure} & set(processor.cloud.results)
+
+
+@pytest.mark.parametrize("size", ["0", "100", None])
+@pytest.mark.parametrize(
+    "data",
+    [encode(Image.effect_noise((900, 900), 90)), b"one\ntwo\n" * 50_000],
+    ids=["image", "text"],
+)
+def test_a_task_that_errs_about_the_size_is_read_to_the_end(
+    processor: Any, data: bytes, size: str | None
+) -> None:
+    assert len(data) > HEAD_BYTES
+    uploaded = processor.cloud.put(data, contentType=None)
+    right = processor.post(uploaded)[1]
+    wrong = processor.post(uploaded | {"size": size}, run=1)[1]
+    assert wrong["status"] == "done"
+    assert [wrong.get(part) for part in ("image", "text")] == [
+        right.get(part) for part in ("image", "text")
+    ]
+
+
 def test_another_buckets_object_is_refused(processor: Any) -> None:
     assert processor.post(resource(bucket="elsewhere"))[1]["reason"] == "foreign_bucket"
     assert not processor.cloud.requests
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
     ),

@@ -78,8 +78,10 @@ class Delivery:
             self._claim(room)
             if size > limit:
                 raise too_large(limit)
-            outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
-            source.verify(task.source["crc32c"])
+            try:
+                outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
+            finally:  # a refusal, too, rests on the right bytes only
+                source.verify(task.source["crc32c"])
             worked = time.monotonic()
             outputs = self._upload(outcome.outputs)
             timings = {
@@ -209,7 +211,8 @@ class Delivery:
 
 
 def _json(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, ensure_ascii=False, indent=1).encode()
+    """As UTF-8: half a surrogate pair, which JSON lets a task hold, becomes a question mark."""
+    return json.dumps(record, ensure_ascii=False, indent=1).encode(errors="replace")
 
 
 def _age(created: str | None) -> float | None:

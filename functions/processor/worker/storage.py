@@ -109,7 +109,9 @@ class Source:
     def __init__(self, blob: Blob, size: int | None) -> None:
         self._stored, self._unzipped = _Stored(blob, size), None
         self.head = self._stored.read(HEAD_BYTES)
-        self.size = self._stored.at if self._stored.ended else size
+        self.size = size if size and size > self._stored.at else None  # a task may err
+        if self._stored.ended:
+            self.size = self._stored.at
         self.is_gzip = blob.content_encoding == "gzip"
         if self.is_gzip:
             self._stored.put_back(self.head)
