@@ -10,10 +10,11 @@ import io
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, TiffImagePlugin
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (250,) * 3}
 
@@ -465,6 +466,12 @@ def test_a_corrupt_image_is_named(processor: Any) -> None:
     assert refusal(processor, good[:60] + bytes(200) + good[260:]) == "corrupt_image"
 
 
+def test_a_refusal_says_the_same_each_time(processor: Any) -> None:
+    data = b"\x89PNG\r\n\x1a\n" + bytes(90)
+    details = {processor.process(data, name=name)["detail"] for name in "ab"}
+    assert details == {"The decoder says: UnidentifiedImageError: cannot identify image file"}
+
+
 def test_content_that_is_not_what_was_declared_is_named(processor: Any) -> None:
     assert refusal(processor, b"this is no photo", contentType="image/jpeg") == "type_mismatch"
 
@@ -495,13 +502,37 @@ def test_dimensions_that_lie_are_found_out(processor: Any) -> None:
     assert refusal(processor, png(3000, 3000, zlib.compress(bytes(3000)))) == "truncated_image"
 
 
-def test_too_many_frames_are_refused(processor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import worker.kinds.image
+def gif(frames: int) -> bytes:
+    """A GIF of one pixel, so many times."""
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\2\2\x44\1\0"
+    return b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6) + frame * frames + b";"
 
-    monkeypatch.setattr(worker.kinds.image, "_MAX_FRAMES", 2)
-    frames = [Image.new("L", (8, 8), shade) for shade in (0, 90, 180)]
-    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert refusal(processor, data) == "too_many_frames"
+
+def tiff(frames: int) -> bytes:
+    """A TIFF whose directories follow each other, of one pixel each."""
+    fields = {256: 1, 257: 1, 258: 8, 259: 1, 262: 1, 273: 4, 277: 1, 278: 1, 279: 1}
+    rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+    length = 2 + len(rows) + 4
+    ends = [8 + length * number for number in range(1, frames)] + [0]
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8)
+        + b"".join(struct.pack("<H", len(fields)) + rows + struct.pack("<I", end) for end in ends)
+    )
+
+
+@pytest.mark.parametrize("make", [gif, tiff])
+def test_frames_are_counted(processor: Any, make: Callable[[int], bytes]) -> None:
+    assert processor.process(make(9))["image"]["frames"] == 9
+
+
+@pytest.mark.parametrize("make", [gif, tiff])
+def test_too_many_frames_are_refused(
+    processor: Any, make: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Pillow compares each directory of a TIFF with all before it: 100,000 would take it a minute.
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", property(lambda _: 1 / 0))
+    assert refusal(processor, make(10_002)) == "too_many_frames"
 
 
 def test_a_file_beyond_the_limit_is_refused_unread(processor: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import warnings
@@ -50,9 +51,7 @@ def process(job: Job) -> Outcome:
         size = image.size
         if not found or (found.width, found.height) != size:
             _admit(job, format, Header(*size, found.scans if found else 9.0))
-        frames = getattr(image, "n_frames", 1)
-        if frames > _MAX_FRAMES:
-            raise PermanentError("too_many_frames", f"It has more than {_MAX_FRAMES} frames.")
+        frames = _frames(image)
         exif = image.getexif()
         facts = _facts(exif)
         orientation = facts["orientation"]
@@ -107,6 +106,22 @@ def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tupl
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
+def _frames(image: Image.Image) -> int:
+    """Raises PermanentError beyond the limit."""
+    frames = 1
+    if image.format == "TIFF":  # Pillow compares each with all before it: no more than allowed
+        with contextlib.suppress(EOFError):
+            while frames <= _MAX_FRAMES:
+                image.seek(frames)
+                frames += 1
+        image.seek(0)
+    else:
+        frames = getattr(image, "n_frames", 1)
+    if frames > _MAX_FRAMES:
+        raise PermanentError("too_many_frames", f"It has more than {_MAX_FRAMES} frames.")
+    return frames
+
+
 def _facts(exif: Image.Exif) -> dict[str, Any]:
     """A few facts; never a place."""
     camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (_MAKE, _MODEL) if exif.get(tag))
@@ -130,6 +145,5 @@ def _broken(error: Exception, file: io.BytesIO, format: str) -> PermanentError:
     short = format == "WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
     if short or "truncated" in str(error).lower() or isinstance(error, EOFError):
         return PermanentError("truncated_image", "The image ends too early.")
-    return PermanentError(
-        "corrupt_image", f"The decoder says: {type(error).__name__}: {error}"[:300]
-    )
+    said = re.sub(r" ?<[^<>]* at 0x\w+>", "", f"{type(error).__name__}: {error}")  # never the same
+    return PermanentError("corrupt_image", f"The decoder says: {said}"[:300])
