@@ -17,6 +17,7 @@ from PIL import Image
 from test_processor_images import B, G, R, W, close, corners, encode, quarters, refusal
 from worker.errors import Fault
 from worker.kinds import KINDS, Job, kind_of, sniff
+from worker.kinds import image as images
 from worker.kinds.headers import header
 from worker.memory import Gate
 from worker.settings import Config
@@ -251,6 +252,19 @@ def test_room_is_given_back_whatever_happens(processor: Any) -> None:
         processor.process(data)
         assert free.take(0)
         free.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize("side", [902, 903, 905, 1806, 3611, 3612])
+def test_a_jpeg_is_decoded_as_small_as_its_room_is_counted(
+    processor: Any, monkeypatch: pytest.MonkeyPatch, side: int
+) -> None:
+    processor.configure(RENDITIONS='{"a": {"width": 301, "height": 301}}')
+    drafts, widths = [], []
+    count, draw = images.memory, images.render
+    monkeypatch.setattr(images, "memory", lambda *a: drafts.append(a[3]) or count(*a))
+    monkeypatch.setattr(images, "render", lambda *a: widths.append(a[0].width) or draw(*a))
+    processor.process(encode(Image.new("RGB", (side, side))))
+    assert widths[0] <= -(-side // drafts[0])
 
 
 # --- headers

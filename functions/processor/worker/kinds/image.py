@@ -103,7 +103,8 @@ def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tupl
     """What a JPEG is decoded to at least: somewhat larger than the largest rendition."""
     renditions = config.renditions.values()
     scale = _SPARE * max((scale_of(size, orientation, one) for one in renditions), default=0.0)
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    # Never rounded up, or the decoder would take a step more than the memory counted.
+    return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
 def _frames(image: Image.Image) -> int:
