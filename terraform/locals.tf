@@ -36,13 +36,13 @@ locals {
 
   # What a lane's instance must hold, in MiB, as the processor counts it: 136 for Python, its
   # libraries and buffers; the largest file, of which some decoders keep three copies; 20 bytes for
-  # each pixel of the largest image (AVIF's, the most of all formats); 28 for each of the largest
+  # each pixel of the largest image (AVIF's, the most of all formats); 45 for each of the largest
   # rendition. Beside that, 20 for a usual photo in each of the other requests.
   memory_needed_mib = { for lane, settings in local.processor_lanes : lane => ceil(
     136
     + 3 * settings.max_file_bytes / 1048576
     + 20 * settings.max_pixels / 1048576
-    + 28 * max(0, [for rendition in values(var.renditions) : rendition.width * rendition.height]...) / 1048576
+    + 45 * max(0, [for rendition in values(var.renditions) : rendition.width * rendition.height]...) / 1048576
     + 20 * (settings.concurrency - 1)
   ) }
 }

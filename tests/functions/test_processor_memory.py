@@ -1,15 +1,23 @@
-"""Requests at the same time stay within the memory that the instance declares.
+"""A file takes no more memory than is counted; requests together no more than the instance has.
 
-In a process of its own, as the peak of a process is never taken back.
+In a process of its own, whose peak is no other's.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+from PIL import Image
+from worker.kinds.headers import COPIES, DECODED, RENDERED
+
+ROOT = Path(__file__).parents[2]
+PATHS = [str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")]
 LIMIT_MIB = 256
 PROGRAM = """
 import io, json, sys, threading, time
@@ -73,10 +81,7 @@ print(json.dumps({{"peak": int(peak) >> 10, "statuses": statuses}}), file=log)
 
 def peak(capacity: str) -> int:
     """MiB at the peak of 16 images of 5 megapixels in 16 threads, all of which must be done."""
-    here = Path(__file__).parent
-    functions = here.parents[1] / "functions"
-    paths = [str(here), str(functions), str(functions / "processor")]
-    program = PROGRAM.format(paths=paths, limit=LIMIT_MIB, capacity=capacity)
+    program = PROGRAM.format(paths=PATHS, limit=LIMIT_MIB, capacity=capacity)
     run = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
     )
@@ -89,3 +94,83 @@ def test_parallel_requests_stay_within_the_declared_memory() -> None:
     bounded = peak("config.memory_bytes - main.BASE_BYTES")
     assert bounded <= LIMIT_MIB
     assert peak("1 << 40") > LIMIT_MIB  # without the gate, the same work does not fit
+
+
+ONE = """
+import io, json, sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from function_fakes import PROCESSOR_ENV
+from PIL import Image
+from worker.kinds import Job, image, render, sniff
+from worker.memory import Gate, bound_allocator
+from worker.settings import Config
+
+def status(field):
+    return int(Path("/proc/self/status").read_text().partition(field + ":")[2].split()[0]) << 10
+
+class Source:
+    def __init__(self, data):
+        self.head, self._data = data[: 1 << 18], data
+    def all(self, limit):
+        return io.BytesIO(self._data)  # shared, until somebody writes
+
+bound_allocator()
+Image.init()
+config = Config.from_env(PROCESSOR_ENV | {{"RENDITIONS": sys.argv[1]}})
+data = Path(sys.argv[2]).read_bytes()
+with Gate(2 << 30).room(None) as room:
+    assert room.take(0)
+    job = Job(Source(data), len(data), sniff(data), None, config, room)
+    before = status("VmRSS") - len(data)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    image.process(job)
+    print(json.dumps([room.size, status("VmHWM") - before]))
+"""
+SQUARE = '{"a": {"width": %d, "height": %d, "fit": "cover", "format": "%s"}}'
+
+
+@pytest.mark.parametrize(
+    ("format", "mode", "options", "rendition"),
+    [
+        ("JPEG", "RGB", {"progressive": True, "subsampling": 0}, (300, 300, "jpeg")),
+        ("JPEG", "RGB", {}, (600, 600, "avif")),
+        ("PNG", "RGBA", {"compress_level": 1}, (540, 440, "png")),
+        ("PNG", "RGBA", {"compress_level": 1}, (800, 800, "webp")),
+        ("WEBP", "RGB", {"method": 0}, (300, 300, "jpeg")),
+        ("TIFF", "RGBA", {"compression": "tiff_lzw", "turned": True}, (300, 300, "jpeg")),
+        ("AVIF", "RGBA", {"speed": 10, "subsampling": "4:4:4"}, (300, 300, "jpeg")),
+    ],
+)
+def test_a_file_takes_no_more_than_is_counted(
+    tmp_path: Path,
+    format: str,
+    mode: str,
+    options: dict[str, Any],
+    rendition: tuple[int, int, str],
+) -> None:
+    flat = Image.effect_noise((270, 220), 60).resize((2160, 1760))
+    image = Image.merge(mode, [flat] * len(mode))
+    if options.pop("turned", False):
+        options["exif"] = image.getexif()
+        options["exif"][0x0112] = 6
+    image.save(tmp_path / "file", format, **options)
+    program = ONE.format(paths=PATHS)
+    run = subprocess.run(
+        [sys.executable, "-c", program, SQUARE % rendition, str(tmp_path / "file")],
+        check=True, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    counted, taken = json.loads(run.stdout)
+    assert taken <= counted
+
+
+def test_terraform_counts_as_the_processor_does() -> None:
+    text = (ROOT / "terraform/locals.tf").read_text()
+    factors = {int(number) for number in re.findall(r"^ +\+ (\d+) \*", text, re.M)}
+    assert {max(COPIES.values()), int(max(DECODED.values())), RENDERED} <= factors
+    page = (ROOT / "docs/reasons.md").read_text()
+    assert f"{RENDERED} × pixels of the largest rendition" in page
+    for format, number in DECODED.items():
+        name = "HEIC" if format == "HEIF" else format
+        (row,) = re.findall(rf"^\| [^|]*\b{name}\b[^|]* \| (\d) \| (\d+)", page, re.M | re.I)
+        assert row == (str(COPIES.get(format, 1)), str(int(number)))

@@ -514,8 +514,8 @@ REFUSED: list[Case] = [
     (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
     (default_lane(max_pixels=100000000), "default has 2048 and needs"),
     (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
-    ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs 3239"),
-    (default_lane(memory_mib=1024), "default has 1024 and needs 1533"),
+    ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs 4277"),
+    (default_lane(memory_mib=1024), "default has 1024 and needs 1534"),
     (
         {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
         "target_url must be an https:// address",

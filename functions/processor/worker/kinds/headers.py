@@ -16,6 +16,8 @@ DECODED = {
 }  # fmt: skip
 # libwebp is handed a copy of the file, and keeps one of its own.
 COPIES = {"WEBP": 3, "AVIF": 3, "HEIF": 2}
+# Bytes per pixel of a rendition while it is made: AVIF's encoder takes more than all else.
+RENDERED = 45
 _FIXED = 8 * 1024 * 1024
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -58,12 +60,14 @@ def _header(head: bytes, format: str) -> Header | None:
 def memory(format: str, header: Header, size: int, draft: int, target_pixels: int) -> int:
     """Bytes that one image of `size` bytes takes at its peak.
 
-    draft is the JPEG decoder's own reduction (1, 2, 4 or 8), target_pixels the largest rendition's:
-    the picture that is worked on has at most four times as many.
+    draft is the JPEG decoder's own reduction (1, 2, 4 or 8), target_pixels the largest rendition's.
     """
-    per_pixel = DECODED[format] / draft**2 + header.scans
     pixels = header.width * header.height
-    return int(size * COPIES.get(format, 1) + pixels * per_pixel + 28 * target_pixels) + _FIXED
+    needed = size * COPIES.get(format, 1) + RENDERED * target_pixels + _FIXED
+    needed += int(pixels * (DECODED[format] / draft**2 + header.scans))
+    if format in ("PNG", "BMP"):  # converted beside what was decoded, to less than 4 x 4 for each
+        needed += 4 * min(pixels, 16 * target_pixels)
+    return needed
 
 
 def _jpeg(head: bytes) -> Header | None:

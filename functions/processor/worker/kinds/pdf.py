@@ -8,6 +8,7 @@ import pypdfium2  # type: ignore[import-untyped]
 
 from worker.errors import PermanentError
 from worker.kinds import Job, Outcome
+from worker.kinds.headers import RENDERED
 from worker.kinds.render import render
 from worker.settings import Config
 
@@ -17,7 +18,7 @@ _one_at_a_time = threading.Lock()  # the library is not made for threads
 
 
 def need(head: bytes, size: int, content_type: str, config: Config) -> int:
-    return size + _NEED + 28 * _target(config) ** 2
+    return size + _NEED + RENDERED * _target(config) ** 2
 
 
 def process(job: Job) -> Outcome:
