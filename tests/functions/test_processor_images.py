@@ -461,6 +461,19 @@ def test_a_truncated_image_is_named_and_never_half_grey(
     assert refusal(processor, data[: int(len(data) * kept)]) == "truncated_image"
 
 
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.95])
+def test_a_truncated_photo_of_a_phone_is_named(processor: Any, kept: float) -> None:
+    noise = Image.effect_noise((200, 200), 90).convert("RGB")
+    for data in (base64.b64decode(HEIC), encode(noise, "AVIF", speed=10)):
+        assert refusal(processor, data[: int(len(data) * kept)]) == "truncated_image"
+        processor.cloud.results.clear()
+
+
+def test_a_corrupt_photo_of_a_phone_is_named(processor: Any) -> None:
+    data = base64.b64decode(HEIC)
+    assert refusal(processor, data[:200] + bytes(100) + data[300:]) == "corrupt_image"
+
+
 def test_a_corrupt_image_is_named(processor: Any) -> None:
     good = encode(Image.effect_noise((400, 400), 90), "PNG")
     assert refusal(processor, good[:60] + bytes(200) + good[260:]) == "corrupt_image"

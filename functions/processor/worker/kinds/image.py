@@ -142,9 +142,23 @@ def _pixels(config: Config) -> str:
 
 def _broken(error: Exception, file: io.BytesIO, format: str) -> PermanentError:
     """Truncated when the decoder says so, or the container declares more bytes than there are."""
-    head, size = file.getbuffer()[:8], file.getbuffer().nbytes
-    short = format == "WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
-    if short or "truncated" in str(error).lower() or isinstance(error, EOFError):
+    if (
+        _short(file.getbuffer(), format)
+        or "truncated" in str(error).lower()
+        or isinstance(error, EOFError)
+    ):
         return PermanentError("truncated_image", "The image ends too early.")
     said = re.sub(r" ?<[^<>]* at 0x\w+>", "", f"{type(error).__name__}: {error}")  # never the same
     return PermanentError("corrupt_image", f"The decoder says: {said}"[:300])
+
+
+def _short(data: memoryview, format: str) -> bool:
+    if format == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    at = 0
+    while format in ("AVIF", "HEIF") and at + 16 <= len(data):  # one box after the other
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length == 1:
+            length = int.from_bytes(data[at + 8 : at + 16], "big")
+        at += length or len(data)  # 0: to the end
+    return at > len(data)
