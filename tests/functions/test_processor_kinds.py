@@ -54,6 +54,16 @@ def test_a_pdf_shows_its_first_page_and_counts_them(processor: Any) -> None:
     assert record["detected"] == {"contentType": "application/pdf", "matchesDeclared": True}
 
 
+@pytest.mark.parametrize(("mib", "reason"), [(240, "image_too_large_for_memory"), (300, None)])
+def test_a_pdf_whose_image_never_fits_the_memory_is_refused(
+    processor: Any, mib: int, reason: str | None
+) -> None:
+    processor.configure(MEMORY_BYTES=str(mib << 20))
+    data = pdf(1, (4000, 3600))  # 24 MiB and 7 bytes for each pixel are 120; 112 and 172 are there
+    record = processor.process(data, **PDF)
+    assert record.get("reason") == reason
+
+
 def test_a_pdf_without_pages_or_sense_is_named(processor: Any) -> None:
     assert refusal(processor, b"%PDF-1.7 and nothing", **PDF) == "corrupt_document"
 

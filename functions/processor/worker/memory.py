@@ -6,7 +6,7 @@ import ctypes
 import threading
 from collections import deque
 
-from worker.errors import TransientError
+from worker.errors import PermanentError, TransientError
 
 
 class Gate:
@@ -76,9 +76,12 @@ class Room:
         self.wait(seconds)
 
     def need(self, size: int) -> None:
-        """What is now known to be needed. Raises TransientError no_room."""
+        """What is now known to be needed. Raises PermanentError, TransientError no_room."""
+        if size > self.capacity:
+            detail = f"Decoding takes {size >> 20} MiB; an instance has {self.capacity >> 20} MiB."
+            raise PermanentError("image_too_large_for_memory", detail)
         if not self._gate.change(self, size):
-            raise TransientError("no_room", "The file needs more memory than its header told.")
+            raise TransientError("no_room", "The file needs more memory than its beginning told.")
 
     def __enter__(self) -> Room:
         return self

@@ -81,13 +81,7 @@ def _admit(job: Job, format: str, found: Header) -> None:
     """Raises PermanentError for what is not to be decoded; else holds as much room as it takes."""
     if found.width * found.height > job.config.max_pixels:
         raise PermanentError("too_many_pixels", _pixels(job.config))
-    needed = _memory(format, found, job.size, job.config)
-    if needed > job.room.capacity:
-        detail = (
-            f"Decoding takes {needed >> 20} MiB; an instance has {job.room.capacity >> 20} MiB."
-        )
-        raise PermanentError("image_too_large_for_memory", detail)
-    job.room.need(needed)
+    job.room.need(_memory(format, found, job.size, job.config))
 
 
 def _memory(format: str, found: Header, size: int, config: Config) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
 
@@ -12,7 +14,10 @@ from worker.kinds.headers import RENDERED
 from worker.kinds.render import render
 from worker.settings import Config
 
-_NEED = 64 * 1024 * 1024  # beside the file: the library, one page's resources and its bitmap
+_BASE = 24 * 1024 * 1024  # beside the file: the library, and one page's resources
+_NEED = 96 * 1024 * 1024  # with an image of ten megapixels on the page
+# Bytes per pixel of an image that is decoded whole before it is drawn, small as it may be drawn.
+_WHOLE = {"DCTDecode": 7, "JPXDecode": 16}
 _MAX_SIDE = 4096  # pixels of the bitmap, however long and thin the page
 _one_at_a_time = threading.Lock()  # the library is not made for threads
 
@@ -36,6 +41,7 @@ def process(job: Job) -> Outcome:
                 "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
             }
             page = document[0]
+            _admit(job, page)
             side = max(page.get_size())
             scale = min(2 * _target(job.config), _MAX_SIDE) / max(side, 1.0)
             image = page.render(scale=scale).to_pil()
@@ -46,6 +52,15 @@ def process(job: Job) -> Outcome:
             document.close()
     outputs = render(image, image.size, 1, job.config.renditions)
     return Outcome("application/pdf", {"document": facts}, outputs)
+
+
+def _admit(job: Job, page: Any) -> None:
+    """Raises what Room.need raises, before any of the page's images is decoded."""
+    most = 0
+    for image in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
+        each = sum(_WHOLE.get(name, 0) for name in image.get_filters())
+        most = max(most, math.prod(image.get_px_size()) * each)
+    job.room.need(need(b"", job.size, "", job.config) + max(0, _BASE + most - _NEED))
 
 
 def _target(config: Config) -> int:
