@@ -31,7 +31,8 @@ class Key(NamedTuple):
 class Work:
     """One run over one generation of one object. Raises ValueError when that cannot exist.
 
-    generation is the decimal string that Cloud Storage sends.
+    generation is the decimal string that Cloud Storage sends. What Cloud Storage itself would call
+    invalid is refused here: its 400 would look like an outage, and be tried again for days.
     """
 
     bucket: str
@@ -50,8 +51,11 @@ class Work:
             raise ValueError("bucket or object name is not valid Unicode") from None
         if length > MAX_NAME_BYTES:
             raise ValueError(f"object name is longer than {MAX_NAME_BYTES} bytes")
-        if not (isinstance(self.generation, str) and _GENERATION.fullmatch(self.generation)):
-            raise ValueError("generation is not a positive decimal number")
+        if "\n" in self.name or "\r" in self.name:
+            raise ValueError("object name has a line break")
+        number = self.generation if isinstance(self.generation, str) else ""
+        if not (_GENERATION.fullmatch(number) and int(number) < 2**63):
+            raise ValueError("generation is not a positive decimal number of 63 bits")
         if type(self.run) is not int or not 0 <= self.run < 1_000_000:
             raise ValueError("run is not a number from 0 to 999999")
 
