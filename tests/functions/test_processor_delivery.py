@@ -290,6 +290,21 @@ def test_a_task_that_errs_about_the_size_is_read_to_the_end(
     ]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "garbage;;=\xff"},
+        {"Content-Type": "multipart/form-data"},
+        {"Content-Encoding": "gzip"},
+        {"X-CloudTasks-TaskRetryCount": "-1e99"},
+        {"X-Cloud-Trace-Context": "///;;o"},
+    ],
+)
+def test_headers_change_nothing(processor: Any, headers: dict[str, str]) -> None:
+    body = json.dumps(task(processor.cloud.put(TEXT, **PLAIN)))
+    assert processor.http.post("/", data=body, headers=headers).json["status"] == "done"
+
+
 def test_another_buckets_object_is_refused(processor: Any) -> None:
     assert processor.post(resource(bucket="elsewhere"))[1]["reason"] == "foreign_bucket"
     assert not processor.cloud.requests

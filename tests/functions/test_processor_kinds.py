@@ -83,6 +83,27 @@ trailer <</Root 1 0 R/Size 5/Encrypt 4 0 R/ID[<%s><%s>]>>
 """ % (b"11" * 32, b"22" * 32, b"33" * 16, b"33" * 16)
 
 
+def test_an_encrypted_pdf_that_needs_no_password_is_shown(processor: Any) -> None:
+    record = processor.process(ENCRYPTED_PDF, **PDF)
+    assert record["document"] == {"pages": 1, "encrypted": True}
+    picture = processor.outputs(record)["thumbnail"]
+    assert close(corners(picture), [(255, 0, 0)] * 4)
+
+
+# The same, but red, with the keys of an empty password (PDF 1.4, 3.5.2), and so is its content.
+ENCRYPTED_PDF = (
+    LOCKED_PDF.replace(b"9 9]", b"9 9]/Contents 5 0 R")
+    .replace(b"11" * 32, b"c92422687facee686e373f10b5c7d04738053152f7e2ee30e11c69ec442576ab")
+    .replace(b"22" * 32, b"8681caf4210377a282e58f5cc93e85da6a44c89b0e813ffffde328cd9fe668d4")
+    .replace(
+        b"trailer <</Root 1 0 R/Size 5",
+        b"5 0 obj <</Length 25>> stream\n"
+        + bytes.fromhex("036ea30380a119c494a8da05adcc5ad87ddad794da2c63f89f")
+        + b"\nendstream endobj\ntrailer <</Root 1 0 R/Size 6",
+    )
+)
+
+
 @pytest.mark.parametrize(
     ("data", "encoding", "lines"),
     [
