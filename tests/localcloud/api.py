@@ -2,8 +2,8 @@
 
 A service says `@rpc("pubsub.projects.topics.create", "pubsub.topics.create", on="{name}")` above a
 method; the discovery document (google-api-python-client carries them) gives verb, path, parameters,
-request and response schema. Unknown fields and wrong types are refused as Google refuses them; a
-method that exists at Google and not here answers "not implemented".
+request and response schema. Unknown fields, wrong types and missing required ones are refused as
+Google refuses them; a method that exists at Google and not here answers "not implemented".
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .errors import ApiError, Reset, not_implemented
+from .errors import ApiError, Reset, invalid, not_implemented
 from .identity import Principal
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ Handler = Callable[["Call"], Any]
 
 # Parameters that clients send and the discovery documents do not list.
 UNLISTED = {
-    "artifactregistry.projects.locations.repositories.create": {"repository_id"},
     "pubsub.projects.subscriptions.patch": {"updateMask"},
     "pubsub.projects.topics.patch": {"updateMask"},
     "storage.objects.insert": {"upload_id"},
 }
+RENAMED = {"repository_id": "repositoryId"}  # the provider sends the first, Google takes both
 STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}
 
 
@@ -73,6 +73,7 @@ class Method:
     handler: Handler | None = None
     permission: str | None = None
     on: str | Callable[[Call], str] | None = None
+    required: tuple[str, ...] = ()
     _regex: re.Pattern[str] | None = None
 
     @property
@@ -160,12 +161,33 @@ class Document:
     def index(self) -> None:
         """To be called once the handlers are known: served methods come first."""
         for method in self.methods.values():
+            if method.handler:
+                method.required = self._required(method)
             self.by_verb.setdefault(method.verb, []).append(method)
         for methods in self.by_verb.values():
             # Then `…/{name}:verb` before `…/{name}`, more segments before fewer.
             methods.sort(
                 key=lambda m: (not m.handler, ":" not in m.path, -m.path.count("/"), -len(m.path))
             )
+
+    def _required(self, method: Method) -> tuple[str, ...]:
+        """Query parameters and fields of the body that a request must have.
+
+        Numbers are left to the handlers: over gRPC an absent one is 0. So is `acl`, which documents
+        demand of each update, and no client sends where access is uniform.
+        """
+        specs = {n: s for n, s in method.parameters.items() if s.get("location") != "path"}
+        if method.request and method.verb != "PATCH":  # a PATCH carries what changes
+            fields = self.schemas[method.request["$ref"]].get("properties", {})
+            specs |= {n: s for n, s in fields.items() if n not in method.parameters}
+        return tuple(
+            name
+            for name, spec in specs.items()
+            if name != "acl" and spec.get("type") != "integer"
+            if spec.get("required")
+            or method.id in spec.get("annotations", {}).get("required", ())
+            or spec.get("description", "").lower().startswith("required")
+        )
 
     def find(self, verb: str, path: str) -> tuple[Method, Json] | None:
         """The method that serves a raw (undecoded) path, and its decoded path parameters."""
@@ -183,27 +205,27 @@ class Document:
             return
         if kind == "object":
             if not isinstance(value, dict):
-                raise _invalid(where, schema.get("id", "object"), value)
+                raise _wrong(where, schema.get("id", "object"), value)
             properties, rest = schema.get("properties", {}), schema.get("additionalProperties")
             for key, item in value.items():
                 inner = properties.get(key, rest)
                 if inner is None:
                     place = f" at '{where}'" if where else ""
-                    raise ApiError(
-                        400,
+                    raise invalid(
                         f'Invalid JSON payload received. Unknown name "{key}"{place}: '
                         "Cannot find field.",
+                        where,
                     )
                 if isinstance(item, int) and "enum" in inner and 0 <= item < len(inner["enum"]):
                     value[key] = item = inner["enum"][item]  # REST clients may send the number
                 self.check(item, inner, f"{where}.{key}" if where else key)
         elif kind == "array":
             if not isinstance(value, list):
-                raise _invalid(where, "list", value)
+                raise _wrong(where, "list", value)
             for index, item in enumerate(value):
                 self.check(item, schema["items"], f"{where}[{index}]")
         elif not _SCALARS[kind](value, schema):
-            raise _invalid(where, kind, value)
+            raise _wrong(where, kind, value)
 
 
 def _whole(value: Any) -> bool:
@@ -223,8 +245,8 @@ _SCALARS: dict[str, Callable[[Any, Json], bool]] = {
 }
 
 
-def _invalid(where: str, kind: str, value: Any) -> ApiError:
-    return ApiError(400, f"Invalid value at '{where}' ({kind}), {json.dumps(value)[:80]}")
+def _wrong(where: str, kind: str, value: Any) -> ApiError:
+    return invalid(f"Invalid value at '{where}' ({kind}), {json.dumps(value)[:80]}", where)
 
 
 def _methods(doc: Json) -> Iterable[Json]:
@@ -257,15 +279,17 @@ class Api:
         self.by_host: dict[str, list[tuple[Service, Document]]] = {}
         self.patterns: list[tuple[re.Pattern[str], Service, Document]] = []
         self.methods: dict[str, Method] = {}
+        documents: dict[str, Document] = {}
         for service in services:
             for name in service.documents:
-                doc = Document(name)
+                doc = documents.setdefault(name, documents.get(name) or Document(name))
                 self.by_host.setdefault(doc.host, []).append((service, doc))
                 for host in service.hosts:
                     self.patterns.append((re.compile(host), service, doc))
                 self._mount(service, doc)
-                doc.index()
-                self.methods |= doc.methods
+        for doc in documents.values():
+            doc.index()
+            self.methods |= doc.methods
 
     def _mount(self, service: Service, doc: Document) -> None:
         for _, function in inspect.getmembers(service, callable):
@@ -381,6 +405,7 @@ class Api:
             async with self._faults(method, principal, params):
                 call = Call(method.id, params, self._body(method, body), principal, request)
                 self.authorize(method, call)
+                self._complete(method, call)
                 answer = method.handler(call)
                 result = await answer if inspect.isawaitable(answer) else answer
         except ApiError as error:
@@ -412,16 +437,21 @@ class Api:
             on = method.on(call) if callable(method.on) else method.on.format_map(call.params)
             self.cloud.iam.require(call.principal, method.permission, on)
 
+    def _complete(self, method: Method, call: Call) -> None:
+        for name in method.required:
+            if call.body.get(name, call.params.get(name)) in (None, "", []):
+                raise invalid(f"Required parameter: {name}", name, "required")
+
     def _query(self, method: Method, query: str) -> Json:
         values: Json = {}
         for name, text in parse_qsl(query, keep_blank_values=True):
+            name = RENAMED.get(name, name)
             spec = method.parameters.get(name) or method.document.parameters.get(name)
             if spec is None:
                 if name in STANDARD or name in UNLISTED.get(method.id, ()):
                     values[name] = text
                     continue
-                raise ApiError(
-                    400,
+                raise invalid(
                     f'Invalid JSON payload received. Unknown name "{name}": '
                     "Cannot bind query parameter. Field could not be found in request message.",
                 )
@@ -430,7 +460,7 @@ class Api:
             value: Any = text
             if spec["type"] == "integer":
                 if not _whole(text):
-                    raise ApiError(400, f"Invalid value at '{name}' (integer), \"{text}\"")
+                    raise _wrong(name, "integer", text)
                 value = int(text)
             elif spec["type"] == "boolean":
                 value = text.lower() == "true"
@@ -449,7 +479,7 @@ class Api:
             try:
                 body = json.loads(body)
             except ValueError as error:
-                raise ApiError(400, f"Invalid JSON payload received. {error}") from error
+                raise invalid(f"Invalid JSON payload received. {error}") from error
         if method.request:
             method.document.check(body, method.request)
         return body  # type: ignore[return-value]

@@ -14,8 +14,7 @@ class Artifacts(Records):
 
     @rpc(f"{REPOSITORIES}.create", "artifactregistry.repositories.create", on="{parent}")
     def create(self, call: Call) -> Json:
-        repository = call.params.get("repositoryId") or call.params["repository_id"]
-        name = f"{call.params['parent']}/repositories/{repository}"
+        name = f"{call.params['parent']}/repositories/{call.params['repositoryId']}"
         times = {
             "createTime": self.cloud.clock.timestamp(),
             "updateTime": self.cloud.clock.timestamp(),

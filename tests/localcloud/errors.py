@@ -76,6 +76,13 @@ class Reset(ApiError):
         super().__init__(499, message)
 
 
+def invalid(message: str, field: str = "", reason: str | None = None) -> ApiError:
+    """400 for a request that is not as its document wants it, with the field that is wrong."""
+    violation = {"field": field, "description": message} if field else {"description": message}
+    bad = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}
+    return ApiError(400, message, reason=reason, details=[bad])
+
+
 def not_found(what: str) -> ApiError:
     return ApiError(404, f"{what} does not exist.")
 

@@ -129,12 +129,13 @@ class Monitoring(Records):
 
     @rpc(f"{SERVICES}.create", "monitoring.services.create", on="{parent}")
     def create_service(self, call: Call) -> Json:
-        name = f"{call.params['parent']}/services/{call.params['serviceId']}"
+        service = call.params.get("serviceId") or self.cloud.clock.tick_micros()
+        name = f"{call.params['parent']}/services/{service}"
         return self._add(name, call.body | {"name": name})
 
     @rpc(f"{OBJECTIVES}.create", "monitoring.slos.create", on=lambda c: project(c, "parent"))
     def create_objective(self, call: Call) -> Json:
-        objective = call.params["serviceLevelObjectiveId"]
+        objective = call.params.get("serviceLevelObjectiveId") or self.cloud.clock.tick_micros()
         name = f"{call.params['parent']}/serviceLevelObjectives/{objective}"
         return self._add(name, call.body | {"name": name})
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .api import Call, Json, Service, rpc
-from .errors import ApiError
+from .errors import ApiError, not_found
 from .federation import exchange
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ class Projects(Service):
 
     @rpc("serviceusage.operations.get")
     def operation(self, call: Call) -> Json:
-        return self.operations[call.params["name"]]
+        if operation := self.operations.get(call.params["name"]):
+            return operation
+        raise not_found(call.params["name"])
 
     async def raw(self, request: Request) -> Response | None:
         """Token endpoints, user info and the keys that verify identity tokens."""

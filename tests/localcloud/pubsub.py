@@ -21,7 +21,7 @@ from typing import Any
 from . import fields
 from .api import Call, Json, Service, rpc
 from .clock import Timer, rfc3339
-from .errors import ApiError, not_implemented
+from .errors import ApiError, invalid, not_implemented
 from .identity import Principal
 from .sending import act_as, send
 
@@ -505,7 +505,7 @@ class PubSub(Service):
     )
     def acknowledge(self, call: Call) -> Json:
         subscription = self._subscription(call)
-        for ack_id in call.body.get("ackIds") or _required("ack_ids"):
+        for ack_id in call.body["ackIds"]:
             delivery = subscription.leases.get(ack_id)
             # Acknowledging too late is no error; the message comes again.
             if delivery is None or self.cloud.faults.chance("pubsub.lost_ack"):
@@ -525,7 +525,7 @@ class PubSub(Service):
         subscription = self._subscription(call)
         seconds = int(call.body.get("ackDeadlineSeconds") or 0)
         _between("ack_deadline_seconds", seconds, 0, 600)
-        for ack_id in call.body.get("ackIds") or _required("ack_ids"):
+        for ack_id in call.body["ackIds"]:
             if ack_id not in subscription.leases:
                 continue
             if seconds:
@@ -576,7 +576,9 @@ def _project(call: Call, parameter: str) -> str:
 
 def _mask(call: Call) -> str:
     mask = str(call.body.get("updateMask") or call.params.get("updateMask") or "")
-    return mask or _required("update_mask")
+    if not mask:
+        raise invalid("Required parameter: updateMask", "updateMask", "required")
+    return mask
 
 
 def _served(kind: str, body: Json) -> Json:
@@ -584,10 +586,6 @@ def _served(kind: str, body: Json) -> Json:
         if body.get(field):
             raise not_implemented(f"pubsub {kind} {field}")
     return {k: v for k, v in body.items() if v not in (None, "", False)}
-
-
-def _required(what: str) -> Any:
-    raise ApiError(400, f"The request must contain {what}.")
 
 
 def _between(what: str, value: float, low: float, high: float) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.localcloud.api import Api
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.server import Cloud
 
 _serial = itertools.count(1)
 
@@ -31,6 +34,12 @@ def no_faults(cloud: LocalCloud) -> Iterator[None]:
     """Takes every fault away at the end."""
     yield
     cloud.delete("/faults")
+
+
+@pytest.fixture(scope="session")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
+    """All methods of a cloud in this process, that nobody serves."""
+    return Cloud(tmp_path_factory.mktemp("cloud"), "some-project", "a@b.c", Path("unused")).api
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ import pytest
 import requests
 
 from tests.localcloud import local
+from tests.localcloud.api import Api, Method
 from tests.localcloud.client import ROOT, LocalCloud
 from tests.localcloud.clock import Clock
+from tests.localcloud.errors import ApiError
 
 Http = Callable[..., requests.Response]
 
@@ -57,6 +59,78 @@ def test_a_wrong_type_is_400(cloud: LocalCloud, http: Http) -> None:
     answer = http("POST", url, json={"accountId": 7})
     assert answer.status_code == 400
     assert "accountId" in answer.json()["error"]["message"]
+
+
+def test_a_refused_request_names_its_field_in_googles_error_shape(
+    cloud: LocalCloud, http: Http
+) -> None:
+    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    for body, field in (
+        ({"accountId": 7}, "accountId"),
+        ({"serviceAccount": {"displayname": "x"}}, "serviceAccount"),
+        ({"serviceAccount": {}}, "accountId"),
+    ):
+        error = http("POST", url, json=body).json()["error"]
+        assert (error["code"], error["status"]) == (400, "INVALID_ARGUMENT")
+        violation = {"field": field, "description": error["message"]}
+        kind = "type.googleapis.com/google.rpc.BadRequest"
+        assert error["details"] == [{"@type": kind, "fieldViolations": [violation]}]
+
+
+@pytest.mark.parametrize(
+    ("verb", "address", "body", "missing"),
+    [
+        ("POST", "storage.googleapis.com/storage/v1/b", {"name": "some-bucket"}, "project"),
+        ("POST", "storage.googleapis.com/storage/v1/b?project={p}", {}, "name"),
+        ("PUT", "pubsub.googleapis.com/v1/projects/{p}/subscriptions/some", {}, "topic"),
+        ("POST", "cloudresourcemanager.googleapis.com/v1/projects/{p}:setIamPolicy", {}, "policy"),
+        ("POST", "logging.googleapis.com/v2/projects/{p}/metrics", {"name": "some"}, "filter"),
+        (
+            "POST",
+            "artifactregistry.googleapis.com/v1/projects/{p}/locations/us-central1/repositories",
+            {},
+            "repositoryId",
+        ),
+    ],
+)
+def test_a_missing_required_field_is_400(
+    cloud: LocalCloud, http: Http, verb: str, address: str, body: dict[str, object], missing: str
+) -> None:
+    before = cloud.get("/snapshot")
+    answer = http(verb, "https://" + address.replace("{p}", cloud.project), json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == f"Required parameter: {missing}"
+    assert cloud.get("/snapshot") == before
+
+
+def test_no_method_fails_on_an_empty_request(api: Api) -> None:
+    """Each that is served, on a resource that is not there: an answer, or an error of Google's."""
+
+    def path(method: Method) -> str:
+        def one(match: re.Match[str]) -> str:
+            pattern = method.parameters.get(match[2], {}).get("pattern", "x")
+            text = re.sub(r"^\^(projects|\[\^/\]\+)/\[\^/\]\+", "projects/some-project", pattern)
+            return re.sub(r"\[\^/\]\+|\.\*", "some-name", text).strip("^$")
+
+        return re.sub(r"\{(\+?)(\w+)\}", one, method.path)
+
+    async def story() -> list[str]:
+        token = "Bearer " + api.cloud.identity.access_token(api.cloud.owner)
+        failed = []
+        served = {m.id: m for m in api.methods.values() if m.handler}
+        del served["storage.objects.insert"]  # its bodies are contents
+        for method in served.values():
+            call = method.document.host, method.verb, path(method), "", b"{}", token
+            try:
+                await api.dispatch(*call)
+            except ApiError as error:
+                if error.code == 501 or "not found on" in error.message:
+                    failed.append(f"{method.id}: {error.message}")
+            except Exception as error:
+                failed.append(f"{method.id}: {error!r}")
+        return failed
+
+    assert asyncio.run(story()) == []
 
 
 def test_an_unknown_query_parameter_is_400(cloud: LocalCloud, http: Http) -> None:

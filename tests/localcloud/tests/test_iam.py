@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from tests.localcloud import roles
 from tests.localcloud.api import Api
 from tests.localcloud.client import LocalCloud, LocalCloudError
 from tests.localcloud.iam import KNOWN, ROLES
-from tests.localcloud.server import Cloud
 
 Http = Callable[..., requests.Response]
 ADA = "user:ada@example.com"
@@ -136,11 +134,6 @@ def test_what_was_used_is_recorded_and_what_is_lost_with_a_binding(
 
 
 # The table
-
-
-@pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
-    return Cloud(tmp_path_factory.mktemp("cloud"), "some-project", "a@b.c", Path("unused")).api
 
 
 def test_every_permission_that_a_method_needs_is_in_the_table(api: Api) -> None:
