@@ -20,6 +20,7 @@ import pytest
 import requests
 from google import pubsub_v1
 from google.api_core import exceptions
+from google.oauth2.credentials import Credentials
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
@@ -117,6 +118,19 @@ def test_a_push_is_wrapped_and_named(bus: Bus, cloud: LocalCloud, target: Receiv
     (entry,) = bus.journal("push")
     about = {"bucket": "b", "object": "o", "generation": "1", "attempt": 1, "status": 200}
     assert entry.items() >= about.items()
+
+
+def test_102_acknowledges_too() -> None:
+    """No real server ends with it: the service alone is asked."""
+
+    async def run() -> None:
+        cloud = _inside()
+        cloud.status = 102
+        _publish(cloud)
+        await cloud.clock.advance(700)
+        assert len(cloud.got) == 1
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
@@ -520,6 +534,28 @@ def test_the_python_clients_publish_pull_and_acknowledge(bus: Bus, cloud: LocalC
         publisher.publish(topic=bus.topic, messages=[message])
 
 
+def test_the_python_clients_work_over_rest_too(
+    bus: Bus, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", cloud.proxy)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.bundle))
+    name, owner = bus.subscribe(push=False), Credentials(cloud.token())
+    publisher = pubsub_v1.PublisherClient(credentials=owner, transport="rest")
+    subscriber = pubsub_v1.SubscriberClient(credentials=owner, transport="rest")
+    message = {"data": b"\x00\xff", "attributes": {"a": "1"}}
+    (id,) = publisher.publish(topic=bus.topic, messages=[message]).message_ids
+    assert bus.topic in [topic.name for topic in publisher.list_topics(project=bus.project)]
+    (received,) = subscriber.pull(subscription=name, max_messages=5).received_messages
+    assert (received.message.message_id, received.message.data) == (id, b"\x00\xff")
+    subscriber.modify_ack_deadline(
+        subscription=name, ack_ids=[received.ack_id], ack_deadline_seconds=0
+    )
+    (again,) = subscriber.pull(subscription=name, max_messages=5).received_messages
+    subscriber.acknowledge(subscription=name, ack_ids=[again.ack_id])
+    cloud.advance(30)
+    assert bus.pull(name) == []
+
+
 def test_a_pull_waits_for_a_message(bus: Bus, cloud: LocalCloud) -> None:
     """A few pulls outlast the tenth of a second; on a busy machine one may not."""
     name = bus.subscribe(push=False)
@@ -559,6 +595,14 @@ def test_gcloud_lists_publishes_pulls_and_shows_dead_letters(
     (id,) = gcloud("topics", "publish", bus.topic, "--message=hi", "--attribute=a=1")["messageIds"]
     (pulled,) = gcloud("subscriptions", "pull", short, "--auto-ack")
     assert (pulled["message"]["messageId"], pulled["deliveryAttempt"]) == (id, 1)
+    assert {bus.topic, dead} <= {topic["name"] for topic in gcloud("topics", "list")}
+    listed = {one["name"]: one for one in gcloud("subscriptions", "list")}
+    assert listed[bus.made[-1]]["deadLetterPolicy"]["deadLetterTopic"] == dead
+    # What operations.md reads: a letter that waits in the dead letters' own subscription.
+    body = {"messages": [{"data": base64.b64encode(b"undelivered").decode()}]}
+    assert bus.call("POST", f"{dead}:publish", body).status_code == 200
+    (letter,) = gcloud("subscriptions", "pull", f"{bus.name}-dead")
+    assert base64.b64decode(letter["message"]["data"]) == b"undelivered"
     seen = gcloud("subscriptions", "update", short, "--ack-deadline=45")
     assert seen["ackDeadlineSeconds"] == 45
     assert seen["deadLetterPolicy"]["maxDeliveryAttempts"] == 7

@@ -881,20 +881,25 @@ def test_gsutil_copies_in_and_out_and_lists_versions(space: Space, tmp_path: Pat
     assert (tmp_path / "back").read_bytes() == big.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("command", [("gsutil", "cp"), ("gcloud", "storage", "cp")])
 @pytest.mark.usefixtures("no_faults")
-def test_gsutil_goes_on_where_an_upload_broke_off(space: Space, tmp_path: Path) -> None:
+def test_an_upload_goes_on_where_it_broke_off(
+    space: Space, tmp_path: Path, command: tuple[str, ...]
+) -> None:
     big = tmp_path / "big.bin"
     big.write_bytes(os.urandom(9 << 20))
-    rule = {"method": "storage.objects.insert", "code": 503, "skip": 1, "times": 1}
+    # The first 4 MiB are kept, and the answer to them is an error.
+    rule = {"method": "storage.objects.insert", "code": 503, "bytes": 4 << 20, "times": 1}
     before = struck(space)
     space.cloud.post("/faults", {"rules": [rule]})
-    run(space, "gsutil", "cp", str(big), f"gs://{space.name}/")
+    run(space, *command, str(big), f"gs://{space.name}/")
     assert struck(space) == before + 1
     assert space.read("big.bin", alt="media").content == big.read_bytes()
+    lines = [line["params"] for line in space.cloud.journal("api") if line["code"] == 200]
+    uploads = [p for p in lines if p.get("bucket") == space.name and "uploadType" in p]
+    assert len([p for p in uploads if "upload_id" not in p]) == 1, "it was begun again"
 
 
-@pytest.mark.slow
 def test_gsutil_compresses_streams_moves_and_removes(space: Space, tmp_path: Path) -> None:
     text = tmp_path / "x.txt"
     text.write_text("hello " * 1000)
@@ -938,6 +943,10 @@ def test_gcloud_storage_works_on_objects_and_buckets(space: Space, tmp_path: Pat
     run(space, "gcloud", "storage", "rsync", "--recursive", str(tmp_path), f"{uri}/synced")
     describe = ("gcloud", "storage", "objects", "describe", "--format=value(size)")
     assert run(space, *describe, f"{uri}/synced/x.txt") == "5\n"
+    run(space, "gcloud", "storage", "cp", "--gzip-local=txt", str(text), f"{uri}/packed.txt")
+    assert space.read("packed.txt").json()["contentEncoding"] == "gzip"
+    run(space, "gcloud", "storage", "rm", f"{uri}/moved")
+    assert "moved" not in space.names()
     run(space, "gcloud", "storage", "rm", "--recursive", uri)
     assert space.get().status_code == 404
 

@@ -680,8 +680,9 @@ def test_gcloud_lists_describes_pauses_resumes_and_purges(
     gcloud("queues", "pause", short)
     assert gcloud("queues", "describe", short).split() == [tasks.queue, "PAUSED"]
     tasks.create("t")
-    assert "t" in gcloud("list", f"--queue={short}")
+    assert gcloud("list", f"--queue={short}").split() == ["t"]
+    assert gcloud("describe", "t", f"--queue={short}").split() == [f"{tasks.queue}/tasks/t"]
     gcloud("queues", "purge", short)
     assert tasks.ids() == []
     gcloud("queues", "resume", short)
-    assert tasks.queue.rpartition("/")[2] in gcloud("queues", "list")
+    assert f"{short}\tRUNNING" in gcloud("queues", "list").splitlines()
