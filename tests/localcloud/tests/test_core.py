@@ -12,11 +12,13 @@ import jwt
 import pytest
 import requests
 
+from tests.bench.process import cpu
 from tests.localcloud import local
 from tests.localcloud.api import Api, Method
 from tests.localcloud.client import ROOT, LocalCloud
 from tests.localcloud.clock import Clock
 from tests.localcloud.errors import ApiError
+from tests.localcloud.identity import Identity
 
 Http = Callable[..., requests.Response]
 
@@ -171,6 +173,18 @@ def test_identity_tokens_verify_against_the_published_keys(cloud: LocalCloud, ht
         jwt.decode(token, key, ["RS256"], audience="https://elsewhere")
 
 
+def test_a_token_counts_for_its_issuer_and_its_audience_alone() -> None:
+    identity = Identity()
+    token = identity.oidc_token("robot@example.com", "https://here")
+    assert identity.verify_oidc(token, ["https://here"]).email == "robot@example.com"
+    with pytest.raises(ApiError, match="udience"):  # even now that it is known
+        identity.verify_oidc(token, ["https://there"])
+    claims = jwt.decode(token, options={"verify_signature": False})
+    foreign = jwt.encode(claims | {"iss": "https://example.com"}, identity.key, "RS256")
+    with pytest.raises(ApiError, match="ssuer"):
+        identity.verify_oidc(foreign, ["https://here"])
+
+
 def test_nobody_trusts_the_ca_but_those_who_are_told(cloud: LocalCloud) -> None:
     with requests.Session() as session:
         session.trust_env = False
@@ -180,12 +194,26 @@ def test_nobody_trusts_the_ca_but_those_who_are_told(cloud: LocalCloud) -> None:
             )
 
 
-def test_the_door_is_on_loopback_only(cloud: LocalCloud) -> None:
-    table = Path("/proc/net/tcp").read_text()
-    port = f":{cloud.port:04X}"
-    sockets = [line.split() for line in table.splitlines()[1:]]
-    listening = [local for _, local, _, state, *_ in sockets if state == "0A"]
-    assert [a for a in listening if a.endswith(port)] == ["0100007F" + port]
+def test_no_private_key_is_in_the_run_s_folder_and_nobody_else_may_look_into_it(
+    cloud: LocalCloud, http: Http
+) -> None:
+    cloud.environ()
+    http("GET", "https://storage.googleapis.com/storage/v1/b/none")  # has a certificate minted
+    assert cloud.folder.stat().st_mode & 0o777 == 0o700
+    files = [path for path in cloud.folder.rglob("*") if path.is_file()]
+    assert cloud.bundle in files
+    assert [path for path in files if b"PRIVATE KEY" in path.read_bytes()] == []
+    secret = [path for path in files if path.name in ("token", "boto") or "cred" in path.name]
+    assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+
+
+def test_a_new_cloud_is_there_soon_and_small() -> None:
+    """By its processor time, which other work on the machine does not lengthen."""
+    with LocalCloud.start() as new:
+        assert cpu(new.pid) < 2
+        resident = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{new.pid}/status").read_text())
+        assert resident
+        assert int(resident[1]) * 1024 < 150e6
 
 
 def test_advance_fires_timers_in_order_and_waits_for_their_work() -> None:

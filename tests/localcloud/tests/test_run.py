@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.bench.process import tree
 from tests.localcloud import build
 from tests.localcloud.client import OWNER, LocalCloud
 
@@ -206,6 +208,25 @@ def test_instance_sees_googles_environment_and_nothing_of_this_machine(
     assert seen["path"] == "/a b?c=d"
     assert seen["headers"]["Authorization"].endswith(".SIGNATURE_REMOVED_BY_GOOGLE")
     assert seen["headers"]["Host"] == echo["serviceConfig"]["uri"].removeprefix("https://")
+
+
+def test_server_metadata_and_instances_listen_on_loopback_alone(
+    echo: dict[str, Any], cloud: LocalCloud
+) -> None:
+    own = set()
+    for pid in tree(cloud.pid):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                own.add(str(file.readlink()))
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    listening = {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in own}
+    assert f"0100007F:{cloud.port:04X}" in listening
+    assert len(listening) > 1
+    assert {address.partition(":")[0] for address in listening} == {"0100007F"}
 
 
 def test_metadata_server_speaks_for_the_functions_account_alone(

@@ -433,6 +433,18 @@ def test_versions_are_paged_inside_one_name(space: Space) -> None:
     assert [str(b.generation) for b in blobs] == made
 
 
+def test_each_write_and_delete_shows_at_once_in_reads_and_lists(space: Space) -> None:
+    for number in range(10):
+        text = str(number)
+        space.put("same", text.encode())
+        assert space.read("same", alt="media").text == text
+        space.put(text)
+        assert sorted(space.names()) == sorted([text, "same"])
+        space.http("DELETE", space.object(text))
+        assert space.names() == ["same"]
+        assert space.read(text).status_code == 404
+
+
 def test_what_is_only_noncurrent_is_in_no_plain_list(tree: Space) -> None:
     for name in ("b/3", "c"):
         tree.http("DELETE", tree.object(name))
