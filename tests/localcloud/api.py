@@ -38,6 +38,12 @@ UNLISTED = {
     "storage.objects.insert": {"upload_id"},
 }
 RENAMED = {"repository_id": "repositoryId"}  # the provider sends the first, Google takes both
+# Query parameters that would change an answer and that no service reads: refused, not ignored.
+UNSERVED = {
+    *("copySourceAcl", "destinationKmsKeyName", "dropContextGroups", "enableObjectRetention"),
+    *("filter", "matchGlob", "orderBy", "overrideUnlockedRetention", "restoreToken"),
+    *("rewriteToken", "validateOnly"),
+}
 STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}
 
 
@@ -457,6 +463,9 @@ class Api:
                 )
             if spec.get("location") == "path":
                 continue
+            # All services that are listed are enabled: this filter finds them all.
+            if name in UNSERVED and text not in ("", "false", "state:ENABLED"):
+                raise not_implemented(f"{name} of {method.id}")
             value: Any = text
             if spec["type"] == "integer":
                 if not _whole(text):

@@ -65,9 +65,6 @@ class Control:
             case ("POST", "/oidc"):
                 arguments = body["email"], body["audience"], body.get("seconds", 3600)
                 return {"token": cloud.identity.oidc_token(*arguments)}
-            case ("POST", "/expire-tokens"):
-                cloud.identity.expire_all()
-                return {}
             case ("POST", "/clock"):
                 await cloud.clock.advance(body["advance"])
                 return {"now": cloud.clock.timestamp()}

@@ -34,7 +34,6 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
         tasks_v2.ListTasksResponse,
     ),
     Q + "DeleteTask": (f"{QUEUES}.tasks.delete", tasks_v2.DeleteTaskRequest, EMPTY),
-    Q + "RunTask": (f"{QUEUES}.tasks.run", tasks_v2.RunTaskRequest, tasks_v2.Task),
     Q + "GetQueue": (f"{QUEUES}.get", tasks_v2.GetQueueRequest, tasks_v2.Queue),
     Q + "PauseQueue": (f"{QUEUES}.pause", tasks_v2.PauseQueueRequest, tasks_v2.Queue),
     Q + "ResumeQueue": (f"{QUEUES}.resume", tasks_v2.ResumeQueueRequest, tasks_v2.Queue),

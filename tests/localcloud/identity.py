@@ -79,11 +79,6 @@ class Identity:
         """The token of this Authorization header stops working (a fault on request)."""
         self._access.pop(authorization.partition(" ")[2].strip(), None)
 
-    def expire_all(self) -> None:
-        """Every token handed out so far stops working (a fault on request)."""
-        self._access.clear()
-        self._issued.clear()
-
     def authenticate(self, authorization: str | None) -> Principal:
         """An Authorization header → its principal.
 

@@ -158,12 +158,6 @@ class PubSub(Service):
         mine = ((n, t) for n, t in self.topics.items() if n.startswith(prefix))
         return fields.page("topics", mine, call.params, 1000)
 
-    @rpc("pubsub.projects.topics.subscriptions.list", "pubsub.topics.get", on="{topic}")
-    def list_topic_subscriptions(self, call: Call) -> Json:
-        self._topic(call.params["topic"])
-        names = sorted(s.name for s in self._attached(call.params["topic"]))
-        return {"subscriptions": names} if names else {}
-
     @rpc("pubsub.projects.topics.publish", "pubsub.topics.publish", on="{topic}")
     def publish_messages(self, call: Call) -> Json:
         self._topic(call.params["topic"])

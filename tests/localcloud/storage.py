@@ -437,7 +437,6 @@ class Storage(Buckets):
         Python compares strings by code point, which is the order of their UTF-8 bytes.
         """
         prefix, delimiter = params.get("prefix", ""), params.get("delimiter")
-        glob = _glob(params["matchGlob"]) if "matchGlob" in params else None
         end = params.get("endOffset")
         names, versions = bucket.names, bucket.versions
         if params.get("softDeleted"):
@@ -453,7 +452,7 @@ class Storage(Buckets):
                 return
             index += 1
             held = versions[current] if all_versions else [v for v in (bucket.live(current),) if v]
-            if not held or (glob and not glob.fullmatch(current)):
+            if not held:
                 continue
             cut = current.find(delimiter, len(prefix)) if delimiter else -1
             if cut >= 0 and delimiter:
@@ -611,8 +610,8 @@ class Storage(Buckets):
         matching = [
             stored
             for versions in bucket.versions.values()
-            for newer, stored in enumerate(reversed(versions))
-            if matches(condition, stored, newer, now)
+            for stored in versions
+            if matches(condition, stored, now)
         ]
         for stored in matching:
             if action["type"] == "SetStorageClass":
@@ -643,13 +642,3 @@ def _name(params: Json, meta: Json) -> str:
     if len(name.encode()) > 1024 or re.search(r"[\r\n]", name) or name in (".", ".."):
         raise ApiError(400, f"Invalid object name: {name[:80]!r}", reason="invalid")
     return str(name)
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    """matchGlob as a regular expression: ** crosses slashes, * and ? do not, [a-z], {a,b}."""
-    known = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
-    parts = re.findall(r"\*\*|\[[^\]]+\]|.", pattern, re.DOTALL)
-    text = "".join(
-        known.get(p) or (p.replace("[!", "[^") if len(p) > 1 else re.escape(p)) for p in parts
-    )
-    return re.compile(text, re.DOTALL)

@@ -459,19 +459,17 @@ def _check_rule(rule: Json) -> None:
         raise not_implemented(f"lifecycle conditions {', '.join(sorted(unknown))}")
 
 
-def matches(condition: Json, stored: Stored, newer: int, now: float) -> bool:
-    """Whether a generation with `newer` newer ones meets all conditions of a lifecycle rule."""
-    return all(TESTS[key](value, stored, newer, now) for key, value in condition.items())
+def matches(condition: Json, stored: Stored, now: float) -> bool:
+    """Whether a generation meets all conditions of a lifecycle rule."""
+    return all(TESTS[key](value, stored, now) for key, value in condition.items())
 
 
-# Conditions of lifecycle rules: (value, generation, number of newer ones, now) → whether it holds.
-TESTS: dict[str, Callable[[Any, Stored, int, float], bool]] = {
-    "age": lambda days, it, newer, now: now - it.created >= days * DAY,
-    "daysSinceNoncurrentTime": lambda days, it, newer, now: (
+# Conditions of lifecycle rules: (value, generation, now) → whether it holds.
+TESTS: dict[str, Callable[[Any, Stored, float], bool]] = {
+    "age": lambda days, it, now: now - it.created >= days * DAY,
+    "daysSinceNoncurrentTime": lambda days, it, now: (
         it.noncurrent is not None and now - it.noncurrent >= days * DAY
     ),
-    "isLive": lambda live, it, newer, now: live == (it.noncurrent is None),
-    "matchesPrefix": lambda starts, it, newer, now: it.meta["name"].startswith(tuple(starts)),
-    "matchesSuffix": lambda ends, it, newer, now: it.meta["name"].endswith(tuple(ends)),
-    "numNewerVersions": lambda count, it, newer, now: newer >= count,
+    "isLive": lambda live, it, now: live == (it.noncurrent is None),
+    "matchesPrefix": lambda starts, it, now: it.meta["name"].startswith(tuple(starts)),
 }

@@ -180,8 +180,6 @@ class Tasks(Service):
 
     @rpc(f"{QUEUES}.list", "cloudtasks.queues.list", on="{parent}")
     def list_queues(self, call: Call) -> Json:
-        if call.params.get("filter"):
-            raise not_implemented("cloudtasks queues filter")
         parent = call.params["parent"] + "/queues/"
         mine = ((n, q.spec) for n, q in self.queues.items() if n.startswith(parent))
         return fields.page("queues", mine, call.params, 9800)
@@ -296,13 +294,6 @@ class Tasks(Service):
     def delete_task(self, call: Call) -> Json:
         self._remove(*self._task(call), "deleted")
         return {}
-
-    @rpc(f"{QUEUES}.tasks.run", "cloudtasks.tasks.run", on=_queue_of)
-    def run_task(self, call: Call) -> Json:
-        queue, task = self._task(call)
-        view = self._view(call, call.body, queue)
-        self._start(queue, task)
-        return _answer(queue, task, view)
 
     def _view(self, call: Call, source: Json, queue: Queue) -> str:
         view = source.get("responseView") or "BASIC"
