@@ -303,11 +303,10 @@ class Api:
                 if method := doc.methods.get(method_id):
                     method.handler, method.permission, method.on = function, permission, on
         for prefix, permission in service.policies.items():
-            for verb in ("getIamPolicy", "setIamPolicy", "testIamPermissions"):
+            for verb in ("getIamPolicy", "setIamPolicy"):
                 if method := doc.methods.get(f"{prefix}.{verb}"):
                     method.handler = functools.partial(self._policy, service, verb)
-                    if verb != "testIamPermissions":
-                        method.permission, method.on = f"{permission}.{verb}", "{resource}"
+                    method.permission, method.on = f"{permission}.{verb}", "{resource}"
 
     def _policy(self, service: Service, verb: str, call: Call) -> Json:
         resource = call.params["resource"]
@@ -315,14 +314,7 @@ class Api:
             raise ApiError(404, f"Resource not found (resource={resource}).")
         if verb == "getIamPolicy":
             return self.cloud.iam.get(resource)
-        if verb == "setIamPolicy":
-            return self.cloud.iam.set(resource, call.body.get("policy") or {})
-        wanted = call.body.get("permissions", [])
-        return {
-            "permissions": [
-                p for p in wanted if self.cloud.iam.allowed(call.principal, p, resource)
-            ]
-        }
+        return self.cloud.iam.set(resource, call.body["policy"])
 
     def _at(self, host: str) -> list[tuple[Service, Document]]:
         if host not in self.by_host:
@@ -419,7 +411,10 @@ class Api:
             raise
         self.cloud.journal.api(principal, method.id, params, 200, "")
         if isinstance(result, dict) and method.response:
-            method.document.check(result, method.response, "response of " + method.id)
+            try:
+                method.document.check(result, method.response)
+            except ApiError as error:  # no fault of the caller
+                raise ApiError(500, f"Wrong answer of {method.id}: {error.message}") from error
         return result
 
     def _authenticate(self, authorization: str | None) -> Principal:

@@ -68,10 +68,6 @@ class Accounts(Service):
         self.cloud.iam.require(call.principal, "iam.serviceAccounts.get", name)
         return self.accounts[name]
 
-    @rpc(f"{ACCOUNTS}.list", "iam.serviceAccounts.list", on="{name}")
-    def list(self, call: Call) -> Json:
-        return {"accounts": [*self.accounts.values()]}
-
     @rpc(f"{ACCOUNTS}.patch")
     def patch(self, call: Call) -> Json:
         name = self.resource(call.params["name"])

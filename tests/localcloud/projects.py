@@ -74,13 +74,6 @@ class Projects(Service):
         self.cloud.iam.require(call.principal, "resourcemanager.projects.setIamPolicy", resource)
         return self.cloud.iam.set(resource, call.body["policy"])
 
-    @rpc("cloudresourcemanager.projects.testIamPermissions")
-    def test_permissions(self, call: Call) -> Json:
-        resource = self._own(call.params["resource"])
-        wanted = call.body.get("permissions", [])
-        allowed = self.cloud.iam.allowed
-        return {"permissions": [p for p in wanted if allowed(call.principal, p, resource)]}
-
     @rpc("cloudbilling.projects.getBillingInfo")
     def billing(self, call: Call) -> Json:
         resource = self._own(call.params["name"])

@@ -135,8 +135,20 @@ def test_no_method_fails_on_an_empty_request(api: Api) -> None:
     assert asyncio.run(story()) == []
 
 
+def test_an_answer_that_its_document_does_not_know_is_not_given(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = api.methods["cloudbilling.projects.getBillingInfo"]
+    token = "Bearer " + api.cloud.identity.access_token(api.cloud.owner)
+    call = method.document.host, "GET", "/v1/projects/some-project/billingInfo", "", b"", token
+    assert asyncio.run(api.dispatch(*call))
+    monkeypatch.setattr(method, "handler", lambda call: {"billing": True})
+    with pytest.raises(ApiError, match=r'Wrong answer .* Unknown name "billing"'):
+        asyncio.run(api.dispatch(*call))
+
+
 def test_an_unknown_query_parameter_is_400(cloud: LocalCloud, http: Http) -> None:
-    url = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    url = f"https://pubsub.googleapis.com/v1/projects/{cloud.project}/topics"
     assert http("GET", url, params={"pagesize": 3}).status_code == 400
 
 
@@ -260,6 +272,9 @@ def test_a_cancelled_timer_does_nothing() -> None:
 # The README
 
 
+TEST = r"`(\S+\.py)::(\w+)`"
+
+
 def test_every_row_of_the_fidelity_table_names_its_source_and_tests_that_exist() -> None:
     text = (ROOT / "tests/localcloud/README.md").read_text()
     lines = text.partition("## Fidelity")[2].partition("\n## ")[0].splitlines()
@@ -268,14 +283,14 @@ def test_every_row_of_the_fidelity_table_names_its_source_and_tests_that_exist()
     for behaviour, source, tests, _ in rows:
         if behaviour.startswith("**"):
             continue
-        named = re.findall(r"`(\S+\.py)::(\w+)`", tests)
+        named = re.findall(TEST, tests)
         known = source == "–" or set(source.split(", ")) <= set("DPCI")
         if not named or not known:
             wrong.append(behaviour)
-        for file, name in named:
-            path = ROOT / file if "/" in file else Path(__file__).with_name(file)
-            if not path.exists() or f"\ndef {name}(" not in path.read_text():
-                wrong.append(f"{behaviour}: {file}::{name}")
+    for file, name in re.findall(TEST, text):
+        path = ROOT / file if "/" in file else Path(__file__).with_name(file)
+        if not path.exists() or f"\ndef {name}(" not in path.read_text():
+            wrong.append(f"{file}::{name}")
     assert wrong == []
     assert len(rows) > 40
 
