@@ -35,10 +35,6 @@ class Artifacts(Records):
         self._delete(call)
         return self._operation(call.params["name"], {})
 
-    @rpc("artifactregistry.projects.locations.operations.get")
-    def operation(self, call: Call) -> Json:
-        return {"name": call.params["name"], "done": True}
-
     def _operation(self, name: str, response: Json | None = None) -> Json:
         location = "/".join(name.split("/")[:4])
         return {

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from .api import Call, Json, Service, rpc
-from .errors import ApiError, not_found
+from .errors import ApiError
 from .federation import exchange
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class Projects(Service):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
         self.enabled: set[str] = set()
-        self.operations: dict[str, Json] = {}
 
     def _id(self, name: str) -> str:
         """A project's id, from its id or number, with or without `projects/`."""
@@ -115,16 +114,9 @@ class Projects(Service):
         resource = self._own(parent)
         self.cloud.iam.require(call.principal, "serviceusage.services.enable", resource)
         self.enabled |= set(names)
-        name = f"operations/acat.p2-{self.cloud.number}-{len(self.operations)}"
+        name = f"operations/acat.p2-{self.cloud.number}-{self.cloud.clock.tick_micros()}"
         done = {"services": [self._service(service) for service in names]}
-        self.operations[name] = {"name": name, "done": True, "response": done}
-        return self.operations[name]
-
-    @rpc("serviceusage.operations.get")
-    def operation(self, call: Call) -> Json:
-        if operation := self.operations.get(call.params["name"]):
-            return operation
-        raise not_found(call.params["name"])
+        return {"name": name, "done": True, "response": done}
 
     async def raw(self, request: Request) -> Response | None:
         """Token endpoints, user info and the keys that verify identity tokens."""
