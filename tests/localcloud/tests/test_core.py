@@ -224,8 +224,9 @@ def test_no_private_key_is_in_the_run_s_folder_and_nobody_else_may_look_into_it(
     files = [path for path in cloud.folder.rglob("*") if path.is_file()]
     assert cloud.bundle in files
     assert [path for path in files if b"PRIVATE KEY" in path.read_bytes()] == []
-    secret = [path for path in files if path.name in ("token", "boto") or "cred" in path.name]
-    assert {path.stat().st_mode & 0o777 for path in secret} == {0o600}
+    written = {"token", "boto", "application_default_credentials.json"}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in files if path.name in written}
+    assert modes == dict.fromkeys(written, 0o600)
 
 
 def test_a_new_cloud_is_there_soon_and_small() -> None:
