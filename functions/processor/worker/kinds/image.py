@@ -13,7 +13,7 @@ from PIL import Image
 from worker.errors import Fault, PermanentError
 from worker.kinds import Job, Outcome
 from worker.kinds.headers import Header, header, memory
-from worker.kinds.render import UPRIGHT, render, scale_of
+from worker.kinds.render import SPARE, UPRIGHT, render, scale_of
 from worker.settings import Config
 
 _FORMATS = {
@@ -21,9 +21,6 @@ _FORMATS = {
     "image/jpeg": "JPEG", "image/png": "PNG", "image/tiff": "TIFF", "image/webp": "WEBP",
 }  # fmt: skip
 _MAX_FRAMES = 10_000
-# How much larger than a rendition a JPEG is decoded, for the better filter. 2 takes a quarter more
-# CPU for 12 megapixels; against a whole decode it comes to 55 dB PSNR, 1.5 to 51: none is seen.
-_SPARE = 1.5
 _ORIENTATION, _MAKE, _MODEL, _EXIF, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
 
 warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
@@ -88,7 +85,7 @@ def _memory(format: str, found: Header, size: int, config: Config) -> int:
     renditions = config.renditions.values()
     stored = (found.width, found.height)
     scale = max((scale_of(stored, turn, one) for one in renditions for turn in (1, 6)), default=0.0)
-    draft = next((n for n in (8, 4, 2) if _SPARE * scale * n <= 1), 1) if format == "JPEG" else 1
+    draft = next((n for n in (8, 4, 2) if SPARE * scale * n <= 1), 1) if format == "JPEG" else 1
     pixels = max((one.width * one.height for one in renditions), default=0)
     return memory(format, found, size, draft, pixels)
 
@@ -96,7 +93,7 @@ def _memory(format: str, found: Header, size: int, config: Config) -> int:
 def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tuple[int, int]:
     """What a JPEG is decoded to at least: somewhat larger than the largest rendition."""
     renditions = config.renditions.values()
-    scale = _SPARE * max((scale_of(size, orientation, one) for one in renditions), default=0.0)
+    scale = SPARE * max((scale_of(size, orientation, one) for one in renditions), default=0.0)
     # Never rounded up, or the decoder would take a step more than the memory counted.
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 

@@ -13,6 +13,10 @@ from worker.settings import FORMATS, Rendition
 
 BACKGROUND = (255, 255, 255)
 _STRIP_PIXELS = 1 << 18
+# How much larger than a rendition a picture is left for the better filter, by a JPEG's decoder or
+# by averaging. 2 takes a quarter more CPU for a JPEG of 12 megapixels; against the whole picture
+# under that filter it comes to 54 or 55 dB PSNR, 1.5 to 51 to 53: neither is seen.
+SPARE = 1.5
 UPRIGHT = {  # EXIF orientation → what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,12 +84,12 @@ def _scaled(image: Image.Image, size: Size, cut: Size, to: Size) -> Image.Image:
     right, bottom = left + cut[0] * across, top + cut[1] * down
     fx, fy = 1, 1
     if image.mode not in _WORKING or image.has_transparency_data:
-        # Two pixels for each one wanted are left for the better filter, as reducing_gap does.
-        fx = max(1, int((right - left) / to[0] / 2))
-        fy = max(1, int((bottom - top) / to[1] / 2))
+        # As reducing_gap does.
+        fx = max(1, int((right - left) / to[0] / SPARE))
+        fy = max(1, int((bottom - top) / to[1] / SPARE))
         image = _converted(image, fx, fy)
     part = (left / fx, top / fy, min(right / fx, image.width), min(bottom / fy, image.height))
-    return image.resize(to, Image.Resampling.LANCZOS, box=part, reducing_gap=2.0)
+    return image.resize(to, Image.Resampling.LANCZOS, box=part, reducing_gap=SPARE)
 
 
 def _converted(image: Image.Image, fx: int, fy: int) -> Image.Image:
