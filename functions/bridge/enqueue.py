@@ -67,9 +67,8 @@ class CloudTasks:
 
     def _create(self, request: dict[Any, Any], timeout: float) -> object:
         headers: dict[str, str] = {}
-        self._credentials.before_request(
-            self._request, "POST", "", headers
-        )  # a stale one is renewed
+        # A stale token is renewed here.
+        self._credentials.before_request(self._request, "POST", "", headers)
         token = [(name.lower(), value) for name, value in headers.items()]
         return self._client.create_task(request, timeout=timeout, metadata=token)
 
@@ -121,7 +120,8 @@ def _task(config: Config, notification: Notification, lane_name: str) -> dict[st
 
 
 def _status(error: Exception) -> str:
-    """The canonical status: gRPC errors carry it, REST errors have it in the answer's body."""
+    """The canonical status: gRPC errors carry it; REST errors, which the operator's tool gets, have
+    it in the answer's body."""
     status = getattr(error, "grpc_status_code", None)
     if status is not None:
         return str(status.name)
