@@ -1,4 +1,4 @@
-"""Builds build/bridge.zip and build/processor.zip, byte-identical on any machine and day.
+"""Builds the zip of each deployable into build/, byte-identical on any machine and day.
 
 Terraform names each uploaded zip by its hash, so that an unchanged function is never deployed
 again. That only works when the same source always makes the same bytes: entries are sorted, their
@@ -15,12 +15,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-FUNCTIONS = ("bridge", "processor")
-COMMON = "common"
+from deployables import FUNCTIONS, MAIN, ROOT, Deployable, deployables, imported, packages
 
-# Without an entry point and pinned requirements Google's build fails, minutes later.
-NEEDED = ("main.py", "requirements.txt")
 EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 REGULAR_FILE_0644 = 0o100644 << 16
 UNIX = 3
@@ -43,18 +39,24 @@ def files_under(folder: Path) -> list[Path]:
     )
 
 
-def zip_bytes(source: Path, name: str) -> bytes:
-    """The zip of the function `name`: its own folder at the root, beside it common/.
+def zip_bytes(deployable: Deployable, functions: Path = FUNCTIONS) -> bytes:
+    """The zip of a deployable, as deployables.py describes it.
 
     Raises BuildError where a file that the build on Google needs is missing.
     """
-    folder = source / name
-    for needed in NEEDED:
-        if not (folder / needed).is_file():
-            raise BuildError(f"{folder / needed} is missing: the function {name} cannot be built")
-    entries = {path.relative_to(folder).as_posix(): path for path in files_under(folder)}
-    for path in files_under(source / COMMON):
-        entries[path.relative_to(source).as_posix()] = path
+    main = deployable.folder / MAIN
+    for needed in (main, deployable.requirements):
+        if not needed.is_file():
+            raise BuildError(f"{needed} is missing: {deployable.name} cannot be built")
+    entries = {MAIN: main, "requirements.txt": deployable.requirements}
+    known = packages(functions)
+    try:
+        names = imported(main, known)
+    except SyntaxError as error:
+        raise BuildError(f"{error.filename} line {error.lineno}: {error.msg}") from None
+    for name in names:
+        for path in files_under(known[name]):
+            entries[f"{name}/{path.relative_to(known[name]).as_posix()}"] = path
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_STORED) as archive:
         for entry in sorted(entries):
@@ -65,27 +67,27 @@ def zip_bytes(source: Path, name: str) -> bytes:
     return buffer.getvalue()
 
 
-def build(source: Path = ROOT / "functions", out: Path = ROOT / "build") -> dict[str, str]:
-    """Writes <out>/<name>.zip for each function and returns name → sha256 in hex.
+def build(source: Path = FUNCTIONS, out: Path = ROOT / "build") -> dict[str, str]:
+    """Writes <out>/<name>.zip for each deployable and returns name → sha256 in hex.
 
     A zip that is already right is left alone; a new one appears whole or not at all.
     """
     out.mkdir(parents=True, exist_ok=True)
     hashes = {}
-    for name in FUNCTIONS:
-        content = zip_bytes(source, name)
-        target = out / f"{name}.zip"
+    for deployable in deployables(source):
+        content = zip_bytes(deployable, source)
+        target = out / f"{deployable.name}.zip"
         if not target.is_file() or target.read_bytes() != content:
             partial = target.with_suffix(".zip.partial")
             partial.write_bytes(content)
             partial.replace(target)
-        hashes[name] = hashlib.sha256(content).hexdigest()
+        hashes[deployable.name] = hashlib.sha256(content).hexdigest()
     return hashes
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Builds the zips of the functions.")
-    parser.add_argument("--source", type=Path, default=ROOT / "functions")
+    parser.add_argument("--source", type=Path, default=FUNCTIONS)
     parser.add_argument("--out", type=Path, default=ROOT / "build")
     arguments = parser.parse_args()
     try:

@@ -30,6 +30,7 @@ from prepare import ROOT, Unprepared, check_terraform
 from spelling import misspelt
 
 BOOTSTRAP = "bootstrap"
+PIPELINE = ROOT / "terraform/pipeline"
 PREFIX = "files"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
 TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT")
@@ -562,7 +563,7 @@ def sources(environment: Environment) -> dict[str, str]:
 def check_spelling(environment: Environment) -> None:
     """Of the settings within objects; all else Terraform checks itself."""
     call = environment.folder / "main.tf"
-    if environment.name != BOOTSTRAP and (wrong := misspelt(call, ROOT / "terraform/variables.tf")):
+    if environment.name != BOOTSTRAP and (wrong := misspelt(call, PIPELINE / "variables.tf")):
         raise Refused(f"environments/{wrong}")
 
 

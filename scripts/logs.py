@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "functions"))
 
-from common.identity import Work
+from contract.identity import Work
 
 # As docs/reasons.md explains them.
 EVENTS = (

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from deployables import FUNCTIONS, ROOT
+
 FILES = (
-    "functions/bridge/requirements",
-    "functions/processor/requirements",
+    *(str(path.with_suffix("").relative_to(ROOT)) for path in FUNCTIONS.glob("*/requirements*.in")),
     "tests/requirements",
     "tests/requirements-nodeps",
     "tests/requirements-gsutil",

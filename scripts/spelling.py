@@ -70,7 +70,7 @@ def misspelt(call: Path, variables: Path) -> str | None:
         if len(within) != 2 + depth or name in has or "" in within:
             continue
         close = difflib.get_close_matches(name, sorted(has), n=1)
-        meant = f"Did you mean {close[0]}?" if close else "terraform/README.md lists what it has."
+        meant = f"Did you mean {close[0]}?" if close else "terraform/pipeline/README.md lists all."
         return (
             f"{call.parent.name}/{call.name} line {line}: {'.'.join(within[1:])} has no setting "
             f"{name}, which Terraform would leave out without a word. {meant}"

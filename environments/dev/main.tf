@@ -1,11 +1,10 @@
 module "pipeline" {
-  source = "../../terraform"
+  source = "../../terraform/pipeline"
 
-  project_id    = var.project_id
-  environment   = "dev"
-  bridge_zip    = "../../build/bridge.zip"
-  processor_zip = "../../build/processor.zip"
-  deployer      = var.deployer
+  project_id  = var.project_id
+  environment = "dev"
+  zips        = "../../build"
+  deployer    = var.deployer
 
   # Files of dev are for trying: gone with the environment, and not paid for after that.
   force_destroy     = true

@@ -1,11 +1,10 @@
 module "pipeline" {
-  source = "../../terraform"
+  source = "../../terraform/pipeline"
 
-  project_id    = var.project_id
-  environment   = "prod"
-  bridge_zip    = "../../build/bridge.zip"
-  processor_zip = "../../build/processor.zip"
-  deployer      = var.deployer
+  project_id  = var.project_id
+  environment = "prod"
+  zips        = "../../build"
+  deployer    = var.deployer
 
   # Where alerts go is added here: notification_channels = ["projects/…/notificationChannels/…"].
   monitoring = { enabled = true }

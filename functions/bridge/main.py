@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import functions_framework
-from common.config import once
-from common.logs import Log
-from decisions import TABLE, Decision, lane_of, rejection
-from enqueue import TasksClient, cloud_tasks, enqueue
 from flask import Request
-from notification import Malformed, Notification
-from settings import Config
+
+from bridge.decisions import TABLE, Decision, lane_of, rejection
+from bridge.enqueue import TasksClient, cloud_tasks, enqueue
+from bridge.notification import Malformed, Notification
+from bridge.settings import Config
+from runtime.logs import Log
+from runtime.once import once
 
 Answer = tuple[dict[str, str], int]
 

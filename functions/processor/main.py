@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import functions_framework
-from common.config import once
-from common.logs import Log
 from flask import Request
-from worker.delivery import Delivery, Worker
-from worker.memory import Gate, bound_allocator
-from worker.settings import Config
-from worker.storage import Storage, cloud_storage
-from worker.task import Malformed, Task
+
+from processor.delivery import Delivery, Worker
+from processor.memory import Gate, bound_allocator
+from processor.settings import Config
+from processor.storage import Storage, cloud_storage
+from processor.task import Malformed, Task
+from runtime.logs import Log
+from runtime.once import once
 
 Answer = tuple[dict[str, Any], int]
 BASE_BYTES = 128 * 1024 * 1024  # the interpreter, all libraries, and what the allocator keeps

@@ -14,8 +14,9 @@ import zipfile
 from pathlib import Path
 
 import deploy
-from build_functions import FUNCTIONS, BuildError
+from build_functions import BuildError
 from deploy import Environment, Failed, Refused
+from deployables import deployables
 from prepare import Unprepared
 
 from . import ROOT, affected, plans, texts
@@ -229,7 +230,7 @@ def fresh_plan(environment: Environment) -> tuple[Json, dict[str, str], Path]:
     """
     deploy.check_spelling(environment)
     made_from = deploy.sources(environment)
-    zips = {name: made_from[name] for name in FUNCTIONS}
+    zips = {one.name: made_from[one.name] for one in deployables()}
     deploy.use_bucket(environment)
     path = HERE / f"{environment.name}.tfplan"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -255,8 +256,8 @@ def unbundle(data: bytes) -> Path:
     """Puts the zips where the plan expects them; returns the plan's file."""
     HERE.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in FUNCTIONS:
-            (ROOT / "build" / f"{name}.zip").write_bytes(archive.read(f"{name}.zip"))
+        for name in set(archive.namelist()) - {PLAN}:
+            (ROOT / "build" / name).write_bytes(archive.read(name))
         path = HERE / PLAN
         path.touch(0o600)
         path.write_bytes(archive.read(PLAN))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.api_core import exceptions as api
-from notification import Malformed, Notification
+
+from bridge.notification import Malformed, Notification
 
 from .clients import Clients
 from .problems import explained

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from build_functions import BuildError, zip_bytes
+from deployables import deployables
 
-from . import ROOT
 from .clients import Clients
 from .deadletters import DeadLetters
 from .declared import Resource, State, block
@@ -242,8 +242,9 @@ class Doctor:
     def _against_repository(self, name: str, deployed: str) -> Iterator[Finding]:
         function, _, digest = deployed.removesuffix(".zip").partition("/")
         try:
-            here = hashlib.sha256(zip_bytes(ROOT / "functions", function)).hexdigest()
-        except (BuildError, OSError) as error:
+            (source,) = (one for one in deployables() if one.name == function)
+            here = hashlib.sha256(zip_bytes(source)).hexdigest()
+        except (BuildError, OSError, ValueError) as error:
             yield Finding("warning", "functions", str(error), "git status")
             return
         if here != digest:

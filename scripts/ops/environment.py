@@ -14,8 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from common.config import ConfigError
-from settings import Config
+from bridge.settings import Config
+from runtime.settings import ConfigError
 
 from . import ROOT
 from .problems import LOGIN, Problem

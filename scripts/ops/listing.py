@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from common.identity import MAX_KEY_NAME_BYTES, parse_key, shortened
+from contract.identity import MAX_KEY_NAME_BYTES, parse_key, shortened
 
 Kind = Literal["manifests", "failures"]
 KINDS: tuple[Kind, Kind] = ("manifests", "failures")

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from decisions import lane_of, rejection
+from bridge.decisions import lane_of, rejection
 
 from .clients import Clients
 from .deadletters import DeadLetter, DeadLetters

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from itertools import takewhile
 from typing import Any
 
-from common.identity import Work, shortened
 from google.api_core import exceptions as api
+
+from contract.identity import Work, shortened
 
 from .clients import Clients
 from .deadletters import DeadLetters

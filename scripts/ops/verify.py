@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from common.identity import Work
 from google.api_core import exceptions as api
+
+from contract.identity import Work
 
 from .clients import Clients
 from .declared import State

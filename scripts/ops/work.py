@@ -13,11 +13,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from common.identity import Work
-from decisions import lane_of, rejection
-from enqueue import enqueue
-from notification import Notification
-from settings import Config
+from bridge.decisions import lane_of, rejection
+from bridge.enqueue import enqueue
+from bridge.notification import Notification
+from bridge.settings import Config
+from contract.identity import Work
 
 from .clients import Clients
 from .listing import Upload

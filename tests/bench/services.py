@@ -42,12 +42,13 @@ def bridge(what: Function, client: str, core: int | None = None) -> Service:
     if client == "direct":
         change = (
             f"sys.path.append({str(ROOT)!r}); "
-            "from tests.bench.subjects.tasks_direct import DirectTasks; import enqueue; "
+            "from tests.bench.subjects.tasks_direct import DirectTasks; "
+            "from bridge import enqueue; "
             "enqueue.cloud_tasks = DirectTasks; "
         )
     elif client != "own":
         change = (
-            "import enqueue; from google.cloud.tasks_v2 import CloudTasksClient; "
+            "from bridge import enqueue; from google.cloud.tasks_v2 import CloudTasksClient; "
             f"enqueue.cloud_tasks = lambda: CloudTasksClient(transport={client!r}); "
         )
     script = f"import sys; sys.path.insert(0, '.'); {change}import main; main.bridge(); {RUN}"

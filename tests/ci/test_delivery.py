@@ -21,7 +21,7 @@ from .site import MAIN, SCRATCH, Site
 
 from deploy import Refused  # isort: skip - scripts.ci makes it known
 
-PIPELINE = "terraform/main.tf"
+PIPELINE = "terraform/pipeline/main.tf"
 WIDE = """
 resource "google_project_iam_member" "wide" {
   project = var.project_id

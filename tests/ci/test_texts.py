@@ -143,7 +143,7 @@ def test_the_comment_says_where_planning_failed_and_stays_below_github_s_limit()
         ("functions/bridge/requirements.txt", ENVIRONMENTS),
         ("scripts/build_functions.py", ENVIRONMENTS),
         ("environments/bootstrap/main.tf", []),
-        ("terraform/README.md", []),
+        ("terraform/pipeline/README.md", []),
         ("docs/delivery.md", []),
         ("tests/ci/test_texts.py", []),
     ],
@@ -160,7 +160,7 @@ def test_prod_and_dev_together_are_told() -> None:
 
 
 def test_a_change_of_the_modules_alone_is_no_such_thing() -> None:
-    paths = ["terraform/main.tf"]
+    paths = ["terraform/pipeline/main.tf"]
     assert affected.notes(paths, affected.environments(paths, ENVIRONMENTS), fork=False) == []
 
 
@@ -177,7 +177,7 @@ def test_a_change_of_bootstrap_says_who_applies_it() -> None:
 
 
 def test_a_fork_is_told_why_nothing_is_planned() -> None:
-    (note,) = affected.notes(["terraform/main.tf"], ENVIRONMENTS, fork=True)
+    (note,) = affected.notes(["terraform/pipeline/main.tf"], ENVIRONMENTS, fork=True)
     assert "comes from a fork" in note
     assert "only the static checks run" in note
 

@@ -163,4 +163,7 @@ def test_dependabot_looks_after_actions_pip_and_terraform() -> None:
     kinds = {update["package-ecosystem"]: update for update in updates}
     assert set(kinds) == {"github-actions", "pip", "terraform"}
     folders = {str(p.parent.relative_to(ROOT)) for p in ROOT.glob("functions/*/requirements.txt")}
-    assert {f"/{folder}" for folder in folders} | {"/tests"} == set(kinds["pip"]["directories"])
+    named = {path for path in kinds["pip"]["directories"] if "*" not in path}
+    for pattern in set(kinds["pip"]["directories"]) - named:
+        named |= {f"/{path.relative_to(ROOT)}" for path in ROOT.glob(pattern.lstrip("/"))}
+    assert {f"/{folder}" for folder in folders} | {"/tests"} <= named

@@ -21,11 +21,12 @@ sys.path[:0] = [
     str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")
 ]
 
-from common.logs import Log  # noqa: E402
 from function_fakes import PROCESSOR_ENV, FakeStorage, load, task  # noqa: E402
 from PIL import Image  # noqa: E402
-from worker.memory import Gate  # noqa: E402
-from worker.storage import Storage  # noqa: E402
+
+from processor.memory import Gate  # noqa: E402
+from processor.storage import Storage  # noqa: E402
+from runtime.logs import Log  # noqa: E402
 
 MEMORY_MIB = 512  # what the instance declares
 ADDRESS_SPACE = 4 << 30  # a last resort: decoders map more than they touch
@@ -38,7 +39,7 @@ TYPES = {
 
 def schemas() -> dict[str, Any]:
     return {
-        status: json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text())
+        status: json.loads((ROOT / f"functions/contract/schemas/{name}.schema.json").read_text())
         for status, name in (("done", "manifest"), ("failed", "failure"))
     }
 

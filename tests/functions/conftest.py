@@ -1,4 +1,4 @@
-"""Loads the functions as their zips are laid out: common/ beside main.py on the path."""
+"""Loads the functions as their zips are laid out: their packages beside main.py on the path."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ class Driven:
         self.cloud = FakeStorage()
         self.logged = logged
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr("worker.storage.RETRY_SECONDS", 0.001)
+        monkeypatch.setattr("processor.storage.RETRY_SECONDS", 0.001)
         self.configure()
 
     def configure(self, **changes: str) -> None:
-        from common.logs import Log
         from function_fakes import PROCESSOR_ENV
-        from worker.memory import Gate
-        from worker.storage import Storage
+
+        from processor.memory import Gate
+        from processor.storage import Storage
+        from runtime.logs import Log
 
         config = self.main.Config.from_env(PROCESSOR_ENV | changes)
         storage = Storage(self.cloud.client, config.results_bucket)

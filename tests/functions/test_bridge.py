@@ -6,9 +6,6 @@ import sys
 from typing import Any
 
 import pytest
-from common.config import ConfigError
-from common.identity import Work
-from common.logs import Log
 from function_fakes import (
     BRIDGE_ENV,
     PROJECT,
@@ -23,6 +20,10 @@ from function_fakes import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from contract.identity import Work
+from runtime.logs import Log
+from runtime.settings import ConfigError
 
 
 class Driven:

@@ -12,14 +12,16 @@ import pytest
 from function_fakes import load, resource, task
 from test_processor_images import encode, quarters
 from test_processor_kinds import pdf
-from worker.errors import REASONS
+
+from processor.errors import REASONS
 
 DOCS = Path(__file__).parents[2] / "docs"
+SCHEMAS = DOCS.parent / "functions/contract/schemas"
 PAGE = (DOCS / "reasons.md").read_text()
 
 
 def schema(name: str) -> dict[str, Any]:
-    read: dict[str, Any] = json.loads((DOCS / "schemas" / f"{name}.schema.json").read_text())
+    read: dict[str, Any] = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(read)
     return read
 

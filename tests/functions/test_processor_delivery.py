@@ -6,14 +6,15 @@ import json
 from typing import Any
 
 import pytest
-from common.config import ConfigError
-from common.identity import Work
 from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, resource, task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_processor_images import encode
-from worker.storage import HEAD_BYTES
+
+from contract.identity import Work
+from processor.storage import HEAD_BYTES
+from runtime.settings import ConfigError
 
 TEXT = b"one\ntwo\n"
 WORK = Work(UPLOADS, "cats/tom.jpg", "1732000000000001")
@@ -193,9 +194,9 @@ def test_no_2xx_without_a_record(processor: Any) -> None:
 def test_an_unexpected_error_is_tried_again_and_then_recorded(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import worker.kinds.plain
+    from processor.kinds import plain
 
-    monkeypatch.setattr(worker.kinds.plain, "encoding_of", lambda sample: 1 / 0)
+    monkeypatch.setattr(plain, "encoding_of", lambda sample: 1 / 0)
     uploaded = processor.cloud.put(TEXT, **PLAIN)
     assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
     assert "ZeroDivisionError" in processor.logged()[1]["stack_trace"]
@@ -205,9 +206,9 @@ def test_an_unexpected_error_is_tried_again_and_then_recorded(
 def test_an_error_before_the_claim_ends_in_a_record_too(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import worker.delivery
+    from processor import delivery
 
-    monkeypatch.setattr(worker.delivery, "sniff", lambda head: 1 / 0)
+    monkeypatch.setattr(delivery, "sniff", lambda head: 1 / 0)
     uploaded = processor.cloud.put(TEXT, **PLAIN)
     assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
     assert processor.post(uploaded)[1]["reason"] == "internal_error"
@@ -216,15 +217,15 @@ def test_an_error_before_the_claim_ends_in_a_record_too(
 def test_nothing_is_written_after_the_deadline(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import worker.delivery
-    import worker.kinds.plain
+    from processor import delivery
+    from processor.kinds import plain
 
     def slow(sample: bytes) -> str:
-        clock = worker.delivery.time.monotonic()
-        monkeypatch.setattr(worker.delivery.time, "monotonic", lambda: clock + 500)
+        clock = delivery.time.monotonic()
+        monkeypatch.setattr(delivery.time, "monotonic", lambda: clock + 500)
         return "ascii"
 
-    monkeypatch.setattr(worker.kinds.plain, "encoding_of", slow)
+    monkeypatch.setattr(plain, "encoding_of", slow)
     uploaded = processor.cloud.put(TEXT, **PLAIN)
     status, answer = processor.post(uploaded)
     assert (status, answer["reason"]) == (500, "deadline_exceeded")

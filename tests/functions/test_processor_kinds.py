@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from test_processor_images import B, G, R, W, close, corners, encode, quarters, refusal
-from worker.errors import Fault
-from worker.kinds import KINDS, Job, kind_of, sniff
-from worker.kinds import image as images
-from worker.kinds.headers import header
-from worker.memory import Gate
-from worker.settings import Config
+
+from processor.errors import Fault
+from processor.kinds import KINDS, Job, kind_of, sniff
+from processor.kinds import image as images
+from processor.kinds.headers import header
+from processor.memory import Gate
+from processor.settings import Config
 
 PDF = {"contentType": "application/pdf"}
 
@@ -219,7 +220,7 @@ def test_a_gzip_bomb_is_refused_by_what_comes_out(processor: Any) -> None:
 def test_a_broken_connection_is_taken_up_where_it_broke(
     processor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.storage.RETRY_SECONDS", 5.0)
+    monkeypatch.setattr("processor.storage.RETRY_SECONDS", 5.0)
     data = encode(Image.effect_noise((1600, 1600), 90))
     uploaded = processor.cloud.put(data)
     processor.cloud.cut_after = 100_000

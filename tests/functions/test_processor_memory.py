@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from worker.kinds.headers import COPIES, DECODED, RENDERED
+
+from processor.kinds.headers import COPIES, DECODED, RENDERED
 
 ROOT = Path(__file__).parents[2]
 PATHS = [str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")]
@@ -27,10 +28,10 @@ from PIL import Image
 
 main, _ = load("processor")
 import functions_framework
-from common.logs import Log
-from worker.memory import Gate
-from worker.kinds import image as images
-from worker.storage import Storage
+from runtime.logs import Log
+from processor.memory import Gate
+from processor.kinds import image as images
+from processor.storage import Storage
 
 render = images.render
 def held(*arguments):
@@ -102,9 +103,9 @@ from pathlib import Path
 sys.path[:0] = {paths!r}
 from function_fakes import PROCESSOR_ENV
 from PIL import Image
-from worker.kinds import Job, image, render, sniff
-from worker.memory import Gate, bound_allocator
-from worker.settings import Config
+from processor.kinds import Job, image, render, sniff
+from processor.memory import Gate, bound_allocator
+from processor.settings import Config
 
 def status(field):
     return int(Path("/proc/self/status").read_text().partition(field + ":")[2].split()[0]) << 10
@@ -165,7 +166,7 @@ def test_a_file_takes_no_more_than_is_counted(
 
 
 def test_terraform_counts_as_the_processor_does() -> None:
-    text = (ROOT / "terraform/locals.tf").read_text()
+    text = (ROOT / "terraform/pipeline/locals.tf").read_text()
     factors = {int(number) for number in re.findall(r"^ +\+ (\d+) \*", text, re.M)}
     assert {max(COPIES.values()), int(max(DECODED.values())), RENDERED} <= factors
     page = (ROOT / "docs/reasons.md").read_text()

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from common.identity import Work
 from function_fakes import PROJECT, RESULTS, UPLOADS
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 from google.cloud.storage import Client
 from google.oauth2.credentials import Credentials
-from worker.errors import PermanentError, TransientError
-from worker.storage import Storage
+
+from contract.identity import Work
+from processor.errors import PermanentError, TransientError
+from processor.storage import Storage
 
 
 class Server(HTTPServer):

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from common.identity import Work
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from contract.identity import Work
 from scripts.ops.listing import Generation, Kind, Record, Upload, in_key_order, joined, place
 
 THEN = datetime(2026, 11, 21, tzinfo=UTC)

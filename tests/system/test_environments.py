@@ -290,7 +290,7 @@ def test_the_processor_is_told_its_changed_source(stack: Stack) -> None:
 
 
 def test_source_that_both_share_changes_both(stack: Stack) -> None:
-    with stack.source_changed("common"):
+    with stack.source_changed("contract"):
         changes = stack.changes()
     assert set(changes) == {zipped("bridge"), zipped("processor"), BRIDGE, PROCESSOR}
 
@@ -343,7 +343,7 @@ def test_an_added_lane_adds_and_changes_the_bridge_alone(stack: Stack) -> None:
         assert all("papers" in address for address in changes)
 
 
-# A lane whose target is a service of one's own, as in terraform/README.md
+# A lane whose target is a service of one's own, as in terraform/pipeline/README.md
 
 VIDEOS = """
 resource "google_service_account" "videos" {

@@ -30,7 +30,7 @@ from tests.system.watched import Watched, watching
 
 sys.path.insert(0, str(ROOT / "functions"))
 
-from common.identity import Work
+from contract.identity import Work
 
 LIST = json.loads((Path(__file__).parent / "metrics.json").read_text())
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"

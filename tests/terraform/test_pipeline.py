@@ -49,11 +49,10 @@ HANDED_OVER = {
 @pytest.fixture(scope="module")
 def pipeline(root: MakeRoot) -> Root:
     return root(
-        "terraform",
+        "terraform/pipeline",
         project_id="demo-project",
         environment="dev",
-        bridge_zip="../build/bridge.zip",
-        processor_zip="../build/processor.zip",
+        zips="../../build",
     )
 
 
@@ -442,8 +441,7 @@ REFUSED: list[Case] = [
         {"bridge": {"timeout_seconds": 60}},
         "bridge.timeout_seconds is 60, but an event counts as undelivered",
     ),
-    ({"bridge_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
-    ({"processor_zip": "no.zip"}, "Build it with: python3 scripts/build_functions.py"),
+    ({"zips": "none"}, "Build them with: python3 scripts/build_functions.py"),
     ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
     ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
@@ -575,4 +573,4 @@ def test_refused(pipeline: Root, case: Case) -> None:
 
 
 def test_every_rule_refuses_something(pipeline: Root) -> None:
-    assert unseen(pipeline, "terraform", REFUSED) == []
+    assert unseen(pipeline, "terraform/pipeline", REFUSED) == []

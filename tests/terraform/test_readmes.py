@@ -16,6 +16,7 @@ import pytest
 from .conftest import MakeRoot
 from .plans import ROOT
 
+PIPELINE = "terraform/pipeline"
 READMES = sorted(path.relative_to(ROOT) for path in (ROOT / "terraform").rglob("README.md"))
 EXAMPLES = {
     f"{readme.parent.name}-{number}": (readme.parent, text)
@@ -27,11 +28,10 @@ EXAMPLES = {
 
 # What is written into an environment's call.
 CALL = """module "pipeline" {{
-  source        = "../terraform"
+  source        = "../terraform/pipeline"
   project_id    = "demo-project"
   environment   = "dev"
-  bridge_zip    = "../build/bridge.zip"
-  processor_zip = "../build/processor.zip"
+  zips          = "../build"
 {}}}
 """
 SETTINGS = {
@@ -90,12 +90,16 @@ def test_an_example_plans_as_it_stands(planned: set[str], name: str) -> None:
 
 
 def test_a_stale_table_is_noticed(tmp_path: Path) -> None:
-    for name in ("scripts/docs_tables.py", "terraform/README.md", "terraform/outputs.tf"):
+    for name in (
+        "scripts/docs_tables.py",
+        "terraform/pipeline/README.md",
+        "terraform/pipeline/outputs.tf",
+    ):
         target = tmp_path / name
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text((ROOT / name).read_text("utf-8"), "utf-8")
-    variables = (ROOT / "terraform/variables.tf").read_text("utf-8")
-    (tmp_path / "terraform/variables.tf").write_text(
+    variables = (ROOT / f"{PIPELINE}/variables.tf").read_text("utf-8")
+    (tmp_path / f"{PIPELINE}/variables.tf").write_text(
         variables.replace('"us-central1"', '"europe-west1"')
     )
     done = subprocess.run(
@@ -104,7 +108,7 @@ def test_a_stale_table_is_noticed(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 1
-    assert "stale: terraform/README.md" in done.stdout
+    assert "stale: terraform/pipeline/README.md" in done.stdout
 
 
 def test_the_tests_that_the_tutorials_page_names_are_there() -> None:

@@ -26,13 +26,16 @@ DEV = ("--environment", "dev", "--project", "demo-project")
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    for name in ("bridge", "processor", "common"):
-        (tmp_path / "functions" / name).mkdir(parents=True)
+    functions = tmp_path / "functions"
+    for package in ("contract", "runtime", "unused", "bridge/bridge", "processor/processor"):
+        (functions / package).mkdir(parents=True)
+        (functions / package / "__init__.py").write_text("")
+    (functions / "bridge/bridge/__init__.py").write_text("from runtime import logs\n")
     for name in ("bridge", "processor"):
-        (tmp_path / "functions" / name / "main.py").write_text("def handle(request): ...\n")
-        (tmp_path / "functions" / name / "requirements.txt").write_text("")
-    (tmp_path / "functions/common/__init__.py").write_text("")
-    return tmp_path / "functions"
+        main = f"import contract\nimport {name}\ndef handle(request): ...\n"
+        (functions / name / "main.py").write_text(main)
+        (functions / name / "requirements.txt").write_text("")
+    return functions
 
 
 def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
@@ -40,13 +43,38 @@ def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_zip_holds_the_function_and_what_both_share(source: Path, tmp_path: Path) -> None:
+def test_a_zip_holds_main_and_each_package_that_it_imports(source: Path, tmp_path: Path) -> None:
     (source / "bridge/__pycache__").mkdir()
     (source / "bridge/__pycache__/main.pyc").write_bytes(b"x")
     (source / "bridge/.DS_Store").write_bytes(b"x")
     assert build(source, tmp_path / "build").returncode == 0
     with zipfile.ZipFile(tmp_path / "build/bridge.zip") as archive:
-        assert archive.namelist() == ["common/__init__.py", "main.py", "requirements.txt"]
+        assert archive.namelist() == [
+            "bridge/__init__.py", "contract/__init__.py", "main.py", "requirements.txt",
+            "runtime/__init__.py",
+        ]  # fmt: skip
+
+
+def test_a_folder_with_a_main_py_is_a_deployable_and_one_without_is_not(
+    source: Path, tmp_path: Path
+) -> None:
+    (source / "third").mkdir()
+    (source / "third/main.py").write_text("import processor\n")
+    (source / "third/requirements.txt").write_text("")
+    (source / "third/requirements-large.txt").write_text("# more\n")
+    assert build(source, tmp_path / "build").returncode == 0
+    made = sorted(path.name for path in (tmp_path / "build").iterdir())
+    assert made == ["bridge.zip", "processor.zip", "third-large.zip", "third.zip"]
+    with zipfile.ZipFile(tmp_path / "build/third-large.zip") as archive:
+        assert archive.namelist() == ["main.py", "processor/__init__.py", "requirements.txt"]
+        assert archive.read("requirements.txt") == b"# more\n"
+
+
+def test_a_function_that_is_not_python_is_refused_by_its_line(source: Path, tmp_path: Path) -> None:
+    (source / "bridge/main.py").write_text("import os\ndef\n")
+    done = build(source, tmp_path / "build")
+    assert done.returncode == 1
+    assert "bridge/main.py line 2: invalid syntax" in done.stderr
 
 
 def test_the_same_source_makes_the_same_bytes_whatever_its_dates_and_modes(
@@ -62,7 +90,7 @@ def test_the_same_source_makes_the_same_bytes_whatever_its_dates_and_modes(
 
 def test_a_changed_function_changes_its_own_zip_only(source: Path, tmp_path: Path) -> None:
     build(source, tmp_path / "first")
-    (source / "bridge/main.py").write_text("def handle(request): return 'other'\n")
+    (source / "bridge/main.py").write_text("import bridge\ndef handle(request): return 1\n")
     build(source, tmp_path / "second")
     assert (tmp_path / "first/bridge.zip").read_bytes() != (
         tmp_path / "second/bridge.zip"
@@ -82,7 +110,7 @@ def test_a_function_without_requirements_is_refused(source: Path, tmp_path: Path
     (source / "processor/requirements.txt").unlink()
     done = build(source, tmp_path / "build")
     assert done.returncode == 1
-    assert "requirements.txt is missing: the function processor cannot be built" in done.stderr
+    assert "requirements.txt is missing: processor cannot be built" in done.stderr
 
 
 # Checks before anything is done
@@ -183,7 +211,7 @@ def test_a_plan_is_not_applied_once_its_configuration_changed(
             "line 6: lanes.big has no setting memory",
         ),
         ("renditions = { thumbnail = { widht = 640 } }", "Did you mean width?"),
-        ("bridge = { colour = 1 }", "terraform/README.md lists what it has."),
+        ("bridge = { colour = 1 }", "terraform/pipeline/README.md lists all."),
         ("lanes = { default = { memory_mib = local.big == 1 ? { a = 1 }.a : 2 } }", ""),
         ("lanes = { for x in local.all : x.name => { mine = 1 } }", ""),
         ("lanes = { default = merge(local.shared, { mine = 1 }) }", ""),

@@ -29,8 +29,8 @@ class Held:
 def make(file: str, content_type: str) -> Callable[[], None]:
     os.environ.setdefault("LANG", "C.UTF-8")
     import main
-    from worker.kinds import Job, kind_of, sniff
-    from worker.storage import HEAD_BYTES, PIECE_BYTES
+    from processor.kinds import Job, kind_of, sniff
+    from processor.storage import HEAD_BYTES, PIECE_BYTES
 
     worker = main.worker()
     data = Path(file).read_bytes()

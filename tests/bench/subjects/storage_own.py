@@ -13,7 +13,7 @@ def make(
 ) -> Callable[[], None]:
     os.environ |= {"UPLOADS_BUCKET": uploads, "RESULTS_BUCKET": results}
     import main
-    from common.identity import Work
+    from contract.identity import Work
 
     storage = main.worker().storage
     work = Work(uploads, name, generation, 0)

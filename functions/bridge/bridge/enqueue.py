@@ -1,6 +1,6 @@
 """The task that stands for one piece of work, and what each answer of Cloud Tasks means.
 
-Its body's JSON Schema is docs/schemas/task.schema.json: a lane may name any HTTPS target.
+Its body's JSON Schema is contract/schemas/task.schema.json: a lane may name any HTTPS target.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
-from notification import Notification
-from settings import Config
+from bridge.notification import Notification
+from bridge.settings import Config
 
 TIMEOUT_SECONDS = 20.0  # well within the subscription's ack deadline; Pub/Sub does the retrying
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from common.config import ConfigError, read, table
+from runtime.settings import ConfigError, read, table
 
 DEFAULT_LANE = "default"
 

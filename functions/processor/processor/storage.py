@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from common.identity import Work
-
-from worker.errors import PermanentError, TransientError
+from contract.identity import Work
+from processor.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

@@ -2,7 +2,7 @@
 # as those that it hands to a function or a subscription.
 
 module "events_invoker" {
-  source = "./modules/service_account"
+  source = "../modules/service_account"
 
   project_id   = var.project_id
   account_id   = "${local.name}-events-invoker"
@@ -12,7 +12,7 @@ module "events_invoker" {
 }
 
 module "bridge_account" {
-  source = "./modules/service_account"
+  source = "../modules/service_account"
 
   project_id   = var.project_id
   account_id   = "${local.name}-bridge"
@@ -22,7 +22,7 @@ module "bridge_account" {
 }
 
 module "tasks_invoker" {
-  source = "./modules/service_account"
+  source = "../modules/service_account"
 
   project_id   = var.project_id
   account_id   = "${local.name}-tasks-invoker"
@@ -32,7 +32,7 @@ module "tasks_invoker" {
 }
 
 module "processor_account" {
-  source = "./modules/service_account"
+  source = "../modules/service_account"
 
   project_id   = var.project_id
   account_id   = "${local.name}-processor"

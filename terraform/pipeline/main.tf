@@ -1,7 +1,7 @@
 # uploads → events → bridge → queue → processor → results, once for each lane from the queue on.
 
 module "uploads" {
-  source = "./modules/bucket"
+  source = "../modules/bucket"
 
   project_id      = var.project_id
   name            = "${var.project_id}-${local.name}-uploads"
@@ -20,7 +20,7 @@ module "uploads" {
 }
 
 module "object_events" {
-  source = "./modules/object_events"
+  source = "../modules/object_events"
 
   project_id                 = var.project_id
   name_prefix                = local.name
@@ -33,7 +33,7 @@ module "object_events" {
 }
 
 module "bridge" {
-  source = "./modules/function"
+  source = "../modules/function"
 
   project_id      = var.project_id
   region          = var.region
@@ -53,7 +53,7 @@ module "bridge" {
 }
 
 module "queue" {
-  source   = "./modules/task_queue"
+  source   = "../modules/task_queue"
   for_each = var.lanes
 
   project_id                = var.project_id
@@ -75,7 +75,7 @@ module "queue" {
 }
 
 module "processor" {
-  source   = "./modules/function"
+  source   = "../modules/function"
   for_each = local.processor_lanes
 
   project_id      = var.project_id
@@ -112,7 +112,7 @@ module "processor" {
 
 # Write once: whoever works on files may create results, and nobody may replace or delete them.
 module "results" {
-  source = "./modules/bucket"
+  source = "../modules/bucket"
 
   project_id      = var.project_id
   name            = "${var.project_id}-${local.name}-results"

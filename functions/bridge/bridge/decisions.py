@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from notification import Notification
-from settings import DEFAULT_LANE, Config
+from bridge.notification import Notification
+from bridge.settings import DEFAULT_LANE, Config
 
 
 @dataclass(frozen=True, slots=True)

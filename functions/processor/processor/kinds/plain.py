@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import codecs
 
-from worker.errors import PermanentError
-from worker.kinds import KINDS, Job, Outcome, canonical
-from worker.settings import Config
+from processor.errors import PermanentError
+from processor.kinds import KINDS, Job, Outcome, canonical
+from processor.settings import Config
 
 _SAMPLE_BYTES = 32 * 1024
 _NEED = 16 * 1024 * 1024

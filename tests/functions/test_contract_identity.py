@@ -3,9 +3,10 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from common.identity import MAX_NAME_BYTES, Key, Work, parse_key, shortened
 from hypothesis import given
 from hypothesis import strategies as st
+
+from contract.identity import MAX_NAME_BYTES, Key, Work, parse_key, shortened
 
 TOM = Work("uploads", "cats/tom.jpg", "1732")
 

@@ -1,11 +1,9 @@
-"""What an instance makes once: its settings, with every fault named at once, and its clients."""
+"""Settings read from the environment, with every fault named at once."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -44,18 +42,6 @@ def table(row: Callable[..., Any]) -> Any:
         return {key: row(**item) for key, item in value.items()}
 
     return dataclasses.field(metadata={"parse": parse})
-
-
-def once(make: Callable[[], T]) -> Callable[[], T]:
-    """Like functools.cache, but two first calls at the same time make one thing, not two."""
-    lock = threading.Lock()
-    cached = functools.cache(make)
-
-    def get() -> T:
-        with lock:
-            return cached()
-
-    return get
 
 
 def _positive(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The body of a task, as docs/schemas/task.schema.json describes it."""
+"""The body of a task, as contract/schemas/task.schema.json describes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.identity import Work
+from contract.identity import Work
 
 
 class Malformed(Exception):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from common.identity import Work
+from contract.identity import Work
 
 
 class Malformed(Exception):

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from common.logs import Log
-
-from worker.errors import AttemptsExhausted, Fault, TransientError
-from worker.kinds import Job, Outcome, Output, canonical, kind_of, sniff
-from worker.memory import Gate, Room
-from worker.settings import Config
-from worker.storage import Storage, crc32c, too_large
-from worker.task import Task
+from processor.errors import AttemptsExhausted, Fault, TransientError
+from processor.kinds import Job, Outcome, Output, canonical, kind_of, sniff
+from processor.memory import Gate, Room
+from processor.settings import Config
+from processor.storage import Storage, crc32c, too_large
+from processor.task import Task
+from runtime.logs import Log
 
 JSON = "application/json"
 CACHE_CONTROL = "private, max-age=31536000, immutable"  # an output is written once

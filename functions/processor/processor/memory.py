@@ -6,7 +6,7 @@ import ctypes
 import threading
 from collections import deque
 
-from worker.errors import PermanentError, TransientError
+from processor.errors import PermanentError, TransientError
 
 
 class Gate:

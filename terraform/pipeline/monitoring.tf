@@ -1,7 +1,7 @@
 # What an engineer on call sees. It watches names only: nothing of the pipeline depends on it.
 
 module "monitoring" {
-  source = "./modules/monitoring"
+  source = "../modules/monitoring"
   count  = var.monitoring.enabled ? 1 : 0
 
   project_id            = var.project_id

@@ -8,11 +8,11 @@ from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
 
-from worker.errors import PermanentError
-from worker.kinds import Job, Outcome
-from worker.kinds.headers import RENDERED
-from worker.kinds.render import render
-from worker.settings import Config
+from processor.errors import PermanentError
+from processor.kinds import Job, Outcome
+from processor.kinds.headers import RENDERED
+from processor.kinds.render import render
+from processor.settings import Config
 
 _BASE = 24 * 1024 * 1024  # beside the file: the library, and one page's resources
 _NEED = 96 * 1024 * 1024  # with an image of ten megapixels on the page

@@ -2,7 +2,7 @@
 # its function deploy again, and an unchanged one changes nothing.
 
 module "sources" {
-  source = "./modules/bucket"
+  source = "../modules/bucket"
 
   project_id      = var.project_id
   name            = "${var.project_id}-${local.name}-sources"
@@ -29,10 +29,7 @@ resource "google_storage_bucket_object" "zip" {
 }
 
 locals {
-  zips = {
-    bridge    = var.bridge_zip
-    processor = var.processor_zip
-  }
+  zips = { for name in ["bridge", "processor"] : name => "${var.zips}/${name}.zip" }
 
   zip_sha256 = { for name, path in local.zips : name => filesha256(path) }
 }

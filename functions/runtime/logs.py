@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from common.identity import Work
+from contract.identity import Work
 
 
 class Log:

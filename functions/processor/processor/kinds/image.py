@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from worker.errors import Fault, PermanentError
-from worker.kinds import Job, Outcome
-from worker.kinds.headers import Header, header, memory
-from worker.kinds.render import SPARE, UPRIGHT, render, scale_of
-from worker.settings import Config
+from processor.errors import Fault, PermanentError
+from processor.kinds import Job, Outcome
+from processor.kinds.headers import Header, header, memory
+from processor.kinds.render import SPARE, UPRIGHT, render, scale_of
+from processor.settings import Config
 
 _FORMATS = {
     "image/avif": "AVIF", "image/bmp": "BMP", "image/gif": "GIF", "image/heic": "HEIF",

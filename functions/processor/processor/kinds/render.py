@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from worker.kinds import Output
-from worker.settings import FORMATS, Rendition
+from processor.kinds import Output
+from processor.settings import FORMATS, Rendition
 
 BACKGROUND = (255, 255, 255)
 _STRIP_PIXELS = 1 << 18

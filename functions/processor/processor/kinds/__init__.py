@@ -16,9 +16,9 @@ from typing import Any, Protocol, cast
 
 import filetype  # type: ignore[import-untyped]
 
-from worker.memory import Room
-from worker.settings import Config
-from worker.storage import Source
+from processor.memory import Room
+from processor.settings import Config
+from processor.storage import Source
 
 KINDS = {
     "image/avif": "image",
@@ -109,4 +109,4 @@ def canonical(declared: str | None) -> str | None:
 
 def kind_of(content_type: str | None) -> Kind:
     name = KINDS.get(content_type or "", "plain")
-    return cast(Kind, importlib.import_module(f"worker.kinds.{name}"))
+    return cast(Kind, importlib.import_module(f"processor.kinds.{name}"))

@@ -20,17 +20,6 @@ variable "bridge" {
   }
 }
 
-variable "bridge_zip" {
-  description = "The path of the bridge's zip: of a release, or as scripts/build_functions.py makes it."
-  type        = string
-  nullable    = false
-
-  validation {
-    condition     = fileexists(var.bridge_zip)
-    error_message = "bridge_zip is ${var.bridge_zip}, where there is no file. Build it with: python3 scripts/build_functions.py, or download that of a release."
-  }
-}
-
 variable "dead_letter_retention_days" {
   description = "How long an event that could not be delivered waits to be looked at; 31 days are Pub/Sub's maximum."
   type        = number
@@ -307,17 +296,6 @@ variable "prefix" {
   }
 }
 
-variable "processor_zip" {
-  description = "The path of the processor's zip: of a release, or as scripts/build_functions.py makes it."
-  type        = string
-  nullable    = false
-
-  validation {
-    condition     = fileexists(var.processor_zip)
-    error_message = "processor_zip is ${var.processor_zip}, where there is no file. Build it with: python3 scripts/build_functions.py, or download that of a release."
-  }
-}
-
 variable "project_id" {
   description = "The Google project that holds this environment."
   type        = string
@@ -413,5 +391,16 @@ variable "uploads_retention" {
   validation {
     condition     = var.uploads_retention.noncurrent_days > var.delivery.retention_days + var.dead_letter_retention_days + 31
     error_message = "uploads_retention.noncurrent_days is ${var.uploads_retention.noncurrent_days}, but an upload can be named for ${var.delivery.retention_days + var.dead_letter_retention_days + 31} days: ${var.delivery.retention_days} by its event, ${var.dead_letter_retention_days} by its dead letter, 31 by its task. Keep it longer than that, or it can be gone before it was worked on."
+  }
+}
+
+variable "zips" {
+  description = "The folder of the functions' zips: of a release, or as scripts/build_functions.py makes them."
+  type        = string
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for name in ["bridge", "processor"] : fileexists("${var.zips}/${name}.zip")])
+    error_message = "zips is ${var.zips}, where bridge.zip or processor.zip is missing. Build them with: python3 scripts/build_functions.py, or download those of a release."
   }
 }

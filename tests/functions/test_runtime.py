@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from common.config import ConfigError, once, read, table
-from common.identity import Work
-from common.logs import Log
+
+from contract.identity import Work
+from runtime.logs import Log
+from runtime.once import once
+from runtime.settings import ConfigError, read, table
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""From a notification of Cloud Storage to a named task."""

@@ -1,0 +1,1 @@
+"""What every deployable runs on: settings, logs, once. Standard library only."""
