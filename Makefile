@@ -18,13 +18,13 @@ help: ## This list
 
 .PHONY: demo
 demo: prepare ## Apply to a local cloud, upload, show the results, re-plan, destroy
-	@$(BIN)/python -m tests.localcloud.demo
+	@$(BIN)/python -m tests.localcloud.client.demo
 
 .PHONY: local local-stop
 local: prepare ## The same, left running: source .local/activate
-	@$(BIN)/python -m tests.localcloud.local
+	@$(BIN)/python -m tests.localcloud.client.local
 local-stop: prepare ## End what make local started
-	@$(BIN)/python -m tests.localcloud.local stop
+	@$(BIN)/python -m tests.localcloud.client.local stop
 
 .PHONY: test
 test: prepare ## All tests, two files at a time (WORKERS=)

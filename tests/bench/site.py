@@ -23,9 +23,9 @@ from google.oauth2.credentials import Credentials
 from tests.bench.process import cpu as _cpu
 from tests.bench.process import tree
 from tests.bench.subject import Subject
-from tests.localcloud import build
 from tests.localcloud.client import CACHE
-from tests.localcloud.deployment import Deployment, deployed
+from tests.localcloud.client.deployment import Deployment, deployed
+from tests.localcloud.services.functions import build
 
 BASELINE = Path(__file__).with_name("baseline")
 ENVIRONMENT = "dev"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.deployment import Deployment
+from tests.localcloud.client.deployment import Deployment
 from tests.permissions.tools import withheld
 
 from .github import Fake, fake

@@ -14,7 +14,7 @@ import requests
 from tests.localcloud.client import OWNER, LocalCloud
 
 _serial = itertools.count(1)
-# Roles that are granted, and those that are smaller: see tests/localcloud/roles.py.
+# Roles that are granted, and those that are smaller: see tests/localcloud/core/roles.py.
 CANDIDATES = json.loads(Path(__file__).with_name("candidates.json").read_text())["roles"]
 Line = dict[str, Any]
 Binding = list[Any]  # [resource, role, member, condition]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.localcloud.deployment import deployed
+from tests.localcloud.client.deployment import deployed
 from tests.system.pipeline import Pipeline
 
 _serial = itertools.count(1)

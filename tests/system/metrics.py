@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from tests.localcloud.logfilter import compiled
-from tests.localcloud.observability import entry
+from tests.localcloud.services.observability.logfilter import compiled
+from tests.localcloud.services.observability.service import entry
 from tests.system.promql import Counter, Gauge, Labels, Vector, evaluate
 
 Line = dict[str, Any]

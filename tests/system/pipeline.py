@@ -17,7 +17,7 @@ from google.oauth2.credentials import Credentials
 from PIL import Image
 from requests.adapters import HTTPAdapter
 
-from tests.localcloud.deployment import Deployment
+from tests.localcloud.client.deployment import Deployment
 
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
 

@@ -23,7 +23,7 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.localcloud.client import LocalCloud
-from tests.localcloud.deployment import Deployment
+from tests.localcloud.client.deployment import Deployment
 from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
 
 # What happens on the way, and how often. Rules concern the functions and Google's own agents, not

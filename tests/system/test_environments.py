@@ -22,7 +22,7 @@ import pytest
 import requests
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.deployment import CommandFailed, Deployment
+from tests.localcloud.client.deployment import CommandFailed, Deployment
 
 ENVIRONMENTS = ("dev", "staging", "prod")
 PIPELINE = "module.pipeline"

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests.localcloud.api import Document
 from tests.localcloud.client import ROOT
-from tests.localcloud.errors import ApiError
-from tests.localcloud.logfilter import FilterError, matches
+from tests.localcloud.core.api import Document
+from tests.localcloud.core.errors import ApiError
+from tests.localcloud.services.observability.logfilter import FilterError, matches
 from tests.system.metrics import Metrics, promql_name
 from tests.system.pipeline import jpeg
 from tests.system.promql import Counter, Gauge, QueryError, chosen, evaluate, parse, selectors

@@ -26,7 +26,7 @@ from scripts.docs_permissions import (
     table,
 )
 from tests.localcloud.client import OWNER, LocalCloudError
-from tests.localcloud.deployment import client
+from tests.localcloud.client.deployment import client
 from tests.permissions.tools import (
     Binding,
     Watch,

@@ -17,7 +17,7 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.localcloud.client import LocalCloud
-from tests.localcloud.deployment import Deployment
+from tests.localcloud.client.deployment import Deployment
 from tests.system.metrics import Metrics, seconds
 from tests.system.pipeline import Pipeline, until
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import SAYS
 from tests.localcloud.client import LocalCloud
-from tests.localcloud.terraform import choose
+from tests.localcloud.client.terraform import choose
 
 from .plans import PROJECT, Root
 

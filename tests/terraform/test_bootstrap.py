@@ -123,7 +123,7 @@ def test_delivery_from_github_grants_this_and_nothing_else(delivered: Plan) -> N
 
 def test_who_plans_reads_no_upload_and_writes_no_lock(delivered: Plan) -> None:
     """Names of objects, yes; what is in them, only of zips, states and plans."""
-    held = json.loads((ROOT / "tests/localcloud/roles.json").read_text())["roles"]
+    held = json.loads((ROOT / "tests/localcloud/core/roles.json").read_text())["roles"]
     permissions = {permission for role in READS for permission in held[role]}
     assert {p for p in permissions if p.startswith("storage.objects.")} == {"storage.objects.list"}
     verbs = {permission.rsplit(".", 1)[-1] for permission in permissions}

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.localcloud.api import Api
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.server import Cloud
+from tests.localcloud.core.api import Api
+from tests.localcloud.core.server import Cloud
 
 _serial = itertools.count(1)
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import grpc
 
-from tests.localcloud.api import Call, Service
 from tests.localcloud.client import LocalCloud
-from tests.localcloud.clock import Clock
-from tests.localcloud.faults import Faults
-from tests.localcloud.identity import Principal
+from tests.localcloud.core.api import Call, Service
+from tests.localcloud.core.clock import Clock
+from tests.localcloud.core.faults import Faults
+from tests.localcloud.core.identity import Principal
 
 
 @dataclass

@@ -13,12 +13,11 @@ import pytest
 import requests
 
 from tests.bench.process import cpu
-from tests.localcloud import local
-from tests.localcloud.api import Api, Method
-from tests.localcloud.client import ROOT, LocalCloud
-from tests.localcloud.clock import Clock
-from tests.localcloud.errors import ApiError
-from tests.localcloud.identity import Identity
+from tests.localcloud.client import ROOT, LocalCloud, local
+from tests.localcloud.core.api import Api, Method
+from tests.localcloud.core.clock import Clock
+from tests.localcloud.core.errors import ApiError
+from tests.localcloud.core.identity import Identity
 
 Http = Callable[..., requests.Response]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.localcloud import roles
-from tests.localcloud.api import Api
 from tests.localcloud.client import LocalCloud, LocalCloudError
-from tests.localcloud.iam import KNOWN, ROLES
+from tests.localcloud.core import roles
+from tests.localcloud.core.api import Api
+from tests.localcloud.core.iam import KNOWN, ROLES
 
 Http = Callable[..., requests.Response]
 ADA = "user:ada@example.com"

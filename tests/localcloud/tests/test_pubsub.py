@@ -25,7 +25,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.pubsub import WINDOW_MAX, WINDOW_START, PubSub
+from tests.localcloud.services.pubsub.service import WINDOW_MAX, WINDOW_START, PubSub
 from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
 Http = Callable[..., requests.Response]

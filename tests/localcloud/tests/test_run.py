@@ -21,8 +21,8 @@ import pytest
 import requests
 
 from tests.bench.process import tree
-from tests.localcloud import build
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.services.functions import build
 
 REGION = "us-central1"
 MAIN = """

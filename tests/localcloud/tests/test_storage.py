@@ -26,7 +26,7 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.deployment import client
+from tests.localcloud.client.deployment import client
 
 Http = Callable[..., requests.Response]
 HOST = "https://storage.googleapis.com"

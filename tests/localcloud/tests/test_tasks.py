@@ -25,9 +25,9 @@ from google.oauth2.credentials import Credentials
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.run import NoAnswer
-from tests.localcloud.tasks import Retry
-from tests.localcloud.tasks import Tasks as Service
+from tests.localcloud.services.run.service import NoAnswer
+from tests.localcloud.services.tasks.service import Retry
+from tests.localcloud.services.tasks.service import Tasks as Service
 from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
 Http = Callable[..., requests.Response]

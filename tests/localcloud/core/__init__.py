@@ -1,0 +1,1 @@
+"""The frame: door, routing by Google's documents, identity and policies, clock, faults, journal."""
