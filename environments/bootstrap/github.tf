@@ -82,8 +82,9 @@ module "delivery_account" {
 
   iam_members = {
     github = {
-      role   = "roles/iam.workloadIdentityUser"
-      member = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github["this"].name}/attribute.access/${each.key}"
+      because = "runs that meet the condition of the provider github-${each.key} become the account"
+      role    = "roles/iam.workloadIdentityUser"
+      member  = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github["this"].name}/attribute.access/${each.key}"
     }
   }
 }
@@ -139,8 +140,8 @@ module "plans" {
   force_destroy = true
   retention     = { expire_prefix_days = { "prepared/" = 30, "reviewed/" = 90 }, noncurrent_days = 1, soft_delete_days = 0 }
   iam_members = {
-    plan_reads  = { role = "roles/storage.objectViewer", member = module.delivery_account["plan"].member }
-    plan_writes = { role = "roles/storage.objectCreator", member = module.delivery_account["plan"].member }
+    plan_reads  = { because = "compares with what was reviewed", role = "roles/storage.objectViewer", member = module.delivery_account["plan"].member }
+    plan_writes = { because = "keeps what is reviewed, and what is to be applied; may replace none", role = "roles/storage.objectCreator", member = module.delivery_account["plan"].member }
   }
 
   depends_on = [google_project_service.this]

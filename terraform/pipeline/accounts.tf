@@ -28,7 +28,13 @@ module "tasks_invoker" {
   account_id   = "${local.name}-tasks-invoker"
   display_name = "${local.name}: tasks call the processor"
   description  = "Cloud Tasks calls the processors in this account's name. May invoke them, nothing else."
-  iam_members  = { bridge = { role = "roles/iam.serviceAccountUser", member = module.bridge_account.member } }
+  iam_members = {
+    bridge = {
+      because = "a task may carry an account's name only if whoever makes it may act as that account"
+      member  = module.bridge_account.member
+      role    = "roles/iam.serviceAccountUser"
+    }
+  }
 }
 
 module "processor_account" {

@@ -9,7 +9,11 @@ locals {
   }
 
   deployer_acts_as = var.deployer == "" ? {} : {
-    deployer = { role = "roles/iam.serviceAccountUser", member = var.deployer }
+    deployer = {
+      because = "hands this account to a function or a subscription that it deploys"
+      member  = var.deployer
+      role    = "roles/iam.serviceAccountUser"
+    }
   }
 
   function_settings = {

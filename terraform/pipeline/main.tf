@@ -12,9 +12,15 @@ module "uploads" {
   retention       = var.uploads_retention
 
   iam_members = merge(
-    { processor = { role = "roles/storage.objectViewer", member = module.processor_account.member } },
+    { processor = {
+      because = "reads the upload; may list, because a file that is gone reads as forbidden otherwise"
+      member  = module.processor_account.member
+      role    = "roles/storage.objectViewer"
+    } },
     { for lane, account in local.target_accounts : "target-${lane}" => {
-      role = "roles/storage.objectViewer", member = account
+      because = "reads the uploads that the lane ${lane} gives to it"
+      member  = account
+      role    = "roles/storage.objectViewer"
     } },
   )
 }
@@ -35,12 +41,18 @@ module "object_events" {
 module "bridge" {
   source = "../modules/function"
 
-  project_id      = var.project_id
-  region          = var.region
-  name            = "${local.name}-bridge"
-  build           = merge(local.build, { source_object = google_storage_bucket_object.zip["bridge"].name })
-  account_email   = module.bridge_account.email
-  invokers        = { events = module.events_invoker.member }
+  project_id    = var.project_id
+  region        = var.region
+  name          = "${local.name}-bridge"
+  build         = merge(local.build, { source_object = google_storage_bucket_object.zip["bridge"].name })
+  account_email = module.bridge_account.email
+
+  invokers = {
+    events = {
+      because = "Pub/Sub pushes the announcements to the bridge in its name"
+      member  = module.events_invoker.member
+    }
+  }
   resources       = var.bridge
   deletion_policy = var.deletion_policy
 
@@ -59,7 +71,7 @@ module "queue" {
   project_id                = var.project_id
   region                    = var.region
   name                      = "${local.name}-${each.key}"
-  enqueuers                 = { bridge = module.bridge_account.member }
+  enqueuers                 = { bridge = { because = "makes a task of each upload", member = module.bridge_account.member } }
   max_concurrent_dispatches = each.value.max_concurrent_dispatches
   max_dispatches_per_second = each.value.max_dispatches_per_second
   paused                    = each.value.paused
@@ -83,7 +95,7 @@ module "processor" {
   name            = "${local.name}-processor-${each.key}"
   build           = merge(local.build, { source_object = google_storage_bucket_object.zip["processor"].name })
   account_email   = module.processor_account.email
-  invokers        = { tasks = module.tasks_invoker.member }
+  invokers        = { tasks = { because = "Cloud Tasks calls the processor in its name", member = module.tasks_invoker.member } }
   deletion_policy = var.deletion_policy
 
   resources = {
@@ -124,9 +136,15 @@ module "results" {
   retention = merge(var.results_retention, { expire_prefix_days = { "attempts/" = 31 } })
 
   iam_members = merge(
-    { processor = { role = "roles/storage.objectCreator", member = module.processor_account.member } },
+    { processor = {
+      because = "writes attempts, outputs and records, and may replace or delete none"
+      member  = module.processor_account.member
+      role    = "roles/storage.objectCreator"
+    } },
     { for lane, account in local.target_accounts : "target-${lane}" => {
-      role = "roles/storage.objectCreator", member = account
+      because = "writes outputs and records of the lane ${lane}, and may replace or delete none"
+      member  = account
+      role    = "roles/storage.objectCreator"
     } if var.lanes[lane].records },
   )
 }

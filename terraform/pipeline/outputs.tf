@@ -13,6 +13,33 @@ output "dead_letter_subscription" {
   value       = module.object_events.dead_letter_subscription
 }
 
+# Known once uploads are announced and processed, like uploads_bucket.
+output "interface" {
+  description = "What a capability takes: everything of the pipeline that it may build on."
+  value = {
+    accounts    = { tasks_invoker = module.tasks_invoker.email }
+    bridge      = { settings = module.bridge.environment_variables }
+    buckets     = { results = module.results.name, uploads = module.uploads.name }
+    build       = merge(local.build, { zips = var.zips })
+    deployer    = var.deployer
+    environment = var.environment
+    lanes       = local.bridge_lanes
+    monitoring  = var.monitoring
+    name        = local.name
+    policy = {
+      deletion_policy   = var.deletion_policy
+      force_destroy     = var.force_destroy
+      hash_object_names = var.hash_object_names
+      kms_key_name      = var.kms_key_name
+    }
+    project_id = var.project_id
+    queues     = { for lane, queue in module.queue : lane => queue.id }
+    region     = var.region
+    topics     = { uploads = module.object_events.topic }
+  }
+  depends_on = [module.object_events]
+}
+
 output "processor_uris" {
   description = "The address of each lane's processor, for lanes that have one here."
   value       = { for lane, processor in module.processor : lane => processor.uri }

@@ -17,6 +17,8 @@ INPUTS = {
     "location": "us-central1",
 }
 
+BECAUSE = "it reads what is uploaded"
+
 
 @pytest.fixture(scope="module")
 def bucket(root: MakeRoot) -> Root:
@@ -80,7 +82,13 @@ def test_nobody_is_granted_anything(bucket: Root) -> None:
 def test_legacy_access_of_basic_roles_stays(bucket: Root) -> None:
     """As the README says: only additive bindings are made, so those of Google's stay."""
     plan = bucket.plan(
-        iam_members={"a": {"role": "roles/storage.objectViewer", "member": "user:a@x.com"}}
+        iam_members={
+            "a": {
+                "because": BECAUSE,
+                "role": "roles/storage.objectViewer",
+                "member": "user:a@x.com",
+            }
+        }
     )
     kinds = {address.split(".")[0] for address in plan.resources}
     assert kinds == {"google_storage_bucket", "google_storage_bucket_iam_member", "terraform_data"}
@@ -89,11 +97,32 @@ def test_legacy_access_of_basic_roles_stays(bucket: Root) -> None:
 # Overrides
 
 
+def test_pages_of_named_origins_may_talk_to_it(bucket: Root) -> None:
+    (cors,) = bucket.plan(cors={"origins": ["https://b.example", "https://a.example"]})[BUCKET][
+        "cors"
+    ]
+    assert cors == {
+        "max_age_seconds": 3600,
+        "method": ["GET", "HEAD", "POST", "PUT"],
+        "origin": ["https://a.example", "https://b.example"],
+        "response_header": ["Content-Type", "ETag", "Location", "Range"],
+    }
+    assert bucket.plan()[BUCKET]["cors"] == []
+
+
 def test_members_are_granted_their_role(bucket: Root) -> None:
     plan = bucket.plan(
         iam_members={
-            "reader": {"role": "roles/storage.objectViewer", "member": "user:a@x.com"},
-            "writer": {"role": "roles/storage.objectCreator", "member": "user:b@x.com"},
+            "reader": {
+                "because": BECAUSE,
+                "role": "roles/storage.objectViewer",
+                "member": "user:a@x.com",
+            },
+            "writer": {
+                "because": BECAUSE,
+                "role": "roles/storage.objectCreator",
+                "member": "user:b@x.com",
+            },
         }
     )
     assert plan.bindings() == {
@@ -135,6 +164,15 @@ def test_every_retention_is_a_setting(bucket: Root) -> None:
 
 
 REFUSED: list[Case] = [
+    ({"cors": {"origins": ["*"]}}, "an origin is https://host without a path, and never *"),
+    (
+        {
+            "iam_members": {
+                "a": {"because": "", "role": "roles/storage.objectViewer", "member": "user:a@x.com"}
+            }
+        },
+        "iam_members has an entry whose because does not say why it is granted",
+    ),
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     ({"name": "Files"}, "name is Files (5 characters); a bucket name has 3 to 63"),
     ({"name": "x" * 64}, "(64 characters); a bucket name has 3 to 63"),
@@ -144,11 +182,23 @@ REFUSED: list[Case] = [
         "but the bucket is in us-central1; Cloud Storage takes only a key in the bucket's own",
     ),
     (
-        {"iam_members": {"a": {"role": "roles/storage.admin", "member": "user:a@x.com"}}},
+        {
+            "iam_members": {
+                "a": {"because": BECAUSE, "role": "roles/storage.admin", "member": "user:a@x.com"}
+            }
+        },
         "iam_members names roles/storage.admin; allowed are roles/storage.objectCreator",
     ),
     (
-        {"iam_members": {"a": {"role": "roles/storage.objectViewer", "member": "allUsers"}}},
+        {
+            "iam_members": {
+                "a": {
+                    "because": BECAUSE,
+                    "role": "roles/storage.objectViewer",
+                    "member": "allUsers",
+                }
+            }
+        },
         "public access is prevented, so name a user, group or service account",
     ),
     ({"retention": {"expire_prefix_days": {"a/": 0}}}, "holds an age below 1 day"),

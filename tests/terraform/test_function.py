@@ -79,8 +79,15 @@ def test_nobody_may_invoke_it(function: Root) -> None:
 # Overrides
 
 
+def test_what_is_public_is_called_by_everybody_and_the_plan_says_it(function: Root) -> None:
+    plan = function.plan(public=True, ingress="ALLOW_ALL")
+    assert plan.bindings() == {("allUsers", "roles/run.invoker", "run/files-dev-bridge")}
+
+
 def test_invokers_are_let_in_on_its_service(function: Root) -> None:
-    plan = function.plan(invokers={"events": "user:a@x.com"})
+    plan = function.plan(
+        invokers={"events": {"because": "it calls the bridge", "member": "user:a@x.com"}}
+    )
     assert plan.bindings() == {("user:a@x.com", "roles/run.invoker", "run/files-dev-bridge")}
 
 
@@ -125,7 +132,15 @@ REFUSED: list[Case] = [
         "holds THREADS; set resources.threads instead",
     ),
     ({"ingress": "ALLOW_SOME"}, "ingress is ALLOW_SOME; it must be ALLOW_INTERNAL_ONLY"),
-    ({"invokers": {"all": "allUsers"}}, "a function here is called by named accounts only"),
+    (
+        {"invokers": {"all": {"because": "everybody may", "member": "allUsers"}}},
+        "name accounts; what the whole internet may call says so",
+    ),
+    (
+        {"invokers": {"a": {"because": "", "member": "user:a@x.com"}}},
+        "does not say why it is granted",
+    ),
+    ({"public": True}, "public is true, but ingress is ALLOW_INTERNAL_ONLY"),
     ({"name": "x" * 50}, "(50 characters); it has 4 to 49"),
     (
         with_resources(cpu=0.5, concurrency=2),

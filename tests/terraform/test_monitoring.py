@@ -8,7 +8,7 @@ import pytest
 from .conftest import MakeRoot
 from .plans import Case, Plan, Root, case_id, unseen
 
-POLICY = "google_monitoring_alert_policy.this"
+POLICY = "module.alerts.google_monitoring_alert_policy.this"
 SLO = "google_monitoring_slo.answered_in_time"
 SUBSCRIPTIONS = "projects/demo-project/subscriptions"
 LANE = {
@@ -94,7 +94,7 @@ def test_nobody_is_granted_anything(plan: Plan) -> None:
 
 
 def test_the_dashboard_has_a_row_for_each_station(plan: Plan) -> None:
-    layout = json.loads(plan["google_monitoring_dashboard.this"]["dashboard_json"])["mosaicLayout"]
+    layout = json.loads(plan["module.dashboard.google_monitoring_dashboard.this"]["dashboard_json"])["mosaicLayout"]
     heads = [t["widget"]["title"] for t in layout["tiles"] if "sectionHeader" in t["widget"]]
     assert heads == ["Events", "Bridge", "Queue", "Processor", "Results"]
 

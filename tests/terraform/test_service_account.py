@@ -7,6 +7,8 @@ from .plans import Case, Root, case_id, unseen
 
 ACCOUNT = "google_service_account.this"
 
+BECAUSE = "it reads what is uploaded"
+
 
 @pytest.fixture(scope="module")
 def account(root: MakeRoot) -> Root:
@@ -45,7 +47,9 @@ def test_it_says_what_it_is_for(account: Root) -> None:
 
 def test_members_may_act_as_it(account: Root) -> None:
     role = "roles/iam.serviceAccountUser"
-    plan = account.plan(iam_members={"deployer": {"role": role, "member": "user:a@x.com"}})
+    plan = account.plan(
+        iam_members={"deployer": {"because": BECAUSE, "role": role, "member": "user:a@x.com"}}
+    )
     assert plan.bindings() == {("user:a@x.com", role, "account/files-dev-bridge")}
 
 
@@ -53,6 +57,18 @@ def test_members_may_act_as_it(account: Root) -> None:
 
 
 REFUSED: list[Case] = [
+    (
+        {
+            "iam_members": {
+                "a": {
+                    "because": "",
+                    "role": "roles/iam.serviceAccountUser",
+                    "member": "user:a@x.com",
+                }
+            }
+        },
+        "iam_members has an entry whose because does not say why it is granted",
+    ),
     ({"account_id": "short"}, "account_id is short (5 characters); it has 6 to 30"),
     ({"account_id": "a" * 31}, "(31 characters); it has 6 to 30"),
     ({"description": "x" * 257}, "description has 257 characters; Google takes 256"),
@@ -60,7 +76,11 @@ REFUSED: list[Case] = [
     (
         {
             "iam_members": {
-                "a": {"role": "roles/iam.serviceAccountTokenCreator", "member": "user:a@x.com"}
+                "a": {
+                    "because": BECAUSE,
+                    "role": "roles/iam.serviceAccountTokenCreator",
+                    "member": "user:a@x.com",
+                }
             }
         },
         "iam_members names roles/iam.serviceAccountTokenCreator; allowed are roles/iam.",

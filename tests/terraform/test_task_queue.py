@@ -43,7 +43,7 @@ def test_nobody_may_enqueue(queue: Root) -> None:
 
 
 def test_enqueuers_may_enqueue_and_nothing_else(queue: Root) -> None:
-    plan = queue.plan(enqueuers={"bridge": "user:a@x.com"})
+    plan = queue.plan(enqueuers={"bridge": {"because": "it makes tasks", "member": "user:a@x.com"}})
     assert plan.bindings() == {
         ("user:a@x.com", "roles/cloudtasks.enqueuer", "queue/files-dev-default")
     }
@@ -85,6 +85,10 @@ def test_it_can_be_paused_kept_and_logged_less(queue: Root) -> None:
 
 
 REFUSED: list[Case] = [
+    (
+        {"enqueuers": {"a": {"because": "", "member": "user:a@x.com"}}},
+        "enqueuers has an entry whose because does not say why it is granted",
+    ),
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     ({"logging_ratio": 2}, "logging_ratio is 2; it must be between 0 and 1"),
     (

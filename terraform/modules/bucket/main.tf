@@ -17,6 +17,16 @@ resource "google_storage_bucket" "this" {
     retention_duration_seconds = var.retention.soft_delete_days * 86400
   }
 
+  dynamic "cors" {
+    for_each = length(var.cors.origins) == 0 ? [] : [var.cors]
+    content {
+      max_age_seconds = cors.value.max_age_seconds
+      method          = sort(cors.value.methods)
+      origin          = sort(cors.value.origins)
+      response_header = sort(cors.value.response_headers)
+    }
+  }
+
   dynamic "encryption" {
     for_each = var.kms_key_name == "" ? [] : [var.kms_key_name]
     content {

@@ -1,3 +1,20 @@
+variable "cors" {
+  description = "Which web pages' scripts may talk to the bucket: their origins (https://host), the methods, the answer's headers that they may read, and for how long a browser remembers that. Empty: none."
+  type = object({
+    origins          = optional(set(string), [])
+    methods          = optional(set(string), ["GET", "HEAD", "POST", "PUT"])
+    response_headers = optional(set(string), ["Content-Type", "ETag", "Location", "Range"])
+    max_age_seconds  = optional(number, 3600)
+  })
+  nullable = false
+  default  = {}
+
+  validation {
+    condition     = alltrue([for origin in var.cors.origins : can(regex("^https?://[a-z0-9.:-]+$", origin))])
+    error_message = "cors.origins has ${join(", ", var.cors.origins)}; an origin is https://host without a path, and never *, which any page could use."
+  }
+}
+
 variable "deletion_policy" {
   description = "What a destroy does to the bucket: DELETE, or PREVENT to refuse."
   type        = string
@@ -20,11 +37,17 @@ variable "force_destroy" {
 variable "iam_members" {
   description = "Who may do what in the bucket, by a key of your choice that never changes. Additive: bindings made elsewhere stay."
   type = map(object({
-    member = string
-    role   = string
+    because = string
+    member  = string
+    role    = string
   }))
   nullable = false
   default  = {}
+
+  validation {
+    condition     = alltrue([for binding in values(var.iam_members) : length(binding.because) >= 10])
+    error_message = "iam_members has an entry whose because does not say why it is granted; the tables of permissions are made from that sentence."
+  }
 
   validation {
     condition = alltrue([for binding in var.iam_members : contains(

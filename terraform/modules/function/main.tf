@@ -1,4 +1,8 @@
 locals {
+  invokers = merge(var.invokers, var.public ? {
+    public = { because = "ANYONE ON THE INTERNET may call it: public is true", member = "allUsers" }
+  } : {})
+
   threads = coalesce(var.resources.threads, ceil(var.resources.cpu * 4))
 
   memory = var.resources.memory_mib % 1024 == 0 ? "${var.resources.memory_mib / 1024}Gi" : "${var.resources.memory_mib}Mi"
@@ -45,13 +49,13 @@ resource "google_cloudfunctions2_function" "this" {
 # The invoker role belongs on the Cloud Run service under the function, which has its name. A
 # re-created service comes without bindings.
 resource "google_cloud_run_service_iam_member" "invoker" {
-  for_each = var.invokers
+  for_each = local.invokers
 
   project  = var.project_id
   location = var.region
   service  = google_cloudfunctions2_function.this.name
   role     = "roles/run.invoker"
-  member   = each.value
+  member   = each.value.member
 
   lifecycle {
     replace_triggered_by = [google_cloudfunctions2_function.this.id]

@@ -53,13 +53,21 @@ variable "ingress" {
 
 variable "invokers" {
   description = "Who may call the function, by a key of your choice that never changes."
-  type        = map(string)
-  nullable    = false
-  default     = {}
+  type = map(object({
+    because = string
+    member  = string
+  }))
+  nullable = false
+  default  = {}
 
   validation {
-    condition     = alltrue([for member in values(var.invokers) : !startswith(member, "all")])
-    error_message = "invokers names allUsers or allAuthenticatedUsers; a function here is called by named accounts only."
+    condition     = alltrue([for binding in values(var.invokers) : length(binding.because) >= 10])
+    error_message = "invokers has an entry whose because does not say why it is granted; the tables of permissions are made from that sentence."
+  }
+
+  validation {
+    condition     = alltrue([for invoker in values(var.invokers) : !startswith(invoker.member, "all")])
+    error_message = "invokers names allUsers or allAuthenticatedUsers; name accounts; what the whole internet may call says so with public = true."
   }
 }
 
@@ -78,6 +86,18 @@ variable "project_id" {
   description = "The project that owns the function."
   type        = string
   nullable    = false
+}
+
+variable "public" {
+  description = "Whether the whole internet may call the function without a login (allUsers). A plan says it aloud."
+  type        = bool
+  nullable    = false
+  default     = false
+
+  validation {
+    condition     = !var.public || var.ingress == "ALLOW_ALL" || var.ingress == "ALLOW_INTERNAL_AND_GCLB"
+    error_message = "public is true, but ingress is ${var.ingress}, which lets nobody in from outside. Set ingress to ALLOW_ALL, or to ALLOW_INTERNAL_AND_GCLB behind a load balancer."
+  }
 }
 
 variable "region" {

@@ -32,43 +32,17 @@ locals {
       { title = "Late or failed by us", unit = "1", queries = { "" = "sum(increase(${local.user}_missed{${local.of_logs}}[5m]))" } },
     ] },
   ]
-
-  columns = 48
-  height  = 14
-  header  = 3
-
-  tiles = flatten([for row, it in local.rows : concat(
-    [{
-      xPos   = 0, yPos = row * (local.header + local.height), width = local.columns, height = local.header
-      widget = { title = it.title, sectionHeader = { subtitle = "", dividerBelow = false } }
-    }],
-    [for column, tile in it.tiles : {
-      xPos   = column * local.columns / length(it.tiles)
-      yPos   = row * (local.header + local.height) + local.header
-      width  = local.columns / length(it.tiles)
-      height = local.height
-      widget = {
-        title = tile.title
-        xyChart = {
-          dataSets = [for legend, query in tile.queries : {
-            plotType       = "LINE"
-            legendTemplate = legend
-            timeSeriesQuery = {
-              prometheusQuery = query
-              unitOverride    = tile.unit
-            }
-          }]
-        }
-      }
-    }],
-  )])
 }
 
-resource "google_monitoring_dashboard" "this" {
-  project = var.project_id
+module "dashboard" {
+  source = "../dashboard"
 
-  dashboard_json = jsonencode({
-    displayName  = "${var.name_prefix}: from upload to result"
-    mosaicLayout = { columns = local.columns, tiles = local.tiles }
-  })
+  project_id = var.project_id
+  title      = "${var.name_prefix}: from upload to result"
+  rows       = local.rows
+}
+
+moved {
+  from = google_monitoring_dashboard.this
+  to   = module.dashboard.google_monitoring_dashboard.this
 }

@@ -36,11 +36,17 @@ variable "display_name" {
 variable "iam_members" {
   description = "Who may act as the account, by a key of your choice that never changes. Additive."
   type = map(object({
-    member = string
-    role   = string
+    because = string
+    member  = string
+    role    = string
   }))
   nullable = false
   default  = {}
+
+  validation {
+    condition     = alltrue([for binding in values(var.iam_members) : length(binding.because) >= 10])
+    error_message = "iam_members has an entry whose because does not say why it is granted; the tables of permissions are made from that sentence."
+  }
 
   validation {
     condition = alltrue([for binding in var.iam_members : contains(

@@ -44,5 +44,5 @@ resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
   location = var.region
   name     = google_cloud_tasks_queue.this.name
   role     = "roles/cloudtasks.enqueuer"
-  member   = each.value
+  member   = each.value.member
 }

@@ -12,9 +12,17 @@ variable "deletion_policy" {
 
 variable "enqueuers" {
   description = "Who may put tasks into the queue, by a key of your choice that never changes."
-  type        = map(string)
-  nullable    = false
-  default     = {}
+  type = map(object({
+    because = string
+    member  = string
+  }))
+  nullable = false
+  default  = {}
+
+  validation {
+    condition     = alltrue([for binding in values(var.enqueuers) : length(binding.because) >= 10])
+    error_message = "enqueuers has an entry whose because does not say why it is granted; the tables of permissions are made from that sentence."
+  }
 }
 
 variable "logging_ratio" {
