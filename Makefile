@@ -8,6 +8,10 @@ WORKERS ?= 2
 DEPLOY = $(PYTHON) scripts/deploy.py
 NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
 FLAGS = $(NAMED) $(if $(YES),--yes)
+# What bootstrap prepares beside the pipeline's own: CAPABILITIES="portal sweep".
+ifdef CAPABILITIES
+export TF_VAR_capabilities := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(CAPABILITIES))
+endif
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -20,10 +24,12 @@ help: ## This list
 demo: prepare ## Apply to a local cloud, upload, show the results, re-plan, destroy
 	@$(BIN)/python -m tests.localcloud.client.demo
 
-.PHONY: local local-stop
+.PHONY: local showcase local-stop
 local: prepare ## The same, left running: source .local/activate
 	@$(BIN)/python -m tests.localcloud.client.local
-local-stop: prepare ## End what make local started
+showcase: prepare ## Every capability at once, left running: source .local/activate
+	@$(BIN)/python -m tests.localcloud.client.local showcase
+local-stop: prepare ## End what make local or make showcase started
 	@$(BIN)/python -m tests.localcloud.client.local stop
 
 .PHONY: test
@@ -93,7 +99,7 @@ prepare: ## The checkout's own Python environment; who needs it makes it by itse
 .PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine
 	@$(PYTHON) scripts/build_functions.py
-bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT=)
+bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT= CAPABILITIES=)
 	@$(DEPLOY) bootstrap $(FLAGS)
 plan: ## Show what would change (ENV= PROJECT=)
 	@$(DEPLOY) plan --environment $(ENV) $(FLAGS)

@@ -29,7 +29,7 @@ import build_functions
 from prepare import ROOT, Unprepared, check_terraform
 from spelling import misspelt
 
-BOOTSTRAP = "bootstrap"
+BOOTSTRAP, SHOWCASE = "bootstrap", "showcase"
 PIPELINE = ROOT / "terraform/pipeline"
 PREFIX = "files"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")

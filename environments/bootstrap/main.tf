@@ -16,13 +16,30 @@ locals {
     "storage.googleapis.com"              = "holds uploads, results, sources and state"
   }
 
+  # What each capability needs beside that (capabilities, by the name of its folder in terraform/).
+  capability_apis = {
+    approvals = {
+      "workflowexecutions.googleapis.com" = "runs what waits for an approval"
+      "workflows.googleapis.com"          = "holds the workflow"
+    }
+    batch = {
+      "cloudscheduler.googleapis.com" = "starts the workers by the clock"
+    }
+    portal = {
+      "iamcredentials.googleapis.com" = "signs the addresses of outputs"
+    }
+    sweep = {
+      "cloudscheduler.googleapis.com" = "calls the sweep by the clock"
+    }
+  }
+
   # Google copies a function's source into this bucket of its own and builds from there. It does
   # not exist before the first build, so it cannot carry a binding of its own.
   build_sources = "gcf-v2-sources-${module.state.project_number}-${var.region}"
 }
 
 resource "google_project_service" "this" {
-  for_each = local.apis
+  for_each = merge(local.apis, [for name in var.capabilities : lookup(local.capability_apis, name, {})]...)
 
   project            = var.project_id
   service            = each.key

@@ -1,3 +1,15 @@
+variable "capabilities" {
+  description = "The capabilities that environments of this project switch on, by the names of their folders in terraform/ (CAPABILITIES= of make): what an environment's own apply may not make for them is made here."
+  type        = set(string)
+  nullable    = false
+  default     = []
+
+  validation {
+    condition     = alltrue([for name in var.capabilities : contains(["approvals", "batch", "completions", "portal", "sweep"], name)])
+    error_message = "capabilities has ${join(", ", var.capabilities)}; known are approvals, batch, completions, portal and sweep."
+  }
+}
+
 variable "force_destroy" {
   description = "Whether a destroy deletes the state bucket with every state in it. scripts/deploy.py sets it, once no environment is left."
   type        = bool

@@ -33,7 +33,8 @@ def delivered() -> list[str]:
     """The environments in the order in which a change reaches them."""
     known = deploy.environments()
     first = [name for name in ("dev", "staging", "prod") if name in known]
-    return first + [name for name in known if name not in (*first, deploy.BOOTSTRAP)]
+    own = (*first, deploy.BOOTSTRAP, deploy.SHOWCASE)
+    return first + [name for name in known if name not in own]
 
 
 def store(environment: Environment) -> Store:

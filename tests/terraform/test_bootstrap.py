@@ -70,6 +70,16 @@ def test_services_stay_enabled_when_bootstrap_goes(default: Plan) -> None:
     assert {default[address]["disable_on_destroy"] for address in services} == {False}
 
 
+def test_a_capability_brings_its_apis_and_grants_nothing(bootstrap: Root, default: Plan) -> None:
+    plan = bootstrap.plan(capabilities=["portal", "sweep"])
+    added = plan.resources.keys() - default.resources.keys()
+    assert added == {
+        f'google_project_service.this["{name}.googleapis.com"]'
+        for name in ("cloudscheduler", "iamcredentials")
+    }
+    assert plan.bindings() == default.bindings()
+
+
 def test_the_state_is_versioned_and_kept(default: Plan) -> None:
     state = default["module.state.google_storage_bucket.this"]
     assert state["name"] == "demo-project-files-tfstate"
@@ -166,6 +176,10 @@ def test_plans_are_written_once_and_go_after_review(delivered: Plan) -> None:
 
 
 REFUSED: list[Case] = [
+    (
+        {"capabilities": ["portle"]},
+        "capabilities has portle; known are approvals, batch, completions",
+    ),
     ({"github": GITHUB | {"owner_id": "octocat"}}, "github names octocat and 1296269"),
     ({"github": GITHUB | {"environment": ""}}, "github must say environment, owner_id and"),
     ({"github": {"repository_id": "1296269"}}, "github must say environment, owner_id and"),

@@ -94,7 +94,8 @@ def test_nobody_is_granted_anything(plan: Plan) -> None:
 
 
 def test_the_dashboard_has_a_row_for_each_station(plan: Plan) -> None:
-    layout = json.loads(plan["module.dashboard.google_monitoring_dashboard.this"]["dashboard_json"])["mosaicLayout"]
+    dashboard = plan["module.dashboard.google_monitoring_dashboard.this"]
+    layout = json.loads(dashboard["dashboard_json"])["mosaicLayout"]
     heads = [t["widget"]["title"] for t in layout["tiles"] if "sectionHeader" in t["widget"]]
     assert heads == ["Events", "Bridge", "Queue", "Processor", "Results"]
 

@@ -1,6 +1,7 @@
 """`make local`: bootstrap and dev applied to a local cloud that stays, for a shell of one's own.
 
 make local                     start, or say that it runs
+make showcase                  the same with environments/showcase: every capability
 source .local/activate         point this shell's make, gcloud, gsutil, terraform and clients at it
 deactivate_local               the shell is as before
 make local-stop                end it; nothing is left
@@ -20,6 +21,7 @@ from .deployment import CommandFailed, Deployment
 
 STATE = ROOT / ".local" / "state.json"
 ACTIVATE = ROOT / ".local" / "activate"
+SHOWCASE = "showcase"
 
 
 def running() -> LocalCloud | None:
@@ -37,13 +39,19 @@ def running() -> LocalCloud | None:
     return cloud
 
 
+def capabilities() -> list[str]:
+    """The names of all capabilities: what lies beside the pipeline under terraform/."""
+    beside = {path.parent.name for path in (ROOT / "terraform").glob("*/main.tf")}
+    return sorted(beside - {"pipeline"})
+
+
 def forget(cloud: LocalCloud) -> None:
     shutil.rmtree(cloud.folder, ignore_errors=True)
     STATE.unlink(missing_ok=True)
     ACTIVATE.unlink(missing_ok=True)
 
 
-def start() -> int:
+def start(environment: str = "dev") -> int:
     if cloud := running():
         print(f"Already running on 127.0.0.1:{cloud.port}: source .local/activate")
         return 0
@@ -52,11 +60,15 @@ def start() -> int:
         deployment = Deployment.prepare(cloud)
         print(f"provider  {deployment.provider.title}")
         demo = Demo(cloud)
-        with demo.step(f"make bootstrap PROJECT={cloud.project} YES=1"), demo.progress():
-            print("    " + summary(deployment.make("bootstrap", "YES=1").stdout))
-        with demo.step(f"make apply ENV=dev PROJECT={cloud.project} YES=1"), demo.progress():
-            print("    " + summary(deployment.make("apply", "ENV=dev", "YES=1").stdout))
-        outputs = deployment.outputs()
+        words = ["bootstrap", "YES=1"]
+        if environment == SHOWCASE:
+            words.append(f"CAPABILITIES={' '.join(capabilities())}")
+        with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
+            print("    " + summary(deployment.make(*words).stdout))
+        words = ["apply", f"ENV={environment}", "YES=1"]
+        with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
+            print("    " + summary(deployment.make(*words).stdout))
+        outputs = deployment.outputs(environment)
     except BaseException as error:
         cloud.stop()
         if isinstance(error, CommandFailed | LocalCloudError | RuntimeError):
@@ -68,6 +80,7 @@ def start() -> int:
         "TF_VAR_project_id": cloud.project,
         "UPLOADS": outputs["uploads_bucket"],
         "RESULTS": outputs["results_bucket"],
+        "ENV": environment,
     }
     STATE.parent.mkdir(exist_ok=True)
     write_activate(deployment.environ_added() | names | {"PYTHON": sys.executable})
@@ -121,4 +134,4 @@ def write_activate(environ: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(stop() if sys.argv[1:] == ["stop"] else start())
+    sys.exit(stop() if sys.argv[1:] == ["stop"] else start(*sys.argv[1:]))

@@ -1,0 +1,25 @@
+# Every capability that there is, each one call beside the pipeline. Nobody delivers it: it is for
+# trying (make showcase), and for reading how a capability is switched on.
+
+module "pipeline" {
+  source = "../../terraform/pipeline"
+
+  project_id  = var.project_id
+  environment = "showcase"
+  zips        = "../../build"
+  deployer    = var.deployer
+
+  # As in dev: files for trying, gone with the environment, and not paid for after that.
+  force_destroy     = true
+  results_retention = { noncurrent_days = 1, soft_delete_days = 0 }
+  uploads_retention = { soft_delete_days = 0 }
+
+  lanes = {
+    default = {
+      max_concurrent_dispatches = 36
+      max_instances             = 5
+    }
+  }
+
+  monitoring = { enabled = true }
+}

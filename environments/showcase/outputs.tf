@@ -1,0 +1,24 @@
+output "bridge_settings" {
+  description = "What the bridge decides by. The operator's tool decides by the same."
+  value       = module.pipeline.bridge_settings
+}
+
+output "dead_letter_subscription" {
+  description = "Events that could not be delivered."
+  value       = module.pipeline.dead_letter_subscription
+}
+
+output "queues" {
+  description = "Each lane's queue."
+  value       = module.pipeline.queues
+}
+
+output "results_bucket" {
+  description = "Where results, manifests and failure records appear."
+  value       = module.pipeline.results_bucket
+}
+
+output "uploads_bucket" {
+  description = "Where to put files."
+  value       = module.pipeline.uploads_bucket
+}
