@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from processor.kinds.headers import COPIES, DECODED, RENDERED
+from processor.formats import FORMATS, RENDERED
 
 ROOT = Path(__file__).parents[2]
 PATHS = [str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")]
@@ -168,10 +168,11 @@ def test_a_file_takes_no_more_than_is_counted(
 def test_terraform_counts_as_the_processor_does() -> None:
     text = (ROOT / "terraform/pipeline/locals.tf").read_text()
     factors = {int(number) for number in re.findall(r"^ +\+ (\d+) \*", text, re.M)}
-    assert {max(COPIES.values()), int(max(DECODED.values())), RENDERED} <= factors
+    most = {max(one.copies for one in FORMATS), max(int(one.bytes_per_pixel) for one in FORMATS)}
+    assert most | {RENDERED} <= factors
     page = (ROOT / "docs/reasons.md").read_text()
     assert f"{RENDERED} × pixels of the largest rendition" in page
-    for format, number in DECODED.items():
-        name = "HEIC" if format == "HEIF" else format
+    for format in FORMATS:
+        name = format.content_type.removeprefix("image/")
         (row,) = re.findall(rf"^\| [^|]*\b{name}\b[^|]* \| (\d) \| (\d+)", page, re.M | re.I)
-        assert row == (str(COPIES.get(format, 1)), str(int(number)))
+        assert row == (str(format.copies), str(int(format.bytes_per_pixel)))

@@ -6,9 +6,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from processor.formats import ENCODED
 from runtime.settings import read, table
-
-FORMATS = {"jpeg": "jpg", "png": "png", "webp": "webp", "avif": "avif"}  # → file extension
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +21,8 @@ class Rendition:
     quality: int = 85
 
     def __post_init__(self) -> None:
-        if self.fit not in ("inside", "cover") or self.format not in FORMATS:
-            raise ValueError("fit is inside or cover, format " + ", ".join(FORMATS))
+        if self.fit not in ("inside", "cover") or self.format not in ENCODED:
+            raise ValueError("fit is inside or cover, format " + ", ".join(ENCODED))
         if not (1 <= self.width <= 8192 and 1 <= self.height <= 8192 and 1 <= self.quality <= 100):
             raise ValueError("width and height are 1 to 8192, quality 1 to 100")
 

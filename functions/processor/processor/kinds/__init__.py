@@ -1,6 +1,7 @@
 """The registry of kinds of files.
 
-A kind is a module here with two functions, and a line in KINDS for each content type:
+A kind is a module here with two functions, and an entry in KINDS for each content type (images have
+theirs from processor.formats):
     need(head, size, content_type, config) -> bytes of memory, None for all there is. It runs before
         the attempt is claimed: plain Python over the first bytes, no decoder.
     process(job) -> Outcome. Raises Fault.
@@ -16,28 +17,14 @@ from typing import Any, Protocol, cast
 
 import filetype  # type: ignore[import-untyped]
 
+from processor.formats import BY_TYPE, FORMATS
 from processor.memory import Room
 from processor.settings import Config
 from processor.storage import Source
 
-KINDS = {
-    "image/avif": "image",
-    "image/bmp": "image",
-    "image/gif": "image",
-    "image/heic": "image",
-    "image/jpeg": "image",
-    "image/png": "image",
-    "image/tiff": "image",
-    "image/webp": "image",
-    "application/pdf": "pdf",
-}
+KINDS = {**dict.fromkeys(BY_TYPE, "image"), "application/pdf": "pdf"}
 # Other names under which the same content is declared.
-_ALIASES = {
-    "image/heif": "image/heic",
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-ms-bmp": "image/bmp",
-}
+_ALIASES = {alias: one.content_type for one in FORMATS for alias in one.aliases}
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "csv", "sql", "toml", "x-sh", "ndjson")
 # Major brands of the ISO container that the sniffing library does not know.
 _BRANDS = {

@@ -11,15 +11,12 @@ from typing import Any
 from PIL import Image
 
 from processor.errors import Fault, PermanentError
+from processor.formats import BY_TYPE, Format, header, memory
+from processor.headers import Header
 from processor.kinds import Job, Outcome
-from processor.kinds.headers import Header, header, memory
 from processor.kinds.render import SPARE, UPRIGHT, render, scale_of
 from processor.settings import Config
 
-_FORMATS = {
-    "image/avif": "AVIF", "image/bmp": "BMP", "image/gif": "GIF", "image/heic": "HEIF",
-    "image/jpeg": "JPEG", "image/png": "PNG", "image/tiff": "TIFF", "image/webp": "WEBP",
-}  # fmt: skip
 _MAX_FRAMES = 10_000
 _ORIENTATION, _MAKE, _MODEL, _EXIF, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
 
@@ -27,24 +24,24 @@ warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
 
 
 def need(head: bytes, size: int, content_type: str, config: Config) -> int | None:
-    format = _FORMATS[content_type]
+    format = BY_TYPE[content_type]
     found = header(head, format)
     return _memory(format, found, size, config) if found else None
 
 
 def process(job: Job) -> Outcome:
-    format, config = _FORMATS[job.sniffed or ""], job.config
+    format, config = BY_TYPE[job.sniffed or ""], job.config
     found = header(job.source.head, format)
     if found:
         _admit(job, format, found)
     file = job.source.all(config.max_file_bytes)
-    if format == "HEIF":
+    if format.decoder == "HEIF":
         import pi_heif  # type: ignore[import-untyped]
 
         pi_heif.register_heif_opener(thumbnails=False)
     Image.MAX_IMAGE_PIXELS = config.max_pixels
     try:
-        image = Image.open(file, formats=[format])
+        image = Image.open(file, formats=[format.decoder])
         size = image.size
         if not found or (found.width, found.height) != size:
             _admit(job, format, Header(*size, found.scans if found else 9.0))
@@ -54,7 +51,7 @@ def process(job: Job) -> Outcome:
         orientation = facts["orientation"]
         image.draft(None, _draft_size(size, orientation, config))
         image.load()
-        if format == "TIFF":  # comes upright out of its decoder
+        if format.decoder == "TIFF":  # comes upright out of its decoder
             size, orientation = image.size, 1
     except Image.DecompressionBombError as error:
         raise PermanentError("too_many_pixels", _pixels(config)) from error
@@ -65,7 +62,7 @@ def process(job: Job) -> Outcome:
     outputs = render(image, size, orientation, config.renditions)
     upright = size[::-1] if orientation >= 5 else size
     learnt = {
-        "format": format.lower(),
+        "format": format.name,
         "width": upright[0],
         "height": upright[1],
         "frames": frames,
@@ -74,18 +71,19 @@ def process(job: Job) -> Outcome:
     return Outcome(job.sniffed or "", {"image": learnt}, outputs)
 
 
-def _admit(job: Job, format: str, found: Header) -> None:
+def _admit(job: Job, format: Format, found: Header) -> None:
     """Raises PermanentError for what is not to be decoded; else holds as much room as it takes."""
     if found.width * found.height > job.config.max_pixels:
         raise PermanentError("too_many_pixels", _pixels(job.config))
     job.room.need(_memory(format, found, job.size, job.config))
 
 
-def _memory(format: str, found: Header, size: int, config: Config) -> int:
+def _memory(format: Format, found: Header, size: int, config: Config) -> int:
     renditions = config.renditions.values()
     stored = (found.width, found.height)
     scale = max((scale_of(stored, turn, one) for one in renditions for turn in (1, 6)), default=0.0)
-    draft = next((n for n in (8, 4, 2) if SPARE * scale * n <= 1), 1) if format == "JPEG" else 1
+    drafts = (8, 4, 2) if format.decoder == "JPEG" else ()
+    draft = next((n for n in drafts if SPARE * scale * n <= 1), 1)
     pixels = max((one.width * one.height for one in renditions), default=0)
     return memory(format, found, size, draft, pixels)
 
@@ -131,7 +129,7 @@ def _pixels(config: Config) -> str:
     return f"It has more than {config.max_pixels} pixels."
 
 
-def _broken(error: Exception, file: io.BytesIO, format: str) -> PermanentError:
+def _broken(error: Exception, file: io.BytesIO, format: Format) -> PermanentError:
     """Truncated when the decoder says so, or the container declares more bytes than there are."""
     if (
         _short(file.getbuffer(), format)
@@ -143,11 +141,11 @@ def _broken(error: Exception, file: io.BytesIO, format: str) -> PermanentError:
     return PermanentError("corrupt_image", f"The decoder says: {said}"[:300])
 
 
-def _short(data: memoryview, format: str) -> bool:
-    if format == "WEBP":
+def _short(data: memoryview, format: Format) -> bool:
+    if format.decoder == "WEBP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     at = 0
-    while format in ("AVIF", "HEIF") and at + 16 <= len(data):  # one box after the other
+    while format.decoder in ("AVIF", "HEIF") and at + 16 <= len(data):  # one box after the other
         length = int.from_bytes(data[at : at + 4], "big")
         if length == 1:
             length = int.from_bytes(data[at + 8 : at + 16], "big")

@@ -9,8 +9,8 @@ from typing import Any
 import pypdfium2  # type: ignore[import-untyped]
 
 from processor.errors import PermanentError
+from processor.formats import RENDERED
 from processor.kinds import Job, Outcome
-from processor.kinds.headers import RENDERED
 from processor.kinds.render import render
 from processor.settings import Config
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from processor.formats import ENCODED
 from processor.kinds import Output
-from processor.settings import FORMATS, Rendition
+from processor.settings import Rendition
 
 BACKGROUND = (255, 255, 255)
 _STRIP_PIXELS = 1 << 18
@@ -30,12 +31,6 @@ Size = tuple[int, int]
 # What is scaled as it is. Everything else becomes RGB, L or, premultiplied so that no colour from
 # under full transparency bleeds into the edges, RGBa.
 _WORKING = frozenset({"RGB", "L", "CMYK", "LAB", "YCbCr"})
-_ENCODER: dict[str, dict[str, Any]] = {
-    "jpeg": {"optimize": True},
-    "png": {},
-    "webp": {},
-    "avif": {"max_threads": 1},  # the same bytes each time
-}
 
 
 def scale_of(size: Size, orientation: int, rendition: Rendition) -> float:
@@ -70,10 +65,10 @@ def _render(
         picture = flat
     picture.info = {}  # whatever the encoders would copy: profile, EXIF, comments
     file = io.BytesIO()
-    picture.save(file, rendition.format, quality=rendition.quality, **_ENCODER[rendition.format])
+    format = ENCODED[rendition.format]
+    picture.save(file, format.decoder, quality=rendition.quality, **format.encoder)
     return Output(
-        name, f"{name}.{FORMATS[rendition.format]}", file.getvalue(),
-        f"image/{rendition.format}", *picture.size,
+        name, f"{name}.{format.extension}", file.getvalue(), format.content_type, *picture.size,
     )  # fmt: skip
 
 
