@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import os
+import threading
 import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from contract.identity import Work
+
+
+STDOUT = 1
+_one_at_a_time = threading.Lock()
 
 
 class Log:
@@ -57,5 +62,16 @@ class Log:
             line["error"] = type(error).__name__
             line["stack_trace"] = "".join(traceback.format_exception(error))
         text = json.dumps({k: v for k, v in line.items() if v is not None}, default=str)
-        sys.stdout.write(text + "\n")  # one write: lines of parallel requests do not mix
-        sys.stdout.flush()
+        _put(f"{text}\n".encode())
+
+
+def _put(line: bytes) -> None:
+    """Writes to the descriptor, not to sys.stdout.
+
+    Google sets LOG_EXECUTION_ID, for which functions-framework puts an object in the place of
+    sys.stdout that writes a text and its line end apart: lines of parallel requests join, and
+    nothing can read them (functions_framework/execution_id.py, LoggingHandlerAddExecutionId).
+    """
+    with _one_at_a_time:  # beyond PIPE_BUF a pipe may take a line in parts
+        while line:
+            line = line[os.write(STDOUT, line) :]

@@ -52,7 +52,8 @@ class Child:
         ready, _, _ = select.select([process.stdout], [], [], SECONDS)
         line = process.stdout.readline() if ready else ""
         if not line:
-            process.kill()
+            if not ready:
+                process.kill()
             said = process.communicate()[1].strip()[-300:]
             self._process = None
             what = f"crash ({process.returncode}): {said}" if ready else "hang"

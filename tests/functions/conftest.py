@@ -16,11 +16,11 @@ for folder in (Path(__file__).parent, FUNCTIONS, FUNCTIONS / "bridge", FUNCTIONS
 
 
 @pytest.fixture
-def logged(capsys: pytest.CaptureFixture[str]) -> Any:
+def logged(capfd: pytest.CaptureFixture[str]) -> Any:
     """Call it for the log lines written since the last call, as dictionaries."""
 
     def read() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
     return read
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 PATHS = [str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")]
 LIMIT_MIB = 256
 PROGRAM = """
-import io, json, sys, threading, time
+import io, json, os, sys, threading, time
 sys.path[:0] = {paths!r}
 from function_fakes import FakeStorage, PROCESSOR_ENV, load, task
 from PIL import Image
@@ -62,7 +62,8 @@ del flat, image, kinds, file  # what the test itself holds
 with open("/proc/self/clear_refs", "w") as reset:
     reset.write("5")  # the peak begins here
 
-log, sys.stdout = sys.stdout, io.StringIO()
+log = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 statuses = []
 app = functions_framework.create_app("handle", main.__file__)
 sys.modules["main"].worker = lambda: made
@@ -76,7 +77,7 @@ threads = [threading.Thread(target=work, args=(bodies[n::16],)) for n in range(1
 [thread.join() for thread in threads]
 with open("/proc/self/status") as status:
     (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
-print(json.dumps({{"peak": int(peak) >> 10, "statuses": statuses}}), file=log)
+print(json.dumps({{"peak": int(peak) >> 10, "statuses": statuses}}), file=log, flush=True)
 """
 
 

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +93,43 @@ def test_two_first_calls_make_one_thing() -> None:
     for thread in threads:
         thread.join()
     assert len(made) == 1
+
+
+PARALLEL = """
+import sys, threading
+sys.path.insert(0, {functions!r})
+import functions_framework
+from runtime.logs import Log
+app = functions_framework.create_app("handle", sys.argv[1])
+
+def work(thread):
+    for request in range(50):
+        app.test_client().get(f"/?thread={{thread}}&request={{request}}")
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+HANDLER = """
+from runtime.logs import Log
+log = Log("acme", False)
+def handle(request):
+    for line in range(25):
+        log.write("INFO", "done", "x" * (line % 5) * 2000, line=line, **request.args)
+    return "ok"
+"""
+
+
+def test_lines_of_parallel_requests_are_whole_with_execution_ids_on(tmp_path: Path) -> None:
+    """8 threads, 10,000 lines of up to 8 KB, under the framework as Google starts it."""
+    (tmp_path / "main.py").write_text(HANDLER)
+    program = PARALLEL.format(functions=str(Path(__file__).parents[2] / "functions"))
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "main.py")],
+        env=os.environ | {"LOG_EXECUTION_ID": "true"},
+        capture_output=True,
+        check=True,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len({(line["thread"], line["request"], line["line"]) for line in lines}) == 10_000
+    assert len(lines) == 10_000
