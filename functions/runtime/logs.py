@@ -16,7 +16,6 @@ from typing import Any
 
 from contract.identity import Work
 
-
 STDOUT = 1
 _one_at_a_time = threading.Lock()
 
