@@ -118,7 +118,9 @@ module "processor" {
     MEMORY_BYTES   = tostring(each.value.memory_mib * 1048576)
     RENDITIONS     = jsonencode(var.renditions)
     SOURCE_VERSION = local.zip_sha256.processor
-    WORK_SECONDS   = tostring(each.value.work_seconds)
+    # Towards its end a task that fails is recorded, whatever the fault, as the queue will delete it.
+    TASK_SECONDS = tostring(max(1, floor(var.queue_retention_days * 86400)))
+    WORK_SECONDS = tostring(each.value.work_seconds)
   })
 }
 

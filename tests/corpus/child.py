@@ -6,6 +6,7 @@ A process of its own, so that a crash, a hang or a lack of memory is seen and no
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -33,8 +34,9 @@ ADDRESS_SPACE = 4 << 30  # a last resort: decoders map more than they touch
 TYPES = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif",
     ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
-    ".avif": "image/avif", ".pdf": "application/pdf",
+    ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heic", ".pdf": "application/pdf",
 }  # fmt: skip
+FACTS = ("image", "document", "text")
 
 
 def schemas() -> dict[str, Any]:
@@ -42,6 +44,11 @@ def schemas() -> dict[str, Any]:
         status: json.loads((ROOT / f"functions/contract/schemas/{name}.schema.json").read_text())
         for status, name in (("done", "manifest"), ("failed", "failure"))
     }
+
+
+def kept(path: Path) -> Path:
+    """Where the file's thumbnail goes when CORPUS_KEEP names a folder."""
+    return Path(os.environ["CORPUS_KEEP"]) / (hashlib.sha256(bytes(path)).hexdigest()[:16] + ".jpg")
 
 
 def main() -> None:
@@ -52,6 +59,7 @@ def main() -> None:
     config = module.Config.from_env(PROCESSOR_ENV | {"MEMORY_BYTES": str(MEMORY_MIB << 20)})
     gate = Gate(config.memory_bytes - module.BASE_BYTES)
     wanted = schemas()
+    keep = os.environ.get("CORPUS_KEEP")
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         cloud = FakeStorage()
@@ -74,12 +82,15 @@ def main() -> None:
                 with Image.open(io.BytesIO(cloud.results[output["object"]].data)) as picture:
                     picture.load()
                     assert max(picture.size) <= 300
+                if keep:
+                    kept(path).write_bytes(cloud.results[output["object"]].data)
         status = Path("/proc/self/status").read_text()
         found = {
             "status": record["status"],
             "reason": record.get("reason"),
             "detail": record.get("detail"),
             "kind": record.get("detected", {}).get("contentType"),
+            "facts": {name: record[name] for name in FACTS if name in record},
             "peak": int(status.partition("VmHWM:")[2].split()[0]) >> 10,
             "log": os.pread(log, 1 << 20, 0).decode() if answer.status_code != 200 else "",
         }

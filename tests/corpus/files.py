@@ -47,7 +47,11 @@ def pillow() -> list[Path]:
                 images = [one for one in tar if "/Tests/images/" in one.name and one.isfile()]
                 tar.extractall(Path(made) / "files", images, filter="data")
             shutil.move(Path(made) / "files", folder)
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return found(folder)
+
+
+def found(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
 def made(folder: Path, seed: int = 1) -> list[Path]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ NOT_ITS_OWN = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """What became of one file; peak in MiB. fault says what must not be."""
+    """What became of one file; peak in MiB. fault says what must not be, told what was learnt."""
 
     path: Path
     end: str
     peak: int
     fault: str | None
+    told: dict[str, Any] = field(default_factory=dict)
 
 
 class Child:
@@ -64,7 +65,8 @@ class Child:
             fault = f"{found['status']} {found['reason']}: {found['detail']} {found['log'][-2000:]}"
         elif found["peak"] > MEMORY_MIB:
             fault = f"took {found['peak']} MiB of {MEMORY_MIB}"
-        return End(path, found["reason"] or found["status"], found["peak"], fault)
+        told = found["facts"] | {"kind": found["kind"], "detail": found["detail"]}
+        return End(path, found["reason"] or found["status"], found["peak"], fault, told)
 
     def close(self) -> None:
         if self._process:
@@ -100,3 +102,33 @@ def table(ends: Iterable[End]) -> str:
         f"{'all':8} {every.total():5} {every['done']:5} {max(peaks.values(), default=0):8}"
     )
     return "\n".join(lines)
+
+
+def recorded(ends: Iterable[End]) -> str:
+    """A line of JSON for each file, for `changes` to compare another run with."""
+    lines = ({"path": str(one.path), "end": one.end, "told": one.told} for one in ends)
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
+
+
+def changes(before: str, ends: Iterable[End]) -> str:
+    """How many files went from which outcome to which, and a line for each that changed."""
+    was = {line["path"]: line for line in map(json.loads, before.splitlines())}
+    moves: Counter[tuple[str, str]] = Counter()
+    lines = []
+    for one in ends:
+        old = was.get(str(one.path))
+        if old is None or (old["end"] == one.end and _facts(old["told"]) == _facts(one.told)):
+            continue
+        moves[old["end"], one.end] += 1
+        lines.append(f"  {one.path.name}: {_said(old['end'], old['told'])} -> "
+                     f"{_said(one.end, one.told)}")  # fmt: skip
+    counts = [f"{n:5} {a} -> {b}" for (a, b), n in moves.most_common()]
+    return "\n".join(["changed:", *counts, *sorted(lines)])
+
+
+def _facts(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name != "detail"}
+
+
+def _said(end: str, told: dict[str, Any]) -> str:
+    return f"{end} {json.dumps(_facts(told) if end == 'done' else told.get('detail'))}"

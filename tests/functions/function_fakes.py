@@ -135,6 +135,7 @@ PROCESSOR_ENV = {
     "MAX_FILE_BYTES": "104857600",
     "MAX_PIXELS": "100000000",
     "WORK_SECONDS": "240",
+    "TASK_SECONDS": "604800",
     "MEMORY_BYTES": str(2 << 30),
     "CONCURRENCY": "4",
     "RENDITIONS": '{"thumbnail": {"width": 300, "height": 300}}',

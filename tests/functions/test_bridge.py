@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -84,7 +85,10 @@ def test_an_upload_becomes_a_task_named_by_its_identity(bridge: Driven) -> None:
         for k, v in resource(metadata={"a": "b"}).items()
         if k not in ("kind", "metageneration")
     }
-    assert json.loads(request["body"]) == {
+    body = json.loads(request["body"])
+    age = datetime.now(UTC) - datetime.fromisoformat(body.pop("enqueued"))
+    assert timedelta(seconds=-1) < age < timedelta(minutes=1)
+    assert body == {
         "object": sent,
         "run": 0,
         "lane": "default",

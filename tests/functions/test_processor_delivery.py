@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -115,6 +116,50 @@ def test_a_source_that_cannot_be_read_spends_no_attempt(processor: Any, code: in
     assert not processor.cloud.results
     processor.cloud.fault = lambda request: None
     assert processor.post(uploaded)[1]["attempt"] == 1
+
+
+@pytest.mark.parametrize("code", [400, 410, 412, 451])
+def test_an_answer_that_stays_ends_in_a_record_after_the_budget(processor: Any, code: int) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: code if request.startswith("GET") else None
+    assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
+    status, record = processor.post(uploaded)
+    assert (status, record["reason"], record["attempt"]) == (200, "source_unreadable", 3)
+    assert (str(code) in record["detail"], record["retryable"]) == (True, True)
+    assert WORK.failure in processor.cloud.results
+
+
+@pytest.mark.parametrize(
+    ("days", "ends"), [(-1, False), (0, False), (6.2, False), (6.4, True), (400, True)]
+)
+@pytest.mark.parametrize("code", [401, 403, 429, 500, 503])
+def test_what_fails_until_the_task_ends_is_recorded_before_it_does(
+    processor: Any, code: int, days: float, ends: bool
+) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: code if request.startswith("GET") else None
+    enqueued = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    answer = processor.http.post("/", json=task(uploaded) | {"enqueued": enqueued})
+    assert (answer.status_code, answer.json["reason"]) == (
+        200 if ends else 503,
+        "storage_unavailable",
+    )
+    assert (WORK.failure in processor.cloud.results) == ends
+    if ends:
+        assert (answer.json["attempt"], answer.json["retryable"]) == (0, True)
+
+
+def test_the_last_chance_is_still_a_chance(processor: Any) -> None:
+    body = task(processor.cloud.put(TEXT, **PLAIN)) | {"enqueued": "2020-01-01T00:00:00+00:00"}
+    assert processor.http.post("/", json=body).json["status"] == "done"
+
+
+@pytest.mark.parametrize("enqueued", [None, "", 7, "yesterday", "9999-99-99", "2020-01-01"])
+def test_a_task_that_does_not_tell_its_age_is_tried_on(processor: Any, enqueued: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: 403 if request.startswith("GET") else None
+    answer = processor.http.post("/", json=task(uploaded) | {"enqueued": enqueued})
+    assert answer.status_code == 503
 
 
 @pytest.mark.parametrize("code", [401, 403, 429, 503])

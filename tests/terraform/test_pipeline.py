@@ -108,6 +108,7 @@ def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
         ),
         "RESULTS_BUCKET": "demo-project-files-dev-results",
         "SOURCE_VERSION": hashlib.sha256(b"the zip of processor").hexdigest(),
+        "TASK_SECONDS": "604800",
         "THREADS": "8",
         "UPLOADS_BUCKET": "demo-project-files-dev-uploads",
         "WORK_SECONDS": "300",
@@ -207,6 +208,7 @@ def test_what_the_modules_take_is_passed_on(pipeline: Root) -> None:
     assert values["dead_letter_policy"][0]["max_delivery_attempts"] == 9
     assert values["retry_policy"] == [{"minimum_backoff": "1s", "maximum_backoff": "99s"}]
     assert plan[QUEUE]["retry_config"][0]["max_retry_duration"] == "345600s"
+    assert settings(plan, PROCESSOR)["TASK_SECONDS"] == "345600"
     for bucket, noncurrent in ((RESULTS, 11), (UPLOADS, 44)):
         assert plan[bucket]["force_destroy"] is True
         assert plan[bucket]["soft_delete_policy"][0]["retention_duration_seconds"] == 9 * 86400

@@ -6,6 +6,7 @@ Its body's JSON Schema is contract/schemas/task.schema.json: a lane may name any
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bridge.notification import Notification
@@ -98,6 +99,7 @@ def _task(config: Config, notification: Notification, lane_name: str) -> dict[st
         "object": {field: resource[field] for field in _FIELDS if field in resource},
         "run": work.run,
         "lane": lane_name,
+        "enqueued": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     if lane.records:
         results = f"gs://{config.results_bucket}"

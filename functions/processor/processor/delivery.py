@@ -24,6 +24,9 @@ from runtime.logs import Log
 JSON = "application/json"
 CACHE_CONTROL = "private, max-age=31536000, immutable"  # an output is written once
 _OVERLOADED = frozenset({"no_room", "storage_unavailable"})
+# What spends an attempt wherever it strikes, or it would go on for days: no outage ends it.
+_SPENDING = frozenset({"internal_error", "source_unreadable"})
+_LAST_SHARE = 0.9  # of the time that the queue goes on trying: what fails after it is recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Delivery:
         self._attempt = 0
         self._started = time.monotonic()
         self._queued = _age(task.source["created"])
+        age = _age(task.enqueued) or 0.0
+        self._is_last_chance = age > _LAST_SHARE * self._config.task_seconds
 
     def run(self) -> tuple[dict[str, Any], int]:
         """The record and 200; or the reason why there is none yet, and 5xx."""
@@ -51,20 +56,21 @@ class Delivery:
             try:
                 return self._process(), 200
             except Fault as fault:
-                return self._conclude(fault, None)
+                return self._conclude(self._spent(fault), None)
             except Exception as error:
-                return self._conclude(self._unexpected(error), error)
+                own = TransientError("internal_error", f"An unexpected {type(error).__name__}.")
+                return self._conclude(self._spent(own), error)
         except TransientError as fault:  # not even the record could be written
             return self._retry(fault, None)
 
-    def _unexpected(self, error: Exception) -> Fault:
-        """An error of our own spends an attempt wherever it strikes, or it would go on for days."""
+    def _spent(self, fault: Fault) -> Fault:
+        """The fault, with an attempt claimed where it must spend one; or why there is none."""
         try:
-            if not self._attempt:
+            if fault.reason in _SPENDING and not self._attempt:
                 self._claim()
-        except Fault as fault:
-            return fault
-        return TransientError("internal_error", f"An unexpected {type(error).__name__}.")
+        except Fault as other:
+            return other
+        return fault
 
     def _process(self) -> dict[str, Any]:
         task, config = self._task, self._config
@@ -156,8 +162,12 @@ class Delivery:
         return record
 
     def _conclude(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
-        """A failure record where the fault is final or the budget spent. Raises TransientError."""
-        if not fault.final and self._attempt < self._config.attempt_budget:
+        """A failure record where the fault is final, the budget spent or the task about to end.
+
+        Raises TransientError.
+        """
+        is_last = self._is_last_chance or self._attempt >= self._config.attempt_budget
+        if not fault.final and not is_last:
             return self._retry(fault, error)
         record = self._record("failed") | {
             "reason": fault.reason,

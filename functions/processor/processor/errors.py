@@ -49,6 +49,7 @@ REASONS = {
     # retryable
     "attempts_exhausted": "every attempt was started and none left a record",
     "storage_unavailable": "Cloud Storage refused or did not answer",
+    "source_unreadable": "Cloud Storage answers 400, 410 or 412 to each read of the object",
     "download_corrupted": "the bytes read do not match the object's checksum",
     "deadline_exceeded": "the work did not end in its time",
     "no_room": "no memory became free in time",

@@ -39,6 +39,7 @@ class Config:
     max_file_bytes: int
     max_pixels: int
     work_seconds: int
+    task_seconds: int
     memory_bytes: int
     concurrency: int
     hash_object_names: bool

@@ -25,6 +25,8 @@ HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previe
 PIECE_BYTES = 4 * 1024 * 1024
 COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file holds it
 RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
+# Answers of the 4xx kind that an outage, a missing permission or too many requests give.
+_PASSING = frozenset({401, 403, 408, 429})
 
 # Else the library asks for each bucket's metadata in the background, which nobody here may read.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
@@ -102,7 +104,9 @@ class Storage:
 class Source:
     """The bytes of one generation, in order, decompressed where they are stored as gzip.
 
-    size counts stored bytes, None when unknown. Raises PermanentError source_gone.
+    size counts stored bytes, None when unknown. Raises PermanentError source_gone, and
+    TransientError source_unreadable for an answer about this object, not about a passing state:
+    400 where it is encrypted with a key of the uploader's own, 410, 412.
     """
 
     def __init__(self, blob: Blob, size: int | None) -> None:
@@ -190,7 +194,11 @@ class _Stored(io.RawIOBase):
 
     def copy(self, file: io.BytesIO, wanted: int) -> None:
         """Up to so many bytes, as they come."""
-        from google.api_core.exceptions import NotFound, RequestRangeNotSatisfiable
+        from google.api_core.exceptions import (
+            GoogleAPICallError,
+            NotFound,
+            RequestRangeNotSatisfiable,
+        )
 
         if self.ended:
             return
@@ -206,6 +214,10 @@ class _Stored(io.RawIOBase):
             except NotFound as error:
                 detail = "This generation of the object exists no more."
                 raise PermanentError("source_gone", detail) from error
+            except GoogleAPICallError as error:
+                if error.code in _PASSING or not 400 <= (error.code or 0) < 500:
+                    raise
+                raise TransientError("source_unreadable", _refused(error.code)) from error
             finally:
                 self.seconds += time.monotonic() - started
         self.ended = self.at < end or self.at == self._size
@@ -223,6 +235,11 @@ class _Tee:
         self._file.write(data)
         self._stored.at += len(data)
         self._stored.crc = self._extend(self._stored.crc, data)
+
+
+def _refused(code: int | None) -> str:
+    hint = "; is it encrypted with a key of the uploader's own?" if code == 400 else "."
+    return f"Cloud Storage answers {code} to each read of this object{hint}"
 
 
 def too_large(limit: int) -> PermanentError:

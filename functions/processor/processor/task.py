@@ -16,10 +16,14 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """source is the object as both records carry it; what the task does not tell is None."""
+    """source is the object as both records carry it; what the task does not tell is None.
+
+    enqueued is the RFC 3339 time at which this task was created.
+    """
 
     work: Work
     source: Mapping[str, Any]
+    enqueued: str | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> Task:
@@ -43,7 +47,7 @@ class Task:
             "crc32c": _text(resource, "crc32c"),
             "created": _text(resource, "timeCreated"),
         }
-        return cls(work, source)
+        return cls(work, source, _text(task, "enqueued"))
 
     @property
     def declared(self) -> str | None:
