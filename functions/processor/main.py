@@ -8,6 +8,7 @@ import functions_framework
 from flask import Request
 
 from processor.delivery import Delivery, Worker
+from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
 from processor.settings import Config
 from processor.storage import Storage, cloud_storage
@@ -16,7 +17,6 @@ from runtime.logs import Log
 from runtime.once import once
 
 Answer = tuple[dict[str, Any], int]
-BASE_BYTES = 128 * 1024 * 1024  # the interpreter, all libraries, and what the allocator keeps
 
 bound_allocator()
 

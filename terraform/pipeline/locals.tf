@@ -38,15 +38,16 @@ locals {
     records                   = settings.records
   } }
 
-  # What a lane's instance must hold, in MiB, as the processor counts it: 136 for Python, its
-  # libraries and buffers; the largest file, of which some decoders keep three copies; 20 bytes for
-  # each pixel of the largest image (AVIF's, the most of all formats); 45 for each of the largest
-  # rendition. Beside that, 20 for a usual photo in each of the other requests.
+  # What a lane's instance must hold, in MiB, counted by the numbers that the processor counts by:
+  # itself, the largest image as the most demanding format, beside a usual photo for each other request.
+  formats           = jsondecode(file("${path.module}/../../functions/processor/processor/formats.json"))
+  rendition_formats = [for image in local.formats.images : lower(image.decoder) if contains(keys(image), "extension")]
+
   memory_needed_mib = { for lane, settings in local.processor_lanes : lane => ceil(
-    136
-    + 3 * settings.max_file_bytes / 1048576
-    + 20 * settings.max_pixels / 1048576
-    + 45 * max(0, [for rendition in values(var.renditions) : rendition.width * rendition.height]...) / 1048576
-    + 20 * (settings.concurrency - 1)
+    local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (settings.concurrency - 1) + (
+      max(local.formats.images[*].copies...) * settings.max_file_bytes
+      + max(local.formats.images[*].bytes_per_pixel...) * settings.max_pixels
+      + local.formats.memory.rendition_bytes_per_pixel * max(0, [for rendition in values(var.renditions) : rendition.width * rendition.height]...)
+    ) / 1048576
   ) }
 }

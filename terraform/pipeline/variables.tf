@@ -345,8 +345,8 @@ variable "renditions" {
   }
 
   validation {
-    condition     = alltrue([for rendition in values(var.renditions) : contains(["jpeg", "png", "webp", "avif"], rendition.format)])
-    error_message = "A rendition's format must be jpeg, png, webp or avif; it is ${join(", ", [for name, rendition in var.renditions : "${rendition.format} in ${name}"])}."
+    condition     = alltrue([for rendition in values(var.renditions) : contains(local.rendition_formats, rendition.format)])
+    error_message = "A rendition's format must be one of ${join(", ", local.rendition_formats)}; it is ${join(", ", [for name, rendition in var.renditions : "${rendition.format} in ${name}"])}."
   }
 
   validation {

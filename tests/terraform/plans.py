@@ -50,9 +50,9 @@ class Root:
         files: dict[str, str],
     ) -> None:
         ignore = shutil.ignore_patterns(
-            ".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json"
+            ".terraform*", "*.tfstate*", "*_override.tf", "*.tfvars.json", "__pycache__"
         )
-        for part in ("terraform", "environments"):
+        for part in ("terraform", "environments", "functions"):
             shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
         self.folder = scratch / folder
         self.inputs = inputs

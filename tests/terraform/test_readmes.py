@@ -55,8 +55,9 @@ RELEASED = re.compile(r"git::https://[^/]+/[^/]+/[^/]+//")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
     """This code in a git repository, tagged as a release, as Terraform fetches it."""
     folder = tmp_path_factory.mktemp("repository")
-    ignore = shutil.ignore_patterns(".terraform*", "*.tfvars.json")
-    shutil.copytree(ROOT / "terraform", folder / "terraform", ignore=ignore)
+    ignore = shutil.ignore_patterns(".terraform*", "*.tfvars.json", "__pycache__")
+    for part in ("terraform", "functions"):
+        shutil.copytree(ROOT / part, folder / part, ignore=ignore)
     for words in (
         ["init", "-q"],
         ["add", "."],

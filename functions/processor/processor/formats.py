@@ -1,21 +1,28 @@
-"""Image formats: a row of FORMATS for each, and the memory that an image of it takes.
+"""Image formats: a row of formats.json for each, and the memory that an image of it takes.
 
+Terraform checks a lane's memory by the same file. Its `memory` holds
+    base_mib: the interpreter, all libraries, and what the allocator keeps.
+    fixed_mib: of each image, whatever its size. photo_mib: of a usual photo, all in all.
+    rendition_bytes_per_pixel: while one is made; AVIF's encoder takes more than all else.
 Bytes per pixel were measured on 12-megapixel files of each sort (tests/bench prints them anew).
 """
 
 from __future__ import annotations
 
+import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from processor import headers
 from processor.headers import Header
 
-# Bytes per pixel of a rendition while it is made: AVIF's encoder takes more than all else.
-RENDERED = 45
-_FIXED = 8 * 1024 * 1024
+_TABLE = json.loads(Path(__file__).with_suffix(".json").read_bytes())
+BASE_BYTES = _TABLE["memory"]["base_mib"] << 20
+RENDERED: int = _TABLE["memory"]["rendition_bytes_per_pixel"]
+_FIXED: int = _TABLE["memory"]["fixed_mib"] << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +30,17 @@ class Format:
     """What is known of a format.
 
     decoder: Pillow's name of it. bytes_per_pixel: at the peak of decoding, a JPEG without the scans
-    that its header tells of. copies: of the file in memory. converted: to another mode beside what
-    was decoded. extension and encoder: of renditions, "" where none is made in this format.
+    that its header tells of. copies: of the file in memory; libwebp is handed one and keeps one of
+    its own. converted: to another mode beside what
+    was decoded. extension and encoder: of renditions, "" where none is made in this format;
+    AVIF's has one thread, so that the same picture makes the same bytes.
     """
 
     content_type: str
     decoder: str
     header: Callable[[bytes], Header | None]
     bytes_per_pixel: float
-    copies: int = 1
+    copies: int
     converted: bool = False
     aliases: tuple[str, ...] = ()
     extension: str = ""
@@ -43,23 +52,9 @@ class Format:
         return self.decoder.lower()
 
 
-FORMATS = (
-    Format(
-        "image/avif", "AVIF", headers.iso, 20.0, copies=3, extension="avif",
-        encoder={"max_threads": 1},  # the same bytes each time
-    ),
-    Format("image/bmp", "BMP", headers.bmp, 5.0, converted=True, aliases=("image/x-ms-bmp",)),
-    Format("image/gif", "GIF", headers.gif, 5.0),
-    Format("image/heic", "HEIF", headers.iso, 16.0, copies=2, aliases=("image/heif",)),
-    Format(
-        "image/jpeg", "JPEG", headers.jpeg, 4.0, aliases=("image/jpg", "image/pjpeg"),
-        extension="jpg", encoder={"optimize": True},
-    ),
-    Format("image/png", "PNG", headers.png, 5.0, converted=True, extension="png"),
-    Format("image/tiff", "TIFF", headers.directory, 10.0),
-    # libwebp is handed a copy of the file, and keeps one of its own.
-    Format("image/webp", "WEBP", headers.webp, 17.0, copies=3, extension="webp"),
-)  # fmt: skip
+FORMATS = tuple(
+    Format(**row | {"header": getattr(headers, row["header"])}) for row in _TABLE["images"]
+)
 BY_TYPE = {one.content_type: one for one in FORMATS}
 ENCODED = {one.name: one for one in FORMATS if one.extension}  # what renditions are made in
 
