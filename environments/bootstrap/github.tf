@@ -15,29 +15,11 @@ locals {
 
   # On the project, since what they are for does not exist before the first apply.
   delivery_roles = {
-    apply = {
-      "roles/cloudfunctions.developer" = "functions"
-      "roles/cloudtasks.queueAdmin"    = "queues, and who enqueues"
-      "roles/iam.securityReviewer"     = "who holds which role on what, which verify compares"
-      "roles/iam.serviceAccountAdmin"  = "accounts, and who acts as them"
-      "roles/logging.configWriter"     = "metrics that are made of logs"
-      "roles/monitoring.editor"        = "alerts, objective and dashboard"
-      "roles/pubsub.admin"             = "topics and subscriptions, and who uses them"
-      "roles/run.admin"                = "who invokes the functions"
-      "roles/storage.admin"            = "buckets with zips and state, and who reads and writes"
-    }
-    plan = {
-      "roles/cloudfunctions.viewer" = "functions"
-      "roles/cloudtasks.viewer"     = "queues"
-      "roles/iam.securityReviewer"  = "accounts, and who holds which role on what"
-      "roles/logging.viewer"        = "metrics that are made of logs"
-      "roles/monitoring.viewer"     = "alerts, objective and dashboard"
-      "roles/pubsub.viewer"         = "topics and subscriptions"
-      "roles/storage.bucketViewer"  = "buckets"
-    }
+    apply = keys(merge([for need in local.needed : need.apply]...))
+    plan  = keys(merge([for need in local.needed : need.plan]...))
   }
   delivery_grants = merge([for name in keys(local.deliveries) : {
-    for role in keys(local.delivery_roles[name]) : "${name} ${role}" => { name = name, role = role }
+    for role in local.delivery_roles[name] : "${name} ${role}" => { name = name, role = role }
   }]...)
 }
 

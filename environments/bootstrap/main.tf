@@ -2,36 +2,8 @@
 # and the account and repository that functions are built with. Applied by an owner of the project.
 
 locals {
-  apis = {
-    "artifactregistry.googleapis.com"     = "keeps the functions' images"
-    "cloudbuild.googleapis.com"           = "builds the functions"
-    "cloudfunctions.googleapis.com"       = "deploys the functions"
-    "cloudresourcemanager.googleapis.com" = "tells the project's number and its policy"
-    "cloudtasks.googleapis.com"           = "holds the queues"
-    "iam.googleapis.com"                  = "holds the accounts"
-    "logging.googleapis.com"              = "takes what functions and queues log"
-    "monitoring.googleapis.com"           = "watches the pipeline, where an environment asks for it"
-    "pubsub.googleapis.com"               = "carries upload events"
-    "run.googleapis.com"                  = "runs the functions"
-    "storage.googleapis.com"              = "holds uploads, results, sources and state"
-  }
-
-  # What each capability needs beside that (capabilities, by the name of its folder in terraform/).
-  capability_apis = {
-    approvals = {
-      "workflowexecutions.googleapis.com" = "runs what waits for an approval"
-      "workflows.googleapis.com"          = "holds the workflow"
-    }
-    batch = {
-      "cloudscheduler.googleapis.com" = "starts the workers by the clock"
-    }
-    portal = {
-      "iamcredentials.googleapis.com" = "signs the addresses of outputs"
-    }
-    sweep = {
-      "cloudscheduler.googleapis.com" = "calls the sweep by the clock"
-    }
-  }
+  # What is needed (needs.tf.json) by the pipeline, and by each capability that is switched on.
+  needed = [for name in setunion(["pipeline"], var.capabilities) : local.needs[name]]
 
   # Google copies a function's source into this bucket of its own and builds from there. It does
   # not exist before the first build, so it cannot carry a binding of its own.
@@ -39,7 +11,7 @@ locals {
 }
 
 resource "google_project_service" "this" {
-  for_each = merge(local.apis, [for name in var.capabilities : lookup(local.capability_apis, name, {})]...)
+  for_each = merge([for need in local.needed : need.apis]...)
 
   project            = var.project_id
   service            = each.key

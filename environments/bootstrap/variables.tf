@@ -5,8 +5,8 @@ variable "capabilities" {
   default     = []
 
   validation {
-    condition     = alltrue([for name in var.capabilities : contains(["approvals", "batch", "completions", "portal", "sweep"], name)])
-    error_message = "capabilities has ${join(", ", var.capabilities)}; known are approvals, batch, completions, portal and sweep."
+    condition     = length(setsubtract(var.capabilities, keys(local.needs))) == 0 && !contains(var.capabilities, "pipeline")
+    error_message = "capabilities has ${join(", ", var.capabilities)}; known are ${join(", ", setsubtract(keys(local.needs), ["pipeline"]))}."
   }
 }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 import google.auth
 from google.oauth2.credentials import Credentials
@@ -52,6 +54,18 @@ class Clients:
         from google.auth.transport.requests import AuthorizedSession
 
         return AuthorizedSession(self.credentials)
+
+    def pages(self, url: str, items: str) -> Iterator[dict[str, Any]]:
+        """What a list method lists, page by page. Raises Problem."""
+        token, mark = "", "&" if "?" in url else "?"
+        while True:
+            answer = (
+                self.rest("GET", url + (f"{mark}pageToken={quote(token)}" if token else "")) or {}
+            )
+            yield from answer.get(items, [])
+            token = answer.get("nextPageToken", "")
+            if not token:
+                return
 
     def rest(self, verb: str, url: str, body: Any = None) -> dict[str, Any] | None:
         """The answer of a REST method that has no client here; None for 404. Raises Problem."""

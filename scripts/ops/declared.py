@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from . import ROOT
 from .environment import terraform
 from .problems import Problem
+
+TERRAFORM, BLOCKS = ROOT / "terraform", "modules"
 
 
 @dataclass(frozen=True)
@@ -19,10 +23,22 @@ class Resource:
     kind: str
     values: dict[str, Any]
 
+    @property
+    def module(self) -> str:
+        """The folder of terraform/ whose module holds it; "" for what is the user's own."""
+        outer = re.match(r"module\.([\w-]+)", self.address)
+        name = outer[1] if outer else ""
+        return name if name != BLOCKS and (TERRAFORM / name / "main.tf").is_file() else ""
+
 
 class State:
     def __init__(self, name: str, resources: list[Resource]) -> None:
         self.name, self.resources = name, resources
+
+    @property
+    def modules(self) -> list[str]:
+        """The folders of terraform/ that it has resources of."""
+        return sorted({resource.module for resource in self.resources} - {""})
 
     @classmethod
     def read(cls, name: str) -> State:
@@ -39,10 +55,10 @@ class State:
             raise Problem(f"{name} is not applied: make apply ENV={name} PROJECT=…")
         return cls(name, resources)
 
-    def of(self, kind: str, ending: str = "") -> Iterator[Resource]:
-        """The resources of a type; those whose address ends so, where that is given."""
+    def of(self, kind: str) -> Iterator[Resource]:
+        """The resources of a type that modules of terraform/ made."""
         for resource in self.resources:
-            if resource.kind == kind and resource.address.endswith(ending):
+            if resource.kind == kind and resource.module:
                 yield resource
 
 

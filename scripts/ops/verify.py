@@ -38,8 +38,8 @@ class Verification:
 
     def steps(self, begun: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
         begun("resources")
-        yield from self._resources()
         doctor = Doctor(self._clients, self._environment, self._state)
+        yield from doctor.complete()
         yield from doctor.examine("queues", begun=begun)
         begun("a picture")
         yield from self._picture()
@@ -47,28 +47,6 @@ class Verification:
         yield from self._broken()
         others = [name for name in doctor.checks() if name != "queues"]
         yield from doctor.examine(*others, begun=begun)
-
-    def _resources(self) -> Iterator[Finding]:
-        """The parts that a pipeline cannot be without are in the state."""
-        least = {
-            "google_storage_bucket": 3,
-            "google_storage_notification": 1,
-            "google_pubsub_topic": 2,
-            "google_pubsub_subscription": 2,
-            "google_cloud_tasks_queue": len(self._environment.config.lanes),
-            "google_cloudfunctions2_function": 1,
-            "google_service_account": 4,
-        }
-        wrong = False
-        for kind, count in least.items():
-            found = sum(1 for _ in self._state.of(kind))
-            if found < count:
-                wrong = True
-                what = f"the state has {found} {kind}, {count} are needed"
-                fix = f"make apply ENV={self._state.name} PROJECT={self._environment.project}"
-                yield Finding("error", "resources", what, fix)
-        if not wrong:
-            yield Finding("ok", "resources", f"{len(self._state.resources)} in the state")
 
     def _picture(self) -> Iterator[Finding]:
         check = "a picture"

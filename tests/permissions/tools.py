@@ -5,19 +5,55 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client.deployment import Deployment
 
 _serial = itertools.count(1)
 # Roles that are granted, and those that are smaller: see tests/localcloud/core/roles.py.
 CANDIDATES = json.loads(Path(__file__).with_name("candidates.json").read_text())["roles"]
 Line = dict[str, Any]
 Binding = list[Any]  # [resource, role, member, condition]
+Key = tuple[str, str, str]  # account, role, resource, in the words of scripts/docs_permissions.py
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What cannot happen without a binding.
+
+    Attributes:
+        step: its name.
+        story: sets it off, sees it refused, gives the binding back, sees it happen. It is given
+            the environment, a prefix that nobody else uses, the binding and the refusal.
+        refusal: fields of the journal line that tells of the refusal; `says` stands anywhere in it.
+    """
+
+    step: str
+    story: Callable[[Any, str, Binding, dict[str, Any]], None]
+    refusal: dict[str, Any]
+
+
+def made_by(deployment: Deployment, environment: str, module: str) -> set[tuple[str, str, str]]:
+    """The (resource's last part, role, member) that a module of an environment granted."""
+    command = ("terraform", f"-chdir=environments/{environment}", "state", "pull")
+    pulled = subprocess.run(
+        command, cwd=deployment.checkout, env=deployment.environ, capture_output=True, check=True
+    )
+    on = ("bucket", "topic", "subscription", "service_account_id", "service", "name", "project")
+    return {
+        (next(v[key] for key in on if v.get(key)).rpartition("/")[2], v["role"], v["member"])
+        for entry in json.loads(pulled.stdout)["resources"]
+        if f"{entry.get('module', '')}.".startswith((f"module.{module}.", f"module.{module}["))
+        and entry["type"].endswith("_iam_member")
+        for v in (instance["attributes"] for instance in entry["instances"])
+    }
 
 
 def account(cloud: LocalCloud, name: str, project: str | None = None) -> str:

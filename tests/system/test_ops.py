@@ -502,7 +502,7 @@ def test_the_doctor_sees_a_second_notification(pipeline: Pipeline, ops: Ops) -> 
     finally:
         google(pipeline, "DELETE", f"{base}/{made['id']}")
     (finding,) = findings(ran)
-    assert "announces each upload 2 times" in finding["what"]
+    assert "announces each object 2 times to files-dev-uploads" in finding["what"]
     assert "notifications delete" in finding["fix"]
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -29,11 +27,14 @@ from tests.localcloud.client import OWNER, LocalCloudError
 from tests.localcloud.client.deployment import client
 from tests.permissions.tools import (
     Binding,
+    Key,
+    Proof,
     Watch,
     account,
     bind,
     call,
     granted,
+    made_by,
     narrower,
     narrower_for,
     publish_what_nobody_can_read,
@@ -43,7 +44,6 @@ from tests.permissions.tools import (
 )
 from tests.system.pipeline import Pipeline, jpeg
 
-Key = tuple[str, str, str]
 BRIDGE = "files-dev-bridge"
 PROCESSOR = "files-dev-processor-default"
 LONG = 700.0  # seconds: more than the longest back-off of push and queue
@@ -61,21 +61,6 @@ def binding_of(applied: dict[Grant, Binding], key: Key) -> Binding:
 
 
 # Necessary
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What cannot happen without a binding.
-
-    Attributes:
-        step: its name.
-        story: sets it off, sees it refused, gives the binding back, sees it happen.
-        refusal: fields of the journal line that tells of the refusal; `says` stands anywhere in it.
-    """
-
-    step: str
-    story: Callable[[Pipeline, str, Binding, dict[str, Any]], None]
-    refusal: dict[str, Any]
 
 
 def a_file_waits(p: Pipeline, fresh: str, binding: Binding, refusal: dict[str, Any]) -> None:
@@ -176,6 +161,19 @@ PROOFS: dict[Key, Proof] = {
 
 def test_every_binding_has_a_proof(applied: dict[Grant, Binding]) -> None:
     assert {grant.key for grant in applied} - PROOFS.keys() == set()
+
+
+def test_bootstrap_and_the_pipeline_made_them_all(
+    pipeline: Pipeline, applied: dict[Grant, Binding]
+) -> None:
+    """What a capability grants is proved where its tests are: made_by tells what that is."""
+    own = made_by(pipeline.deployment, "dev", "pipeline")
+    there = {(on.rpartition("/")[2], role, member) for on, role, member, _ in applied.values()}
+    assert own
+    assert {member.partition("@")[0] for _, _, member in there - own} == {
+        "serviceAccount:files-build"
+    }
+    assert made_by(pipeline.deployment, "dev", "pipe") == set()
 
 
 @pytest.mark.parametrize("key", PROOFS, ids=[proof.step for proof in PROOFS.values()])

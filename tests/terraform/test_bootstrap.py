@@ -80,6 +80,33 @@ def test_a_capability_brings_its_apis_and_grants_nothing(bootstrap: Root, defaul
     assert plan.bindings() == default.bindings()
 
 
+def test_every_capability_is_known_and_no_other(bootstrap: Root) -> None:
+    folders = {path.parent.name for path in (ROOT / "terraform").glob("*/main.tf")}
+    needs = json.loads((ROOT / "environments/bootstrap/needs.tf.json").read_text())["locals"]
+    assert needs["needs"].keys() >= folders
+    assert all(need.keys() == {"apis", "apply", "plan"} for need in needs["needs"].values())
+
+
+def test_who_delivers_a_capability_gets_the_roles_that_it_needs(
+    root: MakeRoot, delivered: Plan
+) -> None:
+    """With a table of needs of the test's own."""
+    needs = json.loads((ROOT / "environments/bootstrap/needs.tf.json").read_text())
+    needs["locals"]["needs"]["portal"] |= {
+        "apply": {"roles/cloudscheduler.admin": "schedules"},
+        "plan": {"roles/cloudscheduler.viewer": "schedules", "roles/pubsub.viewer": "topics"},
+    }
+    files = {"needs_override.tf.json": json.dumps(needs)}
+    bootstrap = root("environments/bootstrap", files=files, project_id="demo-project")
+    without = bootstrap.plan(github=GITHUB, capabilities=["sweep"])
+    assert without.bindings() == delivered.bindings()
+    with_it = bootstrap.plan(github=GITHUB, capabilities=["portal"])
+    assert with_it.bindings() - delivered.bindings() == {
+        ("files-apply", "roles/cloudscheduler.admin", "project/demo-project"),
+        ("files-plan", "roles/cloudscheduler.viewer", "project/demo-project"),
+    }
+
+
 def test_the_state_is_versioned_and_kept(default: Plan) -> None:
     state = default["module.state.google_storage_bucket.this"]
     assert state["name"] == "demo-project-files-tfstate"
@@ -180,6 +207,7 @@ REFUSED: list[Case] = [
         {"capabilities": ["portle"]},
         "capabilities has portle; known are approvals, batch, completions",
     ),
+    ({"capabilities": ["pipeline"]}, "capabilities has pipeline; known are approvals, batch"),
     ({"github": GITHUB | {"owner_id": "octocat"}}, "github names octocat and 1296269"),
     ({"github": GITHUB | {"environment": ""}}, "github must say environment, owner_id and"),
     ({"github": {"repository_id": "1296269"}}, "github must say environment, owner_id and"),
