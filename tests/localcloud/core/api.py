@@ -354,10 +354,13 @@ class Api:
         path: str,
         query: str,
         body: bytes | Json,
-        authorization: str | None,
+        authorization: str | Principal | None,
         request: Request | None = None,
     ) -> Json | Response:
         """One call: found, authenticated, checked, authorized, answered, written to the journal.
+
+        Args:
+            authorization: the header, or who calls where that is known otherwise.
 
         Raises:
             ApiError: whatever is wrong with it.
@@ -390,7 +393,7 @@ class Api:
         params: Json,
         query: str,
         body: bytes | Json,
-        authorization: str | None,
+        authorization: str | Principal | None,
         request: Request | None,
     ) -> Json | Response:
         if method.handler is None:
@@ -417,8 +420,10 @@ class Api:
                 raise ApiError(500, f"Wrong answer of {method.id}: {error.message}") from error
         return result
 
-    def _authenticate(self, authorization: str | None) -> Principal:
+    def _authenticate(self, authorization: str | Principal | None) -> Principal:
         """Who calls. A function's token may turn out to have expired: a fault on request."""
+        if isinstance(authorization, Principal):
+            return authorization
         principal = self.cloud.identity.authenticate(authorization)
         service = principal.member.startswith("serviceAccount:")
         if service and self.cloud.faults.chance("identity.expire", principal.member):

@@ -34,6 +34,15 @@ class Principal:
 
 
 ANONYMOUS = Principal("allUsers")
+# The OAuth client that people's own tools have here: the audience of a person's identity token,
+# which Cloud Run takes for any service as it takes that of gcloud.
+CLIENT = "local"
+
+
+def speaker(email: str) -> Principal:
+    """Whose identity token names this email."""
+    kind = "serviceAccount" if email.endswith(".gserviceaccount.com") else "user"
+    return Principal(f"{kind}:{email}")
 
 
 @dataclass
@@ -100,7 +109,7 @@ class Identity:
         return access.principal
 
     def oidc_token(self, email: str, audience: str, seconds: float = LIFETIME) -> str:
-        """A signed identity token of a service account; reused while it has time left."""
+        """A signed identity token of an account; reused while it has time left."""
         token, expires = self._issued.get((email, audience), ("", 0.0))
         if seconds == LIFETIME and expires > time.time() + 300:
             return token
@@ -121,18 +130,20 @@ class Identity:
         return token
 
     def verify_oidc(self, token: str, audiences: list[str]) -> Principal:
-        """A JWT → the account that it speaks for.
+        """A JWT → who it speaks for; people's count for CLIENT alone.
 
         Raises:
             ApiError: 401 naming what is wrong (signature, issuer, audience, expiry).
         """
         known = self._verified.get(token)
         if known and known["exp"] > time.time() and known["aud"] in audiences:
-            return Principal(f"serviceAccount:{known['email']}")
+            return speaker(known["email"])
         try:
             claims = jwt.decode(
                 token, self.key.public_key(), ["RS256"], audience=audiences, issuer=ISSUER
             )
+            if claims["aud"] == CLIENT and speaker(claims["email"]).member.startswith("service"):
+                raise jwt.InvalidAudienceError("a person's audience in a service account's token")
         except jwt.PyJWTError as error:
             raise ApiError(
                 401, f"The identity token is refused: {error}", "UNAUTHENTICATED"
@@ -140,7 +151,7 @@ class Identity:
         if len(self._verified) > 1000:
             self._verified.clear()
         self._verified[token] = claims
-        return Principal(f"serviceAccount:{claims['email']}")
+        return speaker(claims["email"])
 
     def jwks(self) -> dict[str, Any]:
         jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))

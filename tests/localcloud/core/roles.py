@@ -28,6 +28,7 @@ CANDIDATES = ROOT / "tests/permissions/candidates.json"
 # Google writes these into the policy of each new bucket, for owners, editors and viewers.
 LEGACY = [f"roles/storage.legacy{k}" for k in ("BucketOwner", "BucketReader", "ObjectReader")]
 BASIC = ("roles/owner", "roles/editor", "roles/viewer")
+SECRETS = ("Token", ".signBlob")  # of an account, which not even an owner takes
 GRANTED = re.compile(r'"(roles/[A-Za-z.]+)"')
 
 
@@ -64,7 +65,7 @@ def table(document: dict[str, Any]) -> dict[str, Any]:
     # Basic roles are not in such documents: these are inferred. A viewer may what the services' own
     # viewers may. Objects are read not by these roles, but by the legacy ones that each bucket's
     # policy gives to projectOwner and so on; and not even an owner takes an account's tokens.
-    own = {p for p in asked if not p.startswith("storage.objects.") and not p.endswith("Token")}
+    own = {p for p in asked if not p.startswith("storage.objects.") and not p.endswith(SECRETS)}
     kept["roles/owner"] = own
     kept["roles/editor"] = {p for p in own if not p.endswith(".setIamPolicy")}
     viewers = [held for role, held in roles.items() if role.endswith((".viewer", "Viewer"))]

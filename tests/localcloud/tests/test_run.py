@@ -73,15 +73,15 @@ def archive(**files: str) -> bytes:
 class Project:
     """Accounts, a repository and a bucket with sources; deploys functions and calls them."""
 
-    def __init__(self, cloud: LocalCloud, http: Send) -> None:
-        self.cloud, self.http = cloud, http
+    def __init__(self, cloud: LocalCloud, http: Send, prefix: str = "") -> None:
+        self.cloud, self.http, self.prefix = cloud, http, prefix
         self.parent = f"projects/{cloud.project}/locations/{REGION}"
-        self.bucket = f"{cloud.project}-sources"
+        self.bucket = f"{cloud.project}-{prefix}sources"
         for name in ("runner", "builder", "caller"):
             self.json("POST", f"iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts",
-                      json={"accountId": name, "serviceAccount": {}})  # fmt: skip
+                      json={"accountId": prefix + name, "serviceAccount": {}})  # fmt: skip
         self.json("POST", f"artifactregistry.googleapis.com/v1/{self.parent}/repositories"
-                  "?repository_id=images", json={"format": "DOCKER"})  # fmt: skip
+                  f"?repository_id={prefix}images", json={"format": "DOCKER"})  # fmt: skip
         self.json("POST", f"storage.googleapis.com/storage/v1/b?project={cloud.project}",
                   json={"name": self.bucket})  # fmt: skip
         self.upload("good.zip", archive(main_py=MAIN))
@@ -95,7 +95,7 @@ class Project:
         return answer.json()
 
     def account(self, name: str) -> str:
-        return f"{name}@{self.cloud.project}.iam.gserviceaccount.com"
+        return f"{self.prefix}{name}@{self.cloud.project}.iam.gserviceaccount.com"
 
     def upload(self, name: str, content: bytes) -> None:
         self.json("POST", f"storage.googleapis.com/upload/storage/v1/b/{self.bucket}/o"
@@ -118,7 +118,7 @@ class Project:
                 "entryPoint": "handle",
                 "source": {"storageSource": {"bucket": self.bucket, "object": source}},
                 "serviceAccount": f"projects/{project}/serviceAccounts/{self.account('builder')}",
-                "dockerRepository": f"{self.parent}/repositories/images",
+                "dockerRepository": f"{self.parent}/repositories/{self.prefix}images",
                 "automaticUpdatePolicy": {},
             },
             "serviceConfig": {

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import time
 from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from ...core.api import Call, Json, Service, rpc
 from ...core.clock import rfc3339
@@ -24,6 +29,7 @@ class Accounts(Service):
     def __init__(self, cloud: Cloud) -> None:
         super().__init__(cloud)
         self.accounts: dict[str, Json] = {}  # by projects/P/serviceAccounts/EMAIL
+        self.keys: dict[str, rsa.RSAPrivateKey] = {}  # by email: Google's own, made when asked for
 
     def exists(self, resource: str) -> bool:
         return resource in self.accounts
@@ -83,7 +89,7 @@ class Accounts(Service):
     def delete(self, call: Call) -> Json:
         name = self.resource(call.params["name"])
         self.cloud.iam.require(call.principal, "iam.serviceAccounts.delete", name)
-        del self.accounts[name]
+        self.keys.pop(self.accounts.pop(name)["email"], None)
         self.cloud.iam.forget(name)
         return {}
 
@@ -97,3 +103,28 @@ class Accounts(Service):
             "accessToken": self.cloud.identity.access_token(principal, seconds),
             "expireTime": rfc3339(time.time() + seconds),
         }
+
+    @rpc(f"{CREDENTIALS}.generateIdToken")
+    def id_token(self, call: Call) -> Json:
+        name = self.resource(call.params["name"])
+        self.cloud.iam.require(call.principal, "iam.serviceAccounts.getOpenIdToken", name)
+        if not call.body.get("audience"):
+            raise ApiError(400, "The audience of the identity token is missing.")
+        email = self.accounts[name]["email"]
+        return {"token": self.cloud.identity.oidc_token(email, call.body["audience"])}
+
+    @rpc(f"{CREDENTIALS}.signBlob")
+    async def sign_blob(self, call: Call) -> Json:
+        name = self.resource(call.params["name"])
+        self.cloud.iam.require(call.principal, "iam.serviceAccounts.signBlob", name)
+        try:
+            payload = base64.b64decode(call.body["payload"], validate=True)
+        except ValueError as error:
+            raise ApiError(400, f"payload is not base64: {error}") from error
+        email = self.accounts[name]["email"]
+        if email not in self.keys:
+            key = await asyncio.to_thread(rsa.generate_private_key, 65537, 2048)
+            self.keys.setdefault(email, key)
+        signature = self.keys[email].sign(payload, padding.PKCS1v15(), SHA256())
+        number = self.accounts[name]["uniqueId"]
+        return {"keyId": number, "signedBlob": base64.b64encode(signature).decode()}

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from ...core.api import Call, Json, Service, rpc
 from ...core.errors import ApiError
+from ...core.identity import CLIENT
 from ..iam.federation import exchange
 
 if TYPE_CHECKING:
@@ -125,7 +126,8 @@ class Projects(Service):
             case ("oauth2.googleapis.com", "POST", "/token"):
                 form = parse_qs((await request.body()).decode())
                 principal, token = identity.redeem(form.get("refresh_token", [""])[0])
-                return JSONResponse(_bearer(token))
+                identified = {"id_token": identity.oidc_token(principal.email, CLIENT)}
+                return JSONResponse(_bearer(token) | identified)
             case ("openidconnect.googleapis.com", "GET", "/v1/userinfo"):
                 principal = identity.authenticate(request.headers.get("authorization"))
                 return JSONResponse({"sub": principal.email, "email": principal.email})

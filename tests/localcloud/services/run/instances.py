@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Result:
     body: bytes = b""
 
 
+# Takes an answer as it comes: first its status and headers, then the parts of its body.
+Sink = Callable[[Result | bytes], Awaitable[None]]
+HIGH = 256 * 1024  # bytes that wait for a sink before no more is read
+
+
 class _Connection(asyncio.Protocol):
     """One HTTP/1.1 connection: one exchange at a time."""
 
@@ -53,22 +58,49 @@ class _Connection(asyncio.Protocol):
         self.closed = self.used = False
         self.since = 0.0
         self._answer: asyncio.Future[Result] | None = None
+        self._news = asyncio.Event()  # the answer has gone on
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]
 
-    async def exchange(self, head: bytes, body: bytes) -> Result:
-        """Raises ConnectionResetError when no whole answer comes."""
+    async def exchange(self, head: bytes, body: bytes, sink: Sink | None = None) -> Result:
+        """The whole answer; with a sink, which gets it as it comes, one without a body.
+
+        Raises:
+            ConnectionResetError: no whole answer comes.
+        """
         assert self.transport
         self._answer = asyncio.get_running_loop().create_future()
         self._result = Result(0)
         self._chunks: list[bytes] = []
+        self._held, self._headed, self._sink = 0, False, sink
+        self._news.clear()
         self._bodiless = head.startswith(b"HEAD ")
         self._parser = httptools.HttpResponseParser(self)
         self.transport.write(head + body if len(body) < 65536 else head)
         if len(body) >= 65536:
             self.transport.write(body)
+        if sink:
+            await self._pass_on(sink)
         return await self._answer
+
+    async def _pass_on(self, sink: Sink) -> None:
+        """Gives the sink what comes until the answer is there or will not come."""
+        assert self._answer
+        assert self.transport
+        begun = ended = False
+        while not ended:
+            await self._news.wait()
+            self._news.clear()
+            ended = self._answer.done()
+            if self._headed and not begun:
+                begun = True
+                await sink(self._result)
+            chunks, self._chunks, self._held = self._chunks, [], 0
+            for chunk in chunks:
+                await sink(chunk)
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -82,20 +114,29 @@ class _Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._result.status = self._parser.get_status_code()
+        self._headed = self._result.status >= 200
+        self._news.set()
         if self._bodiless:
             self.on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
+        if self._sink:
+            self._held += len(body)
+            self._news.set()
+            if self._held > HIGH and self.transport:
+                self.transport.pause_reading()
 
     def on_message_complete(self) -> None:
         if self._result.status < 200:  # 100 Continue and the like: the answer follows
             self._result, self._chunks = Result(0), []
             return
-        self._result.body = b"".join(self._chunks)
+        if not self._sink:
+            self._result.body = b"".join(self._chunks)
         self.closed = self.closed or not self._parser.should_keep_alive()
         if self._answer and not self._answer.done():
             self._answer.set_result(self._result)
+        self._news.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
@@ -106,6 +147,7 @@ class _Connection(asyncio.Protocol):
             self.on_message_complete()  # the end of the connection is the end of the body
         else:
             self._answer.set_exception(ConnectionResetError("no answer came"))
+        self._news.set()
 
     def close(self) -> None:
         self.closed = True
@@ -121,7 +163,13 @@ class Client:
         self._idle: list[_Connection] = []
 
     async def request(
-        self, verb: str, target: str, host: str, headers: dict[str, str], body: bytes
+        self,
+        verb: str,
+        target: str,
+        host: str,
+        headers: dict[str, str],
+        body: bytes,
+        sink: Sink | None = None,
     ) -> Result:
         """One exchange. A cancelled one closes its connection.
 
@@ -132,7 +180,7 @@ class Client:
         lines += [f"{n}: {v}" for n, v in headers.items() if n.lower() not in HOP_BY_HOP]
         connection = await self._connection()
         try:
-            result = await connection.exchange("\r\n".join([*lines, "", ""]).encode(), body)
+            result = await connection.exchange("\r\n".join([*lines, "", ""]).encode(), body, sink)
         except BaseException:
             connection.close()
             raise

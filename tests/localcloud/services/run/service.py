@@ -20,10 +20,11 @@ from starlette.responses import Response
 
 from ...core.api import Service
 from ...core.errors import ApiError, not_found
-from ...core.identity import ANONYMOUS, Principal
+from ...core.identity import ANONYMOUS, CLIENT, Principal
 from .fleet import WATCH, Fleet, Refused, Revision
-from .instances import Client, Instance, Result, StartFailed
+from .instances import Client, Instance, Result, Sink, StartFailed
 from .metadata import Metadata
+from .passing import Passed
 
 if TYPE_CHECKING:
     from ...core.server import Cloud
@@ -146,23 +147,19 @@ class Run(Service):
                 raise NoAnswer(f"no answer from {host}: {error}") from None
 
     async def handle_public(self, request: Request) -> Response:
-        """A call through the door, from anywhere."""
-        with self.cloud.clock.busy():
-            body = await request.body()
-            path = request.scope["raw_path"].decode("ascii")
-            query = request.scope["query_string"].decode("ascii")
-            target = path + (f"?{query}" if query else "")
-            host = request.url.hostname or ""
-            try:
-                headers = dict(request.headers)
-                result = await self._route(
-                    host, request.method, target, headers, body, "public", False
-                )
-            except OSError as error:
-                return Response(f"no answer: {error}\n", 502)
-        kept = {k: v for k, v in result.headers.items() if k not in ("connection", "keep-alive",
-                "transfer-encoding", "content-length")}  # fmt: skip
-        return Response(result.body, result.status, kept)
+        """A call through the door, from anywhere: the answer passes on what the function sends."""
+        body = await request.body()
+        path = request.scope["raw_path"].decode("ascii")
+        query = request.scope["query_string"].decode("ascii")
+        target = path + (f"?{query}" if query else "")
+        headers, host = dict(request.headers), request.url.hostname or ""
+
+        async def route(sink: Sink) -> Result:
+            return await self._route(
+                host, request.method, target, headers, body, "public", False, sink
+            )
+
+        return Passed(self.cloud.clock, route)
 
     async def control(self, action: str, body: dict[str, Any]) -> Any:
         """What tests ask for, by POST /run/{action}.
@@ -314,10 +311,12 @@ class Run(Service):
         body: bytes,
         source: str,
         internal: bool,
+        sink: Sink | None = None,
     ) -> Result:
+        """The answer; with a sink, what a function says goes there as it comes."""
         if port := self.outside.get(host):
             client = self._clients.setdefault(port, Client(port))
-            return await client.request(verb, target, host, headers, body)
+            return await client.request(verb, target, host, headers, body, sink)
         site = self.hosts_of.get(host)
         if site is None:
             if host.endswith(".run.app"):
@@ -327,11 +326,11 @@ class Run(Service):
         fields: dict[str, Any] = {"service": site.revision.service, "verb": verb, "source": source}
         status = 499  # where the caller does not wait for the answer
         try:
-            principal = self._admit(site, headers, internal)
+            principal, passed = self._admit(site, headers, internal)
             fields["principal"] = principal.member
             if len(body) > MAX_REQUEST:
                 raise Refused(413, "request too large")
-            result = await self._perform(site, host, verb, target, headers, body)
+            result = await self._perform(site, host, verb, target, passed, body, sink)
             status = result.status
         except Refused as refused:
             result, status = refused.result(), refused.status
@@ -349,20 +348,30 @@ class Run(Service):
             )
         return result
 
-    def _admit(self, site: Site, headers: dict[str, str], internal: bool) -> Principal:
-        """The caller, if it may call."""
+    def _admit(
+        self, site: Site, headers: dict[str, str], internal: bool
+    ) -> tuple[Principal, dict[str, str]]:
+        """The caller, if it may call, and the headers that the function gets.
+
+        X-Serverless-Authorization, where it is given, is the token that counts; Authorization then
+        is the application's own. As at Google, a function sees who called but cannot use the token
+        for itself.
+        """
         revision = site.revision
         if site.down:
             raise Refused(503, "down")
         if not internal and revision.ingress != "ALLOW_ALL":
             raise Refused(404, "ingress is internal only")
         iam = self.cloud.iam
-        given = next((v for k, v in headers.items() if k.lower() == "authorization"), "")
+        by_name = {k.lower(): k for k in headers}
+        name = by_name.get("x-serverless-authorization") or by_name.get("authorization", "")
+        given, passed = headers.get(name, ""), {"X-Forwarded-Proto": "https"} | headers
         principal, problem = ANONYMOUS, "no identity token"
         if given:
             token = given.partition(" ")[2].strip()
             try:
-                principal = self.cloud.identity.verify_oidc(token, list(revision.urls))
+                principal = self.cloud.identity.verify_oidc(token, [*revision.urls, CLIENT])
+                passed[name] = given.rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
             except ApiError as error:
                 problem = error.message
         try:
@@ -374,29 +383,29 @@ class Run(Service):
             if given:
                 problem = error.message
             raise Refused(403, problem) from None
-        return principal
+        return principal, passed
 
     async def _perform(
-        self, site: Site, host: str, verb: str, target: str, headers: dict[str, str], body: bytes
+        self,
+        site: Site,
+        host: str,
+        verb: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        sink: Sink | None,
     ) -> Result:
         """The function's own answer, or Google's where it gives none."""
-        # As at Google, a function sees who called but cannot use the token for itself.
-        passed = {"X-Forwarded-Proto": "https"} | {
-            k: v.rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
-            if k.lower() == "authorization" and v.count(".") == 2
-            else v
-            for k, v in headers.items()
-        }
         fleet = site.fleet
         killing = None
         try:
             if site.stub:
-                return await site.stub.request(verb, target, host, passed, body)
+                return await site.stub.request(verb, target, host, headers, body, sink)
             async with asyncio.timeout(fleet.revision.timeout):
                 instance = await fleet.acquire()
                 try:
                     killing = self._killing(site, instance)
-                    return await instance.client.request(verb, target, host, passed, body)
+                    return await instance.client.request(verb, target, host, headers, body, sink)
                 finally:
                     fleet.release(instance)
         except TimeoutError:

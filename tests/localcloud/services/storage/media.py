@@ -282,12 +282,13 @@ _XML_CODES = {
 
 def xml_error(error: ApiError) -> Response:
     """An error as the XML API shapes it."""
-    code = (
-        "NoSuchBucket" if "bucket does not exist" in error.message else _XML_CODES.get(error.code)
-    )
-    text = escape(error.message)
-    body = (
-        f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code or 'InternalError'}</Code>"
-        f"<Message>{text}</Message><Details>{text}</Details></Error>"
-    )
+    missing = "bucket does not exist" in error.message
+    usual = "NoSuchBucket" if missing else _XML_CODES.get(error.code, "InternalError")
+    elements = {
+        "Code": getattr(error, "xml_code", usual),
+        "Message": error.message,
+        **getattr(error, "elements", {"Details": error.message}),
+    }
+    inner = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in elements.items())
+    body = f"<?xml version='1.0' encoding='UTF-8'?><Error>{inner}</Error>"
     return Response(body, error.code, media_type="application/xml; charset=UTF-8")

@@ -1,8 +1,7 @@
-"""Cloud Storage's objects: uploads, generations, reads, lists, copies, lifecycle.
+"""Cloud Storage's objects: by which paths they are asked for, reads, lists, changes, copies.
 
 The JSON API as far as this repository's clients use it, and of the XML API what Go's client reads
-with (GET and HEAD of an object). Contents lie in files, one per generation; everything else is in
-memory. Fault of its own: storage.create_only_403 (see `_may_write`).
+with and signed URLs stand for (GET and HEAD of an object).
 """
 
 from __future__ import annotations
@@ -15,381 +14,113 @@ import re
 import secrets
 from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from ...core.api import Call, Json, rpc
-from ...core.errors import ApiError, not_implemented
+from ...core.api import Call, Json, error_response, rpc
+from ...core.errors import ApiError, Reset, not_implemented
 from ...core.identity import Principal
-from .buckets import (
-    DAY,
-    Bucket,
-    Buckets,
-    Stored,
-    make_etag,
-    matches,
-    merge,
-    refuse,
-    require,
-    resource,
-    stamp,
-    unchanged,
-)
-from .media import Broken, Content, Multipart, Writer, announced, download, xml_error
-
-if TYPE_CHECKING:
-    from ...core.server import Cloud
+from . import signed
+from .buckets import Bucket, Stored, make_etag, merge, refuse, require, resource, stamp, unchanged
+from .cors import preflight, share
+from .media import Broken, Content, download, xml_error
+from .store import WRITABLE, named
+from .uploads import Uploads
 
 UPLOAD = re.compile(r"(?:/resumable)?/upload/storage/v1/b/([^/]+)/o")
 OBJECT = re.compile(r"/([^/]+)/(.+)")
-WRITABLE = (
-    "cacheControl",
-    "contentDisposition",
-    "contentEncoding",
-    "contentLanguage",
-    "contentType",
-    "customTime",
-    "metadata",
-    "storageClass",
-)
+# Parameters of a signed URL → the headers of its answer that they set.
+SHOWN = {
+    "response-content-disposition": "content-disposition",
+    "response-content-type": "content-type",
+}
 LAST = "\U0010ffff"
 
 
-@dataclass
-class Session:
-    """A resumable upload."""
-
-    bucket: str
-    params: Json
-    meta: Json
-    principal: Principal
-    writer: Writer
-    started: float
-    done: Json | None = None
-
-
-class Storage(Buckets):
-    def __init__(self, cloud: Cloud) -> None:
-        super().__init__(cloud)
-        self.folder = cloud.folder / "objects"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.sessions: dict[str, Session] = {}
-        self._sweeping = False
-
-    def path(self, bucket: str, name: str, generation: str | None = None) -> Path:
-        """Where the content of an object lies, for other services; not to be changed.
-
-        Raises:
-            ApiError: 404 when there is no such bucket, object or generation.
-        """
-        return self._find(self.bucket(bucket), name, generation).content.path
-
-    # ---- helpers ----------------------------------------------------------------------------
-
-    def _find(self, bucket: Bucket, name: str, generation: str | int | None = None) -> Stored:
-        if generation is None:
-            found = bucket.live(name)
-        else:
-            wanted = str(generation)
-            versions = bucket.versions.get(name, [])
-            found = next((v for v in versions if v.meta["generation"] == wanted), None)
-        if found is None:
-            raise ApiError(404, f"No such object: {bucket.name}/{name}")
-        return found
-
-    def _object(
-        self, call: Call, permission: str, side: str = "", generation: str = "generation"
-    ) -> tuple[Bucket, Stored]:
-        """The object of a call, once its caller has proved `permission` on it.
-
-        Without permission to list, a missing object reads as forbidden.
-        """
-        params, principal = call.params, call.principal
-        bucket = self.bucket(params[f"{side}Bucket" if side else "bucket"])
-        name = params[f"{side}Object" if side else "object"]
-        self.cloud.iam.require(principal, permission, resource(bucket.name, name))
-        try:
-            return bucket, self._find(bucket, name, params.get(generation))
-        except ApiError:
-            self.cloud.iam.require(principal, "storage.objects.list", resource(bucket.name))
-            raise
-
-    def _writer(self) -> Writer:
-        return Writer(self.folder / secrets.token_hex(12))
-
-    def _check(self, schema: str, value: Json) -> Json:
-        self.cloud.api.methods["storage.buckets.get"].document.check(value, {"$ref": schema})
-        return value
-
-    # ---- writing objects --------------------------------------------------------------------
-
+class Storage(Uploads):
     async def raw(self, request: Request) -> Response | None:
         """Uploads and downloads by their own paths, and the XML API's reads, as JSON API calls."""
         path = request.scope["raw_path"].decode("ascii")
-        query = request.scope["query_string"].decode("ascii")
-        verb, xml = "GET", False
         if match := UPLOAD.fullmatch(path):
-            # Chunks come by PUT to the address that the first POST gave.
-            verb, path = "POST", f"/storage/v1/b/{match[1]}/o"
-        elif path.startswith("/download/"):
-            path = path.removeprefix("/download")
-        elif path.startswith("/batch/"):
+            return await self._upload(request, unquote(match[1]))
+        if path.startswith("/download/"):
+            query = request.scope["query_string"].decode("ascii")
+            given = request.headers.get("authorization")
+            return await self._answer(request, path.removeprefix("/download"), query, given)
+        if path.startswith("/batch/"):
             raise not_implemented("batches of Cloud Storage calls")
-        elif path.startswith("/storage/v1/") or not (match := OBJECT.fullmatch(path)):
+        if path.startswith("/storage/v1/") or not (match := OBJECT.fullmatch(path)):
             return None
-        elif request.method not in ("GET", "HEAD"):
-            raise not_implemented(f"{request.method} of Cloud Storage's XML API")
-        else:
-            xml = True
-            path = f"/storage/v1/b/{match[1]}/o/{match[2].replace('/', '%2F')}"
-            query += "&alt=media"
-            for what in ("generation", "metageneration"):
-                if value := request.headers.get(f"x-goog-if-{what}-match"):
-                    query += f"&if{what.capitalize()}Match={value}"
-        host, authorization = request.url.hostname or "", request.headers.get("authorization")
+        return await self._xml(request, unquote(match[1]), match[2])
+
+    async def _answer(
+        self,
+        request: Request,
+        path: str,
+        query: str,
+        caller: str | Principal | None,
+        verb: str = "GET",
+    ) -> Response:
+        """What the JSON API says to the call that this request stands for."""
+        host = request.url.hostname or ""
         try:
-            result = await self.cloud.api.dispatch(
-                host, verb, path, query, b"", authorization, request
-            )
-        except ApiError as error:
-            if xml:
-                return xml_error(error)
-            raise
+            result = await self.cloud.api.dispatch(host, verb, path, query, b"", caller, request)
         except ClientDisconnect:
             return Response(status_code=499)
         return result if isinstance(result, Response) else JSONResponse(result)
 
-    @rpc("storage.objects.insert")
-    async def insert_object(self, call: Call) -> Json | Response:
-        assert call.request
-        request, params, kind = call.request, call.params, call.params.get("uploadType")
-        if "upload_id" in params:
-            async with self.cloud.faults.around(call.method, call.principal):
-                return await self._resume(call)
-        if kind == "resumable":
-            async with self.cloud.faults.around(call.method, call.principal):
-                return await self._begin(call)
-        bucket = self.bucket(params["bucket"])
-        if kind == "multipart":
-            multipart = Multipart(request)
-            await multipart.start()
-            await multipart.headers()
-            meta = self._check("Object", _json(await multipart.small()))
-            part = await multipart.headers()
-            if "content-type" in part:
-                meta.setdefault("contentType", part["content-type"])
-            chunks = multipart.rest()
-        else:
-            meta, chunks = {}, request.stream()
-            if "content-type" in request.headers:
-                meta["contentType"] = request.headers["content-type"]
-        name = params["name"] = _name(params, meta)
-        async with self.cloud.faults.around(call.method, call.principal, name):
-            self.cloud.iam.require(
-                call.principal, "storage.objects.create", resource(bucket.name, name)
-            )
-            writer = await self._writer().fill(chunks)
-            meta = announced(request) | meta
-            return self._commit(bucket, name, writer.finish(), meta, params, call.principal).meta
-
-    async def _begin(self, call: Call) -> Response:
-        assert call.request
-        request, params = call.request, call.params
-        bucket = self.bucket(params["bucket"])
-        body = await request.body()
-        meta = self._check("Object", _json(body) if body else {})
-        if "x-upload-content-type" in request.headers:
-            meta.setdefault("contentType", request.headers["x-upload-content-type"])
-        name = _name(params, meta)
-        self.cloud.iam.require(
-            call.principal, "storage.objects.create", resource(bucket.name, name)
-        )
-        self._may_write(bucket, name, params, call.principal)
-        self._sweep_daily()
-        number = secrets.token_urlsafe(24)
-        started = self.cloud.clock.now()
-        self.sessions[number] = Session(
-            bucket.name,
-            params | {"name": name},
-            announced(request) | meta,
-            call.principal,
-            self._writer(),
-            started,
-        )
-        path = request.scope["raw_path"].decode("ascii")
-        uri = f"https://{request.url.hostname}{path}?uploadType=resumable&upload_id={number}"
-        return Response(headers={"location": uri, "x-guploader-uploadid": number})
-
-    async def _resume(self, call: Call) -> Json | Response:
-        """A chunk of a resumable upload, or the question how far it has come."""
-        assert call.request
-        request, number = call.request, call.params["upload_id"]
-        session = self.sessions.get(number)
+    async def _upload(self, request: Request, bucket: str) -> Response:
+        """An upload; its chunks come by PUT to the address that the first POST gave."""
+        rules = self._cors(bucket)
+        session = self.session(request.query_params.get("upload_id"))
+        origin = session.origin if session else None
+        if request.method == "OPTIONS":
+            return preflight(request, rules, origin)
+        path, query = f"/storage/v1/b/{quote(bucket)}/o", request.scope["query_string"].decode()
+        given = request.headers.get("authorization")
+        try:
+            response = await self._answer(request, path, query, given, "POST")
+        except Reset:
+            raise
+        except ApiError as error:
+            response = error_response(error)
         if session is None:
-            raise ApiError(404, "No such upload session; it may have ended or expired.")
-        if session.done:
-            return session.done
-        if request.method == "DELETE":
-            self.sessions.pop(number).writer.discard()
-            return Response(status_code=499)
-        header = request.headers.get("content-range", "bytes 0-/*")
-        match = re.fullmatch(r"bytes (?:(\d+)-(\d*)|\*)/(\d+|\*)", header)
-        if not match:
-            raise ApiError(400, f"Invalid Content-Range: {header}")
-        writer = session.writer
-        if match[1] is not None:
-            known = writer.size - int(match[1])
-            if known < 0:
-                raise ApiError(
-                    503,
-                    f"According to the Content-Range header, the upload offset is "
-                    f"{match[1]} byte(s), which exceeds already uploaded size of "
-                    f"{writer.size} byte(s).",
-                )
-            about, broken = (call.principal.member, session.params["name"]), None
-            async for data in request.stream():
-                fresh, known = data[known:], max(0, known - len(data))
-                sent = writer.size + len(fresh)
-                if broken := broken or self.cloud.faults.strike(call.method, *about, sent):
-                    fresh = fresh[: max(0, (broken.bytes or 0) - writer.size)]
-                if fresh:
-                    writer.write(fresh)
-            if broken:
-                raise ApiError(broken.code, "Injected fault in the middle of an upload")
-        whole = "content-range" not in request.headers
-        if not whole and match[3] != str(writer.size):
-            status = {"range": f"bytes=0-{writer.size - 1}"} if writer.size else {}
-            if request.headers.get("x-guploader-no-308") == "yes":  # Go's client
-                return Response(headers=status | {"x-http-status-code-override": "308"})
-            return Response(status_code=308, headers=status)
-        params, meta = session.params, announced(request) | session.meta
+            origin = request.headers.get("origin")
+        return share(request, response, rules, origin)
+
+    async def _xml(self, request: Request, bucket: str, name: str) -> Response:
+        """The XML API's GET and HEAD of an object, by token or by signed URL."""
+        rules = self._cors(bucket)
+        if request.method == "OPTIONS":
+            return preflight(request, rules, None)
+        if request.method not in ("GET", "HEAD"):
+            raise not_implemented(f"{request.method} of Cloud Storage's XML API")
+        given = signed.pairs(request.scope["query_string"].decode("ascii"))
+        more = {k: v for k, v in given if k in SHOWN}
+        rest = [(k, v) for k, v in given if k not in SHOWN and not k.startswith("X-Goog-")]
+        rest.append(("alt", "media"))
+        for what in ("generation", "metageneration"):
+            if value := request.headers.get(f"x-goog-if-{what}-match"):
+                rest.append((f"if{what.capitalize()}Match", value))
+        path = f"/storage/v1/b/{quote(bucket)}/o/{name.replace('/', '%2F')}"
+        caller: str | Principal | None = request.headers.get("authorization")
         try:
-            bucket = self.bucket(session.bucket)
-            stored = self._commit(
-                bucket, params["name"], writer.finish(), meta, params, session.principal
-            )
-        except ApiError:
-            self.sessions.pop(number, None)
-            writer.discard()
+            if "X-Goog-Signature" in dict(given):
+                caller = signed.signer(self.cloud, request)
+            response = await self._answer(request, path, urlencode(rest), caller)
+        except Reset:
             raise
-        session.done = stored.meta
-        return stored.meta
+        except ApiError as error:
+            response = xml_error(error)
+        else:
+            response.headers.update({SHOWN[k]: v for k, v in more.items()})
+        return share(request, response, rules, None)
 
-    def _may_write(
-        self, bucket: Bucket, name: str, params: Json, principal: Principal | None
-    ) -> Stored | None:
-        """The live object that a write replaces, once the write is known to be allowed.
-
-        Replacing needs storage.objects.delete. Whether Google answers a create-only write
-        (ifGenerationMatch=0) of somebody without it by 412 or by 403 is not settled: 412 here, or
-        403 by the fault "storage.create_only_403".
-        """
-        current = bucket.live(name)
-        if current and principal:
-            on = resource(bucket.name, name)
-            held = self.cloud.iam.allowed(principal, "storage.objects.delete", on)
-            create_only = str(params.get("ifGenerationMatch")) == "0"
-            if not held and create_only and not self.cloud.faults.chance("storage.create_only_403"):
-                require(params, current.meta)
-            self.cloud.iam.require(principal, "storage.objects.delete", on)
-        require(params, current.meta if current else {})
-        return current
-
-    def _commit(
-        self,
-        bucket: Bucket,
-        name: str,
-        content: Content,
-        meta: Json,
-        params: Json,
-        principal: Principal | None,
-        composite: int = 0,
-    ) -> Stored:
-        """Makes a content the live generation of an object, and says so.
-
-        Args:
-            meta: fields of the resource that the caller sets; checksums in it are promises.
-            params: preconditions (ifGenerationMatch …) and contentEncoding.
-            principal: who needs storage.objects.delete if this replaces an object; None: nobody.
-            composite: number of components; such objects have no MD5.
-        """
-        sums = content.sums
-        try:
-            for kind in sums:
-                if meta.get(kind, sums[kind]) != sums[kind]:
-                    raise ApiError(
-                        400,
-                        f'Provided {kind} "{meta[kind]}" doesn\'t match calculated {kind} '
-                        f'"{sums[kind]}".',
-                        reason="invalid",
-                    )
-            current = self._may_write(bucket, name, params, principal)
-        except ApiError:
-            content.discard()
-            raise
-        self._sweep_daily()
-        generation = self.cloud.clock.tick_micros()
-        now, quoted = stamp(generation / 1e6), quote(name, safe="")
-        if composite:
-            sums = {"crc32c": sums["crc32c"]}
-        made = {
-            "kind": "storage#object",
-            "id": f"{bucket.name}/{name}/{generation}",
-            "selfLink": f"https://www.googleapis.com/storage/v1/b/{bucket.name}/o/{quoted}",
-            "mediaLink": f"https://storage.googleapis.com/download/storage/v1/b/{bucket.name}/o/"
-            f"{quoted}?generation={generation}&alt=media",
-            "name": name,
-            "bucket": bucket.name,
-            "generation": str(generation),
-            "metageneration": "1",
-            "storageClass": bucket.meta["storageClass"],
-            "size": str(content.size),
-            "timeCreated": now,
-            "updated": now,
-            "timeStorageClassUpdated": now,
-            "timeFinalized": now,
-        } | sums
-        made |= {k: v for k, v in meta.items() if k in WRITABLE and v is not None}
-        if "contentEncoding" in params:
-            made["contentEncoding"] = params["contentEncoding"]
-        if composite:
-            made["componentCount"] = composite
-        made["etag"] = make_etag(made)
-        stored = Stored(made, content, generation / 1e6)
-        if current:
-            self._retire(bucket, current, overwrittenByGeneration=str(generation))
-        bucket.add(name, stored)
-        more = {"overwroteGeneration": current.meta["generation"]} if current else {}
-        self._emit("OBJECT_FINALIZE", bucket, stored, **more)
-        return stored
-
-    def _retire(self, bucket: Bucket, stored: Stored, **more: str) -> None:
-        """A live object was overwritten or deleted: noncurrent if versioned, else deleted."""
-        if not bucket.versioned:
-            return self._erase(bucket, stored, **more)
-        now = self.cloud.clock.now()
-        stored.noncurrent = now
-        stored.meta = stored.meta | {"timeDeleted": stamp(now), "updated": stamp(now)}
-        self._emit("OBJECT_ARCHIVE", bucket, stored, **more)
-
-    def _erase(self, bucket: Bucket, stored: Stored, **more: str) -> None:
-        """Deletes one generation; it stays recoverable as long as the soft delete policy says."""
-        bucket.drop(stored.meta["name"], stored)
-        self._emit("OBJECT_DELETE", bucket, stored, **more)
-        kept = int(bucket.meta["softDeletePolicy"]["retentionDurationSeconds"])
-        if not kept:
-            stored.content.discard()
-            return
-        now = self.cloud.clock.now()
-        stored.purge_at = now + kept
-        times = {"softDeleteTime": stamp(now), "hardDeleteTime": stamp(now + kept)}
-        stored.meta = stored.meta | times
-        bucket.soft_deleted.append(stored)
+    def _cors(self, bucket: str) -> list[Json]:
+        held = self.buckets.get(bucket)
+        return held.meta.get("cors", []) if held else []
 
     # ---- reading and changing objects -------------------------------------------------------
 
@@ -527,7 +258,7 @@ class Storage(Buckets):
         _, source = self._object(call, "storage.objects.get", "source", "sourceGeneration")
         require(call.params, source.meta, "ifSource")
         bucket = self.bucket(call.params["destinationBucket"])
-        name = _name({"name": call.params["destinationObject"]}, {})
+        name = named({"name": call.params["destinationObject"]}, {})
         return self._duplicate(source, bucket, name, merge({}, call.body), call)
 
     @rpc("storage.objects.copy")
@@ -549,7 +280,7 @@ class Storage(Buckets):
     async def compose_object(self, call: Call) -> Json:
         params = call.params
         bucket = self.bucket(params["destinationBucket"])
-        name = _name({"name": params["destinationObject"]}, {})
+        name = named({"name": params["destinationObject"]}, {})
         on = resource(bucket.name, name)
         self.cloud.iam.require(call.principal, "storage.objects.create", on)
         self._may_write(bucket, name, params, call.principal)
@@ -575,70 +306,3 @@ class Storage(Buckets):
         destination = call.body.get("destination") or {}
         meta = {k: v for k, v in destination.items() if k in WRITABLE}  # gcloud sends an MD5
         return self._commit(bucket, name, content, meta, params, call.principal, count).meta
-
-    # ---- lifecycle --------------------------------------------------------------------------
-
-    def _sweep_daily(self) -> None:
-        if not self._sweeping:
-            self._sweeping = True
-            self.cloud.clock.call_later(DAY, self._sweep)
-
-    def _sweep(self) -> None:
-        """Once a day: lifecycle rules, the ends of soft deletion and of abandoned uploads."""
-        self._sweeping = False
-        now = self.cloud.clock.now()
-        for number, session in list(self.sessions.items()):
-            if now - session.started > 7 * DAY:
-                del self.sessions[number]
-                if not session.done:
-                    session.writer.discard()
-        for bucket in self.buckets.values():
-            for stored in [s for s in bucket.soft_deleted if s.purge_at <= now]:
-                bucket.soft_deleted.remove(stored)
-                stored.content.discard()
-            rules = bucket.meta.get("lifecycle", {}).get("rule", [])
-            for rule in sorted(rules, key=lambda r: r["action"]["type"] != "Delete"):
-                self._apply(bucket, rule, now)
-        if self.buckets:
-            self._sweep_daily()
-
-    def _apply(self, bucket: Bucket, rule: Json, now: float) -> None:
-        action, condition = rule["action"], rule.get("condition", {})
-        if action["type"] == "AbortIncompleteMultipartUpload":
-            return  # of the XML API, which takes no uploads here
-        # Which generations match is decided before any of them is touched.
-        matching = [
-            stored
-            for versions in bucket.versions.values()
-            for stored in versions
-            if matches(condition, stored, now)
-        ]
-        for stored in matching:
-            if action["type"] == "SetStorageClass":
-                changed = {"storageClass": action["storageClass"]}
-                changed["timeStorageClassUpdated"] = stamp(now)
-                stored.meta = stored.meta | changed
-            elif stored.noncurrent is None:
-                self._retire(bucket, stored)
-            else:
-                self._erase(bucket, stored)
-
-
-def _json(body: bytes) -> Json:
-    try:
-        value = json.loads(body)
-    except ValueError as error:
-        raise ApiError(400, f"Invalid JSON payload received. {error}") from error
-    if not isinstance(value, dict):
-        raise ApiError(400, "Invalid JSON payload received. Not an object.")
-    return value
-
-
-def _name(params: Json, meta: Json) -> str:
-    """The object name that an upload asks for, if it is one."""
-    name = params.get("name") or meta.get("name") or ""
-    if not name:
-        raise ApiError(400, "Required parameter: name", reason="required")
-    if len(name.encode()) > 1024 or re.search(r"[\r\n]", name) or name in (".", ".."):
-        raise ApiError(400, f"Invalid object name: {name[:80]!r}", reason="invalid")
-    return str(name)
