@@ -56,7 +56,7 @@ def values(
             ).items():
                 text = legend
                 for label, held in labels:
-                    text = text.replace("{{" + label + "}}", held)
+                    text = text.replace(f"${{labels.{label}}}", held)
                 found.setdefault(text, []).append((time, value))
     return found
 

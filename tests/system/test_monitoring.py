@@ -244,7 +244,7 @@ def queries(watched: Watched) -> dict[str, str]:
     }
     for tile in watched.dashboard["mosaicLayout"]["tiles"]:
         for number, line in enumerate(tile["widget"].get("xyChart", {}).get("dataSets", [])):
-            where = f"dashboard {tile['widget']['title']} {number}, {tile['yPos']}"
+            where = f"dashboard {tile['widget']['title']} {number}, {tile.get('yPos', 0)}"
             found[where] = line["timeSeriesQuery"]["prometheusQuery"]
     return found
 

@@ -5,7 +5,7 @@ variable "project_id" {
 }
 
 variable "rows" {
-  description = "From top to bottom: each row's title and its tiles, from left to right; each tile's title, unit, and PromQL queries by legend."
+  description = "From top to bottom: each row's title and its tiles, from left to right; each tile's title, unit, and PromQL queries by legend, in which $${labels.name} stands for a label's value (empty: no legend)."
   type = list(object({
     title = string
     tiles = list(object({

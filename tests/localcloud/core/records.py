@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .api import Call, Json, Service
 from .errors import ApiError, not_found
 
 if TYPE_CHECKING:
     from .server import Cloud
+
+
+def stored(value: Any) -> Any:
+    """What Google answers of what it was sent: fields of proto3 that hold their type's zero (0, "",
+    false, an empty list) are not written (protobuf's ProtoJSON); an empty message is.
+    """
+    if isinstance(value, dict):
+        kept = {name: stored(member) for name, member in value.items()}
+        return {name: member for name, member in kept.items() if member or isinstance(member, dict)}
+    return [stored(member) for member in value] if isinstance(value, list) else value
 
 
 class Records(Service):
@@ -27,8 +37,8 @@ class Records(Service):
     def _add(self, name: str, record: Json) -> Json:
         if name in self.records:
             raise ApiError(409, f"Resource '{name}' already exists.")
-        self.records[name] = record
-        return record
+        self.records[name] = stored(record)
+        return self.records[name]
 
     def _get(self, call: Call, key: str = "name") -> Json:
         name = call.params[key]
@@ -46,7 +56,8 @@ class Records(Service):
                 record[top] = call.body[top]
             else:
                 record.pop(top, None)
-        return record
+        self.records[call.params[key]] = stored(record)
+        return self.records[call.params[key]]
 
     def _delete(self, call: Call, key: str = "name") -> Json:
         self._get(call, key)

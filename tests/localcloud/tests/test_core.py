@@ -18,6 +18,7 @@ from tests.localcloud.core.api import Api, Method
 from tests.localcloud.core.clock import Clock
 from tests.localcloud.core.errors import ApiError
 from tests.localcloud.core.identity import Identity
+from tests.localcloud.core.records import stored
 
 Http = Callable[..., requests.Response]
 
@@ -313,3 +314,14 @@ def test_a_shell_is_as_before_when_it_leaves_the_local_cloud(
         check=True,
     )
     assert told.stdout.splitlines() == ["local-1 it's", "it's", "mine none", "gone"]
+
+
+def test_a_record_comes_back_without_zero_values() -> None:
+    tile = {
+        "xPos": 0,
+        "width": 4,
+        "widget": {"title": "", "sectionHeader": {"dividerBelow": False}},
+    }
+    assert stored({"columns": 48, "tiles": [tile], "labels": []}) == {
+        "columns": 48, "tiles": [{"width": 4, "widget": {"sectionHeader": {}}}],
+    }  # fmt: skip
