@@ -12,6 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # Their packages are named apart, so the order of the folders says nothing.
-for _folder in (ROOT / "functions", ROOT / "functions" / "bridge", ROOT / "scripts"):
+for _folder in (
+    ROOT / "functions",
+    ROOT / "functions" / "bridge",
+    ROOT / "functions" / "sweep",
+    ROOT / "scripts",
+):
     if str(_folder) not in sys.path:
         sys.path.append(str(_folder))

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from .listing import ALIKE_BYTES
+from sweep.listing import ALIKE_BYTES
+
 from .problems import Problem
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

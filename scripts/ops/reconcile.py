@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
+from sweep.listing import KINDS, Listings, joined
+
 from .clients import Clients
 from .costs import LIST_OR_WRITE, Estimate, estimate
 from .environment import Environment
 from .filters import Filter
-from .listing import KINDS, Listings, joined
 from .work import Item, Queues, item_of
 
 EXAMPLES = 20

@@ -15,14 +15,16 @@ from itertools import islice
 from typing import Any
 
 from bridge.decisions import lane_of, rejection
+from sweep.listing import KINDS, Generation, Kind, Listings, Record, joined, upload_of
 
 from .clients import Clients
 from .deadletters import DeadLetter, DeadLetters
 from .environment import Environment
 from .filters import Filter, moment
-from .listing import KINDS, Generation, Kind, Listings, Record, joined, upload_of
 from .work import Item, Queues, in_parallel, item_of
 
+# What became of a dead letter's work, so that it can be acknowledged.
+SETTLED = frozenset({"alive", "created", "handed_over", "recorded", "restored"})
 HOLD_SECONDS = 30  # how long a batch of dead letters may take: half its ack deadline
 
 
@@ -220,7 +222,7 @@ class Redrive:
             outcomes = queues.enqueue(item for _, item in waiting)
             for (letter, _), outcome in zip(waiting, outcomes, strict=True):
                 self.selection.enqueued[outcome.reason] += 1
-                if outcome.reason in ("created", "already_exists", "handed_over"):
+                if outcome.reason in SETTLED:
                     settled.append(letter)
         for letter in settled:
             del kept[letter.message_id]

@@ -12,12 +12,12 @@ from typing import Any
 from google.api_core import exceptions as api
 
 from contract.identity import Work, shortened
+from sweep.listing import KINDS, RECORD_FIELDS, Generation, Listings, joined, record_of, upload_of
 
 from .clients import Clients
 from .deadletters import DeadLetters
 from .environment import Environment
 from .filters import Filter
-from .listing import KINDS, RECORD_FIELDS, Generation, Listings, joined, record_of, upload_of
 from .work import in_parallel, item_of
 
 DEAD_LETTERS = 1000  # that are looked through for one object

@@ -14,12 +14,12 @@ from typing import Any
 from google.api_core import exceptions as api
 
 from contract.identity import Work
+from sweep.listing import Listings
 
 from .clients import Clients
 from .declared import State
 from .doctor import Doctor, Finding
 from .environment import Environment
-from .listing import Listings
 
 WIDTH, HEIGHT = 800, 600
 POLL_SECONDS = 0.5

@@ -1,7 +1,7 @@
 """Putting work into the queues: slower than they are emptied, and never twice.
 
 A task's name follows from the identity of the work, so enqueuing again, or from two places at once,
-makes one task.
+makes one task; sweep.restore tells a task that waits from a name that is only blocked.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from bridge.decisions import lane_of, rejection
-from bridge.enqueue import enqueue
 from bridge.notification import Notification
 from bridge.settings import Config
 from contract.identity import Work
+from sweep.listing import KINDS, Listings, Upload
+from sweep.restore import Restorer
 
 from .clients import Clients
-from .listing import Upload
 from .problems import Problem, denied, explained
 
 SHARE_OF_RATE = 0.8  # of what the queue dispatches in a second: uploads keep their room
@@ -39,7 +40,7 @@ class Item(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """reason: the bridge's word for it (created, already_exists, handed_over, queue_…)."""
+    """reason: the bridge's word for it (created, handed_over, queue_…), or sweep.restore's."""
 
     item: Item
     reason: str
@@ -95,18 +96,27 @@ class Queues:
 
         Raises Problem as soon as one is refused for good, such as for a missing role.
         """
-        _ = self._clients.tasks  # made here, not in several threads at once
         paces = {lane: Pace(rate) for lane, rate in self.per_second.items()}
-        return in_parallel(self._enqueue, self._paced(items, paces))
+        restorer = Restorer(self._clients.tasks, self._config, self._recorded, replace=True)
+        return in_parallel(partial(self._enqueue, restorer), self._paced(items, paces))
+
+    def _recorded(self, work: Work) -> bool:
+        """Whether the run, or a later one, has a record."""
+        key, listings = replace(work, run=0).key, Listings(self._clients.storage)
+        return any(
+            record.run >= work.run
+            for kind in KINDS
+            for record in listings.records_of(self._config.results_bucket, kind, key)
+        )
 
     def _paced(self, items: Iterable[Item], paces: dict[str, Pace]) -> Iterator[Item]:
         for item in items:
             paces[item.lane].wait()
             yield item
 
-    def _enqueue(self, item: Item) -> Outcome:
+    def _enqueue(self, restorer: Restorer, item: Item) -> Outcome:
         for pause in (*RETRIES, None):
-            reason, error = enqueue(self._clients.tasks, self._config, item.notification, item.lane)
+            reason, error = restorer.enqueue(item.notification, item.lane)
             if pause is None or reason not in ("queue_throttled", "queue_unavailable"):
                 break
             time.sleep(pause)

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.identity import Work
-from scripts.ops.listing import Generation, Kind, Record, Upload, in_key_order, joined, place
+from sweep.listing import Generation, Kind, Record, Upload, in_key_order, joined, place
 
 THEN = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -279,7 +279,7 @@ def test_two_redrives_at_once_make_one_task(pipeline: Pipeline, ops: Ops, fresh:
         for _ in range(2)
     ]
     told = [json.loads(process.communicate()[0]) for process in both]
-    assert sorted(key for one in told for key in one["enqueued"]) == ["already_exists", "created"]
+    assert sorted(key for one in told for key in one["enqueued"]) == ["alive", "created"]
     assert all(one["pausedLanes"] == ["default"] for one in told)
     google(pipeline, "POST", queue(pipeline) + ":resume", {})
     pipeline.settle()
@@ -395,13 +395,56 @@ def test_reconcile_finds_what_is_missing_and_enqueues_it_once(
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
     assert sum(ops(*words, "--apply").json["enqueued"].values()) >= 1
     again = ops(*words, "--apply").json["enqueued"]
-    assert set(again) == {"already_exists"}
+    assert set(again) == {"alive"}
     google(pipeline, "POST", queue(pipeline) + ":resume", {})
     pipeline.settle()
     after = ops(*words).json
     assert (after["done"], after["missing"]) == (6, 0)
     assert pipeline.manifest(f"{fresh}/lost.jpg", lost[f"{fresh}/lost.jpg"])
     assert only(ops("status", "--json", object_url(pipeline, long)))["state"] == "done"
+
+
+def test_a_task_deleted_by_hand_is_restored_once_and_a_live_one_is_never_doubled(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    words = ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json")
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    generation = pipeline.process(f"{fresh}/deleted.jpg", jpeg(64, 64))
+    (task,) = pipeline.tasks()
+    google(pipeline, "DELETE", f"https://cloudtasks.googleapis.com/v2/{task}")
+    assert ops(*words).json["enqueued"] == {"restored": 1}
+    assert ops(*words).json["enqueued"] == {"alive": 1}
+    assert len(pipeline.tasks()) == 1
+    pipeline.cloud.advance(2 * 86_400)  # the first name is free again, and not to be used
+    assert ops(*words).json["enqueued"] == {"alive": 1}
+    assert len(pipeline.tasks()) == 1
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    assert pipeline.manifest(f"{fresh}/deleted.jpg", generation)
+    assert len(pipeline.attempts(f"{fresh}/deleted.jpg", generation)) == 1
+    assert ops(*words).json["enqueued"] == {}
+
+
+def test_a_task_for_an_address_that_the_lane_left_is_made_anew(
+    pipeline: Pipeline, ops: Ops, fresh: str
+) -> None:
+    google(pipeline, "POST", queue(pipeline) + ":pause", {})
+    name = f"{fresh}/elsewhere.jpg"
+    generation = pipeline.process(name, jpeg(64, 64))
+    (task,) = pipeline.tasks()
+    settings = dict(pipeline.outputs["bridge_settings"])
+    lanes = json.loads(settings["LANES"])
+    lanes["default"]["url"] += "/v2"  # the same function answers there
+    moved = settings | {"LANES": json.dumps(lanes)}
+    outputs = pipeline.cloud.folder / "moved.json"
+    outputs.write_text(json.dumps(pipeline.outputs | {"bridge_settings": moved}))
+    words = ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json")
+    assert ops("--outputs", str(outputs), *words).json["enqueued"] == {"restored": 1}
+    (anew,) = pipeline.tasks()
+    assert anew != task
+    google(pipeline, "POST", queue(pipeline) + ":resume", {})
+    pipeline.settle()
+    assert pipeline.manifest(name, generation)
 
 
 def test_reconcile_counts_foreign_objects_and_records_without_upload(

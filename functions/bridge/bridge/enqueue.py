@@ -79,11 +79,18 @@ def cloud_tasks() -> TasksClient:
 
 
 def enqueue(
-    client: TasksClient, config: Config, notification: Notification, lane_name: str
+    client: TasksClient,
+    config: Config,
+    notification: Notification,
+    lane_name: str,
+    task_id: str = "",
 ) -> tuple[str, Exception | None]:
-    """The reason that describes the outcome, and the error behind it where there was one."""
+    """The reason that describes the outcome, and the error behind it where there was one.
+
+    task_id: the task's, in place of the one that follows from the work's identity.
+    """
     lane = config.lanes[lane_name]
-    task = _task(config, notification, lane_name)
+    task = _task(config, notification, lane_name, task_id or notification.work.task_id)
     try:
         client.create_task({"parent": lane.queue, "task": task}, timeout=TIMEOUT_SECONDS)
     except Exception as error:  # no token, no connection: whatever it was, the event must come back
@@ -92,7 +99,9 @@ def enqueue(
     return "created" if lane.records else "handed_over", None
 
 
-def _task(config: Config, notification: Notification, lane_name: str) -> dict[str, Any]:
+def _task(
+    config: Config, notification: Notification, lane_name: str, task_id: str
+) -> dict[str, Any]:
     """The Task message, as the client library takes it."""
     work, resource, lane = notification.work, notification.resource, config.lanes[lane_name]
     body: dict[str, Any] = {
@@ -107,7 +116,7 @@ def _task(config: Config, notification: Notification, lane_name: str) -> dict[st
             "manifest": f"{results}/{work.manifest}", "failure": f"{results}/{work.failure}",
         }  # fmt: skip
     return {
-        "name": f"{lane.queue}/tasks/{work.task_id}",
+        "name": f"{lane.queue}/tasks/{task_id}",
         "dispatch_deadline": {"seconds": lane.dispatch_deadline_seconds},
         "http_request": {
             "http_method": "POST",
