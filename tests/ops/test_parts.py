@@ -18,9 +18,9 @@ from scripts.ops import ROOT, costs, filters
 from scripts.ops.cli import cli
 from scripts.ops.doctor.access import BUILDS_WITH, KEEPS_WITH
 from scripts.ops.environment import load
-from sweep.listing import Upload
 from scripts.ops.problems import Problem, explained
 from scripts.ops.work import Pace, in_parallel, item_of
+from sweep.listing import Upload
 
 SETTINGS = {
     "PROJECT_ID": "my-project",
