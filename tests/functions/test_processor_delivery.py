@@ -241,7 +241,7 @@ def test_an_unexpected_error_is_tried_again_and_then_recorded(
 ) -> None:
     from processor.kinds import plain
 
-    monkeypatch.setattr(plain, "encoding_of", lambda sample: 1 / 0)
+    monkeypatch.setattr(plain, "text_facts", lambda pieces: 1 / 0)
     uploaded = processor.cloud.put(TEXT, **PLAIN)
     assert [processor.post(uploaded)[0] for _ in range(2)] == [500, 500]
     assert "ZeroDivisionError" in processor.logged()[1]["stack_trace"]
@@ -265,12 +265,12 @@ def test_nothing_is_written_after_the_deadline(
     from processor import delivery
     from processor.kinds import plain
 
-    def slow(sample: bytes) -> str:
+    def slow(pieces: object) -> dict[str, object]:
         clock = delivery.time.monotonic()
         monkeypatch.setattr(delivery.time, "monotonic", lambda: clock + 500)
-        return "ascii"
+        return {}
 
-    monkeypatch.setattr(plain, "encoding_of", slow)
+    monkeypatch.setattr(plain, "text_facts", slow)
     uploaded = processor.cloud.put(TEXT, **PLAIN)
     status, answer = processor.post(uploaded)
     assert (status, answer["reason"]) == (500, "deadline_exceeded")

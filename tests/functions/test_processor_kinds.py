@@ -107,30 +107,6 @@ ENCRYPTED_PDF = (
 
 
 @pytest.mark.parametrize(
-    ("data", "encoding", "lines"),
-    [
-        (b"one\ntwo\n", "ascii", 2),
-        (b"one\r\ntwo", "ascii", 2),
-        ("grün\n".encode() * 3, "utf-8", 3),
-        ("grün\n".encode("utf-8-sig"), "utf-8-sig", 1),
-        ("grün\nblau\n".encode("utf-16"), "utf-16", 2),
-        ("Привет, мир. Это простой текст.\n".encode("cp1251") * 9, "cp1251", 9),
-    ],
-)
-def test_text_is_read_in_its_encoding(
-    processor: Any, data: bytes, encoding: str, lines: int
-) -> None:
-    record = processor.process(data, contentType="text/plain; charset=x")
-    assert record["text"] == {"encoding": encoding, "lines": lines}
-    assert record["detected"] == {"contentType": "text/plain", "matchesDeclared": True}
-
-
-def test_a_character_cut_by_the_sample_is_still_utf8(processor: Any) -> None:
-    record = processor.process(("x" + "ü" * 40_000 + "\n").encode(), contentType="text/csv")
-    assert record["text"] == {"encoding": "utf-8", "lines": 1}
-
-
-@pytest.mark.parametrize(
     ("declared", "matches"),
     [
         ("application/json", True), ("image/svg+xml", True), ("text/html", True),

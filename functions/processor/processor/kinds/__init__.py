@@ -11,6 +11,7 @@ Modules are imported when their first file comes, so that a cold start pays only
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
@@ -26,10 +27,22 @@ KINDS = {**dict.fromkeys(BY_TYPE, "image"), "application/pdf": "pdf"}
 # Other names under which the same content is declared.
 _ALIASES = {alias: one.content_type for one in FORMATS for alias in one.aliases}
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "csv", "sql", "toml", "x-sh", "ndjson")
-# Major brands of the ISO container that the sniffing library does not know.
-_BRANDS = {
-    b"avis": "image/avif", b"heim": "image/heic", b"heis": "image/heic", b"heix": "image/heic",
-}  # fmt: skip
+# Brands of an ISO container (ISO/IEC 23008-12, AV1 Image File Format), those that name a codec
+# first: a major brand may say no more than that there is an image.
+_BRANDS = (
+    dict.fromkeys((b"avif", b"avis"), "image/avif")
+    | dict.fromkeys(
+        (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "image/heic"
+    )
+    | dict.fromkeys((b"mif1", b"mif2", b"msf1", b"1pic"), "image/heic")
+)
+_PDF_BYTES = 1024  # within which a PDF's header may begin (PDF 1.7, implementation note 13)
+_PDF = re.compile(rb"%PDF-\d")
+_PDF_OBJECT = re.compile(rb"^\s*\d+ \d+ obj\b", re.M)
+_BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_TEXT_BYTES = bytes(range(32, 256)) + b"\t\n\f\r\x1b"
+# Signatures of what is itself written as text.
+_WRITTEN = frozenset({"application/pdf", "application/postscript", "application/rtf"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +95,28 @@ class Kind(Protocol):
 
 def sniff(head: bytes) -> str | None:
     """The content type by signature; None for text and for what nobody knows."""
-    if head[4:8] == b"ftyp" and head[8:12] in _BRANDS:
-        return _BRANDS[head[8:12]]
+    if head[4:8] == b"ftyp" and (found := _by_brand(head)):
+        return found
     if head[:4] in (b"II+\0", b"MM\0+"):  # BigTIFF
         return "image/tiff"
     found = cast("str | None", filetype.guess_mime(head)) if head else None
+    if found is None and (header := _PDF.search(head, 0, _PDF_BYTES)):
+        found = "application/pdf" if _PDF_OBJECT.search(head, header.end()) else None
+    if found == "image/bmp" and int.from_bytes(head[14:18], "little") not in _BMP_HEADERS:
+        return None
+    # Some signatures are a few letters, which a text may begin with as well: BM, GIF, MZ, ID3.
+    if found not in _WRITTEN and head[:1].isascii() and not head.translate(None, _TEXT_BYTES):
+        return None
     return "image/png" if found == "image/apng" else found
+
+
+def _by_brand(head: bytes) -> str | None:
+    """The type by the brands of the container, its major one among them; None for no image."""
+    length = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, length - 3, 4))}
+    if head[8:12] not in _BRANDS:  # a video may name an image's among those it goes by
+        return None
+    return next((type for brand, type in _BRANDS.items() if brand in brands), None)
 
 
 def canonical(declared: str | None) -> str | None:

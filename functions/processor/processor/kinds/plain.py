@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import codecs
+import io
+from collections.abc import Iterator
+from typing import Any
 
 from processor.errors import PermanentError
 from processor.kinds import KINDS, Job, Outcome, canonical
 from processor.settings import Config
 
 _SAMPLE_BYTES = 32 * 1024
+_BEFORE_BYTES = 1024  # of what precedes the first character that is not ASCII
+_SLICE_BYTES = 64 * 1024  # decoded at once, to up to four bytes for each
+_CANDIDATES = 3
 _NEED = 16 * 1024 * 1024
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -17,6 +23,7 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_UNKNOWN = "unknown-8bit"  # RFC 1428's name for it
 
 
 def need(head: bytes, size: int, content_type: str, config: Config) -> int:
@@ -31,39 +38,102 @@ def process(job: Job) -> Outcome:
         raise PermanentError("type_mismatch", detail)
     if not job.source.head:
         return Outcome("application/x-empty")
-    encoding = encoding_of(job.source.head[:_SAMPLE_BYTES])
-    if encoding is None:
+    facts = text_facts(job.source.pieces(job.config.max_file_bytes))
+    if facts is None:
         return Outcome("application/octet-stream")
-    facts = {"encoding": encoding.replace("_", "-"), "lines": _lines(job, encoding)}
     return Outcome("text/plain", {"text": facts})
 
 
-def encoding_of(sample: bytes) -> str | None:
-    """Python's name of the text's encoding; None when it is no text."""
-    for mark, encoding in _BOMS.items():
-        if sample.startswith(mark):
-            return encoding
-    if b"\0" not in sample:
-        try:
-            # Not final: the sample may end within a character.
-            codecs.getincrementaldecoder("utf-8")().decode(sample)
-            return "ascii" if sample.isascii() else "utf-8"
-        except UnicodeDecodeError:
-            pass
+def text_facts(pieces: Iterator[bytes]) -> dict[str, Any] | None:
+    """Encoding, whether that is certain, and lines; None where it is not text.
+
+    Certain are a byte order mark, ASCII and UTF-8, once all of the file was seen to be so. Anything
+    else is the likeliest of the encodings that can read everything from the first byte on that is
+    not ASCII, or unknown-8bit.
+    """
+    readings = []
+    for number, piece in enumerate(pieces):
+        if number == 0:
+            readings = _first(piece)
+        left = [one for one in readings if one.read(piece)]
+        if not left:
+            lost = readings[0] if readings else None
+            rest = (lost.pending if lost else b"") + piece
+            names = guesses(rest)
+            if not names:
+                return None
+            left = [_Reading(name, lost) for name in (*names, _UNKNOWN)]
+            left = [one for one in left if one.read(rest)]
+        readings = left
+    best = readings[0]
+    is_certain = best.read(b"", is_end=True) and best.is_certain
+    name = "ascii" if best.name == "utf-8" and best.is_ascii else best.name
+    return {
+        "encoding": name.replace("_", "-"),
+        "certainty": "certain" if is_certain else "guessed",
+        "lines": best.lines,
+    }
+
+
+def guesses(data: bytes) -> list[str]:
+    """Python's names of the encodings that the text may be in, likeliest first; [] for no text."""
     import charset_normalizer
 
-    if charset_normalizer.is_binary(sample):
-        return None
-    best = charset_normalizer.from_bytes(sample).best()
-    return best.encoding if best else None
+    first = next((at for at, byte in enumerate(data) if byte >= 0x80 or not byte), 0)
+    sample = data[max(0, first - _BEFORE_BYTES) :][:_SAMPLE_BYTES]
+    if len(sample) == _SAMPLE_BYTES:
+        sample = sample[: sample.rfind(b"\n") + 1] or sample
+    for cut in range(4):  # the sample may end within a character
+        if not charset_normalizer.is_binary(part := sample[: len(sample) - cut]):
+            found = list(charset_normalizer.from_bytes(part))[:_CANDIDATES]
+            # Where several say the same of these bytes, it is most often this one.
+            return [
+                "cp1252" if "cp1252" in one.could_be_from_charset else one.encoding for one in found
+            ]
+    return []
 
 
-def _lines(job: Job, encoding: str) -> int:
-    """As an editor counts them: a last line without an end counts, too."""
-    decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
-    lines, last = 0, "\n"
-    for piece in job.source.pieces(job.config.max_file_bytes):
-        text = decoder.decode(piece)
-        lines += text.count("\n")
-        last = text[-1:] or last
-    return lines + (last != "\n")
+def _first(piece: bytes) -> list[_Reading]:
+    """What the file's beginning may be without a guess: as its mark says, or UTF-8."""
+    for mark, encoding in _BOMS.items():
+        if piece.startswith(mark):
+            return [_Reading(encoding, is_certain=True), _Reading(encoding, errors="replace")]
+    return [] if b"\0" in piece else [_Reading("utf-8", is_certain=True)]
+
+
+class _Reading:
+    """The file in one encoding, and its lines: they end with LF, CR LF or CR, or with the file."""
+
+    def __init__(
+        self,
+        name: str,
+        before: _Reading | None = None,
+        errors: str = "strict",
+        is_certain: bool = False,
+    ) -> None:
+        codec = codecs.getincrementaldecoder("latin-1" if name == _UNKNOWN else name)
+        self._decoder = io.IncrementalNewlineDecoder(codec(errors), translate=True)
+        self._ends: int = before._ends if before else 0
+        self._last: str = before._last if before else "\n"
+        self.name, self.is_certain, self.is_ascii = name, is_certain, True
+        self.pending = b""  # what was not decoded before the last piece
+
+    @property
+    def lines(self) -> int:
+        return self._ends + (self._last != "\n")
+
+    def read(self, piece: bytes, is_end: bool = False) -> bool:
+        """False where the piece is not in this encoding: then nothing of it is counted."""
+        ends, last = self._ends, self._last
+        kept, flag = self._decoder.getstate()
+        self.pending = kept + b"\r" * (flag & 1)
+        try:
+            for at in range(0, max(len(piece), 1), _SLICE_BYTES):
+                text = self._decoder.decode(piece[at : at + _SLICE_BYTES], final=is_end)
+                ends += text.count("\n")
+                last = text[-1:] or last
+        except UnicodeError:
+            return False
+        self.is_ascii = self.is_ascii and piece.isascii()
+        self._ends, self._last = ends, last
+        return True
