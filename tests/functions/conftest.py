@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
-for folder in (Path(__file__).parent, FUNCTIONS, FUNCTIONS / "bridge", FUNCTIONS / "processor"):
+for folder in (Path(__file__).parent, FUNCTIONS, *(p.parent for p in FUNCTIONS.glob("*/main.py"))):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

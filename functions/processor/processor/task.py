@@ -47,6 +47,9 @@ class Task:
             "crc32c": _text(resource, "crc32c"),
             "created": _text(resource, "timeCreated"),
         }
+        # What whoever uploaded wrote on the object, for whoever reads the record.
+        if metadata := _metadata(resource.get("metadata")):
+            source["metadata"] = metadata
         return cls(work, source, _text(task, "enqueued"))
 
     @property
@@ -54,6 +57,11 @@ class Task:
         """The declared type without parameters; None where it says nothing."""
         declared = (self.source["contentType"] or "").partition(";")[0].strip().lower()
         return None if declared in ("", "application/octet-stream") else declared
+
+
+def _metadata(given: Any) -> dict[str, str]:
+    pairs = given.items() if isinstance(given, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
 
 
 def _text(resource: Mapping[str, Any], field: str) -> str | None:

@@ -1,0 +1,1 @@
+"""What upload and status share: who calls, how a file is named, how an answer looks."""

@@ -1,0 +1,36 @@
+"""Status: what has become of a file, once or as it happens."""
+
+from __future__ import annotations
+
+import functions_framework
+from flask import Request, Response
+
+from portal.access import Callers
+from portal.web import Site
+from runtime.logs import Log
+from runtime.once import once
+from status.events import Places
+from status.records import Records, cloud_storage
+from status.service import Status
+from status.settings import Config
+from status.signing import Signer
+
+
+@once
+def here() -> Site:
+    config = Config.from_env()
+    client = once(lambda: cloud_storage(config.project_id))
+    return Status(
+        config,
+        Callers(config.access),
+        Records(client, config.results_bucket),
+        Signer(client, config.results_bucket, config.signer),
+        Places(config.max_streams),
+        Log(config.project_id, config.hash_object_names),
+    ).site()
+
+
+@functions_framework.http
+def handle(request: Request) -> Response:
+    """One request of a client or a browser."""
+    return here().answer(request)

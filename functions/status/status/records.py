@@ -1,0 +1,154 @@
+"""What the results bucket tells of one upload, whose name and generation its file_id lacks.
+
+The first look lists, and so learns the key; later ones read by names, which costs a twelfth. A file
+is done if any of its runs is, else as its highest run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from contract.identity import Key, parse_key
+from portal.names import File
+from portal.problems import reached
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Client
+
+MAX_RECORD_BYTES = 1 << 20
+CALL_SECONDS = 10.0
+RETRY_SECONDS = 5.0
+SERVICE = "Cloud Storage"
+WAITING, PROCESSING, DONE, FAILED = "waiting", "processing", "done", "failed"
+
+# Else the library asks for the bucket's metadata in the background, which nobody here may read.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
+
+def cloud_storage(project_id: str) -> Client:
+    """With as many connections as an instance serves requests."""
+    from google.cloud import storage
+    from requests.adapters import HTTPAdapter
+
+    client = storage.Client(project_id)
+    client._http.mount("https://", HTTPAdapter(pool_maxsize=int(os.environ.get("THREADS", 16))))
+    return client
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of a file. key: of its newest run, "" until one is known."""
+
+    status: str
+    key: str = ""
+    attempt: int = 0
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status in (DONE, FAILED)
+
+
+class Records:
+    """Raises Unreached where Cloud Storage gives no answer, or not the expected one."""
+
+    def __init__(self, client: Callable[[], Client], bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    def look(self, file: File, before: Seen | None = None, thorough: bool = True) -> Seen:
+        """before: what the last look saw. thorough: whether what began without an attempt, or
+        long ago, is looked for, too."""
+        if before and before.key:
+            return self._by_name(before)
+        if thorough:
+            if runs := self._runs("manifests", file):
+                return self._ended(DONE, runs[-1][1]) or Seen(WAITING)
+            failures = self._runs("failures", file)
+        else:
+            failures = []
+        attempts = self._attempts(file)
+        newest = max([run for run, _ in failures] + [run for run, _, _ in attempts], default=None)
+        if newest is None:
+            return Seen(WAITING)
+        if failures and failures[-1][0] == newest:
+            return self._ended(FAILED, failures[-1][1]) or Seen(WAITING)
+        _, key, number = attempts[-1]
+        # It may have ended since the listings.
+        return self._by_name(Seen(PROCESSING, key, number))
+
+    def _by_name(self, before: Seen) -> Seen:
+        key = before.key
+        ended = self._ended(DONE, key) or self._ended(FAILED, key)
+        if ended:
+            return ended
+        number = before.attempt
+        while self._read(f"attempts/{key}/{number + 1}") is not None:
+            number += 1
+        return Seen(PROCESSING, key, number)
+
+    def _ended(self, status: str, key: str) -> Seen | None:
+        kind = "manifests" if status == DONE else "failures"
+        record = self._read(f"{kind}/{key}.json")
+        if record is None:
+            return None
+        attempt = record.get("attempt")
+        return Seen(status, key, attempt if type(attempt) is int else 0, record)
+
+    def _runs(self, kind: str, file: File) -> list[tuple[int, str]]:
+        """(run, key) of the records of a kind, in order of runs."""
+        keys = [name.removesuffix(".json") for name in self._names(kind, file)]
+        return sorted((_parts(key).run, key) for key in keys if parse_key(key))
+
+    def _attempts(self, file: File) -> list[tuple[int, str, int]]:
+        """(run, key, number) of each attempt, in that order."""
+        found = []
+        for name in self._names("attempts", file):
+            key, _, number = name.rpartition("/")
+            if parse_key(key) and number.isascii() and number.isdigit():
+                found.append((_parts(key).run, key, int(number)))
+        return sorted(found)
+
+    def _names(self, kind: str, file: File) -> list[str]:
+        """Without the kind in front. One page: a file has a handful of runs."""
+        prefix = f"{kind}/{file.prefix}"
+        with reached(SERVICE):
+            blobs = self._client().list_blobs(
+                self._bucket, prefix=prefix, max_results=1000, fields="items(name),nextPageToken",
+                timeout=CALL_SECONDS, retry=_retry(),
+            )  # fmt: skip
+            return [str(blob.name).removeprefix(f"{kind}/") for blob in blobs]
+
+    def _read(self, name: str) -> dict[str, Any] | None:
+        """A record; {} for one that cannot be read, None where there is none."""
+        from google.api_core.exceptions import NotFound
+
+        with reached(SERVICE):
+            blob = self._client().bucket(self._bucket).blob(name)
+            try:
+                content = blob.download_as_bytes(
+                    end=MAX_RECORD_BYTES, raw_download=True, checksum=None, timeout=CALL_SECONDS,
+                    retry=_retry(),
+                )  # fmt: skip
+            except NotFound:
+                return None
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError):
+            return {}
+        return record if isinstance(record, dict) else {}
+
+
+def _parts(key: str) -> Key:
+    parts = parse_key(key)
+    assert parts
+    return parts
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_delay(initial=0.2).with_timeout(RETRY_SECONDS)

@@ -1,0 +1,86 @@
+"""Cloud Storage as far as a front door needs it: create, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any
+
+from portal.problems import reached
+from upload.offer import Offer
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Client
+
+CALL_SECONDS = 20.0
+RETRY_SECONDS = 10.0  # beyond that it is the client that tries again
+SERVICE = "Cloud Storage"
+
+# Else the library asks for the bucket's metadata in the background, which nobody here may read.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
+
+
+def cloud_storage(project_id: str) -> Client:
+    """With as many connections as an instance serves requests."""
+    from google.cloud import storage
+    from requests.adapters import HTTPAdapter
+
+    client = storage.Client(project_id)
+    client._http.mount("https://", HTTPAdapter(pool_maxsize=int(os.environ.get("THREADS", 16))))
+    return client
+
+
+class Storage:
+    """Raises Unreached for whatever is neither success nor "it is there already"."""
+
+    def __init__(self, client: Callable[[], Client], bucket: str) -> None:
+        self._client, self._bucket = client, bucket
+
+    def session(self, offer: Offer, origin: str | None) -> str:
+        """A resumable upload that creates the object once: its URI is a key, good for a week.
+
+        origin: the page whose script will send the bytes; Cloud Storage lets no other in.
+        """
+        with reached(SERVICE):
+            uri = self._blob(offer).create_resumable_upload_session(
+                content_type=offer.content_type,
+                size=offer.size,
+                origin=origin,
+                if_generation_match=0,
+                checksum=None,
+                timeout=CALL_SECONDS,
+                retry=_retry(),
+            )
+        return str(uri)
+
+    def create(self, offer: Offer, content: IO[bytes]) -> None:
+        """Stores the bytes; what is there already, from an earlier try, stays as it is."""
+        from google.api_core.exceptions import Forbidden, PreconditionFailed
+
+        with reached(SERVICE):
+            try:
+                self._blob(offer).upload_from_file(
+                    content,
+                    size=offer.size,
+                    content_type=offer.content_type,
+                    if_generation_match=0,
+                    timeout=CALL_SECONDS,
+                    retry=_retry(),
+                )
+            except PreconditionFailed:
+                return
+            except Forbidden as error:
+                # An account that may only create may be told, instead, that it may not overwrite.
+                if "storage.objects.delete" not in str(error):
+                    raise
+
+    def _blob(self, offer: Offer) -> Blob:
+        blob = self._client().bucket(self._bucket).blob(offer.object)
+        blob.metadata = dict(offer.metadata) or None
+        return blob
+
+
+def _retry() -> Any:
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_delay(initial=0.3).with_timeout(RETRY_SECONDS)

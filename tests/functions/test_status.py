@@ -1,0 +1,506 @@
+"""The status service: what the results bucket tells, and to whom."""
+
+from __future__ import annotations
+
+import json
+import threading
+from itertools import pairwise
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from portal_fakes import STATUS_ENV, Front
+
+ID = "0123456789abcdef0123456789abcdef"
+FILE_ID = f"photos-{ID}"
+PREFIX = f"photos/-/{ID}/"
+KEY = f"{PREFIX}tom.jpg/1732000000000001"
+OTHER = f"photos-{'f' * 32}"
+
+
+def manifest(**changes: Any) -> bytes:
+    return json.dumps(
+        {
+            "schema": 1, "status": "done", "run": 0, "attempt": 2, "version": "f", "timings": {},
+            "source": {
+                "bucket": "up", "name": f"{PREFIX}tom.jpg", "generation": "1732000000000001",
+                "size": 1234, "contentType": "image/jpeg", "created": "2026-11-21T09:00:00.000Z",
+                "metadata": {"order": "7"},
+            },
+            "detected": {"contentType": "image/jpeg", "matchesDeclared": True},
+            "image": {"format": "JPEG", "width": 640, "height": 480},
+            "outputs": [
+                {"name": "thumbnail", "object": f"files/{KEY}/thumbnail.jpg", "size": 99,
+                 "contentType": "image/jpeg", "width": 300, "height": 225, "crc32c": "x"},
+            ],
+        } | changes
+    ).encode()  # fmt: skip
+
+
+def failure(**changes: Any) -> bytes:
+    record = {
+        "schema": 1, "status": "failed", "run": 0, "attempt": 1, "trace": "0" * 32,
+        "source": json.loads(manifest())["source"], "reason": "truncated_image",
+        "detail": "The image ends too early.", "retryable": False,
+    }  # fmt: skip
+    return json.dumps(record | changes).encode()
+
+
+@pytest.fixture
+def status(monkeypatch: pytest.MonkeyPatch) -> Front:
+    front = Front(monkeypatch, "status", STATUS_ENV)
+    signing = Signing()
+    monkeypatch.setattr("status.signing._credentials", lambda client, email: signing)
+    return front
+
+
+def Signing() -> Any:
+    from google.auth import credentials
+
+    class Account(credentials.Signing):
+        signer, signer_email, signed = None, "status@example.com", 0
+
+        def sign_bytes(self, message: bytes) -> bytes:
+            self.signed += 1
+            return b"signature"
+
+    return Account()
+
+
+def get(status: Front, file_id: str = FILE_ID, query: str = "", **headers: str) -> Any:
+    return status.http.get(f"/files/{file_id}{query}", headers=headers)
+
+
+# States
+
+
+def test_a_file_without_a_record_waits(status: Front) -> None:
+    answer = get(status)
+    assert answer.json == {"file_id": FILE_ID, "status": "waiting"}
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_claimed_attempt_means_processing(status: Front) -> None:
+    status.cloud.results |= {f"attempts/{KEY}/1": b"{}", f"attempts/{KEY}/2": b"{}"}
+    answer = get(status)
+    assert (answer.json["status"], answer.json["attempt"]) == ("processing", 2)
+    assert answer.json["source"] == {"name": "tom.jpg"}
+
+
+def test_a_manifest_means_done(status: Front) -> None:
+    status.cloud.results |= {f"attempts/{KEY}/1": b"{}", f"manifests/{KEY}.json": manifest()}
+    answer = get(status)
+    assert "Retry-After" not in answer.headers
+    told = answer.json
+    (output,) = told.pop("outputs")
+    assert told == {
+        "file_id": FILE_ID,
+        "status": "done",
+        "attempt": 2,
+        "source": {
+            "name": "tom.jpg", "size": 1234, "contentType": "image/jpeg",
+            "created": "2026-11-21T09:00:00.000Z",
+        },
+        "metadata": {"order": "7"},
+        "facts": {
+            "detected": {"contentType": "image/jpeg", "matchesDeclared": True},
+            "image": {"format": "JPEG", "width": 640, "height": 480},
+        },
+    }  # fmt: skip
+    assert output.pop("url").startswith("https://storage.googleapis.com/")
+    assert output.pop("url_expires").endswith("Z")
+    assert output == {
+        "name": "thumbnail", "size": 99, "contentType": "image/jpeg", "width": 300, "height": 225,
+    }  # fmt: skip
+
+
+def test_a_failure_record_means_failed(status: Front) -> None:
+    status.cloud.results |= {f"failures/{KEY}.json": failure()}
+    told = get(status).json
+    assert (told["status"], told["reason"]) == ("failed", "truncated_image")
+    assert (told["detail"], told["retryable"]) == ("The image ends too early.", False)
+
+
+def test_a_manifest_beside_a_failure_counts(status: Front) -> None:
+    status.cloud.results |= {
+        f"failures/{KEY}.json": failure(), f"manifests/{KEY}.json": manifest(),
+    }  # fmt: skip
+    assert get(status).json["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({f"attempts/{KEY}-1/1": b"{}"}, "processing"),
+        ({f"failures/{KEY}-1.json": failure(run=1)}, "failed"),
+        ({f"manifests/{KEY}-1.json": manifest(run=1)}, "done"),
+    ],
+)
+def test_a_redriven_file_is_as_its_highest_run(
+    status: Front, more: dict[str, bytes], expected: str
+) -> None:
+    status.cloud.results |= {f"failures/{KEY}.json": failure(), f"attempts/{KEY}/1": b"{}"} | more
+    assert get(status).json["status"] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"[" * 5000,
+        b'{"outputs": 7}',
+        b'{"source": [], "outputs": [1, {}], "attempt": "x"}',
+    ],
+)
+def test_a_record_that_cannot_be_read_still_ends_the_file(status: Front, content: bytes) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = content
+    told = get(status).json
+    assert (told["status"], told["outputs"]) == ("done", [])
+
+
+# Whose
+
+
+@pytest.mark.parametrize(
+    "file_id",
+    [ID, "photos", f"photos-{ID[1:]}", f"photos-{ID.upper()}", f"Photos-{ID}", f"..-{ID}",
+     f"photos%2F-{ID}", f"a%00-{ID}", f"photos-{ID}x"],
+)  # fmt: skip
+def test_what_can_be_no_file_id_is_not_found(status: Front, file_id: str) -> None:
+    answer = get(status, file_id)
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    assert status.cloud.requests == []
+
+
+def test_another_owner_s_file_is_simply_not_there(status: Front) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    assert get(status, query="?owner=other").json == {"file_id": FILE_ID, "status": "waiting"}
+    assert get(status, OTHER).json["status"] == "waiting"
+
+
+def test_a_folder_s_hyphen_makes_no_other_owner(status: Front) -> None:
+    """a-b-<id> is the folder a-b, and never the folder a of somebody called b."""
+    status.cloud.results[f"manifests/a/b/{ID}/x.jpg/1.json"] = manifest()
+    assert get(status, f"a-b-{ID}").json["status"] == "waiting"
+
+
+def test_under_tokens_another_s_file_is_not_found(status: Front) -> None:
+    from portal.names import digest
+
+    tokens = {"kind": "tokens", "issuer": "https://accounts.google.com", "audience": "me"}
+    status.configure(lambda token: {"iss": "i", "sub": token}, ACCESS=json.dumps(tokens))
+    key = f"photos/{digest('i', 'ann')}/{ID}/tom.jpg/1"
+    status.cloud.results[f"manifests/{key}.json"] = manifest()
+    assert get(status, Authorization="Bearer ann").json["status"] == "done"
+    assert get(status, Authorization="Bearer bob").json["status"] == "waiting"
+    assert get(status).status_code == 401
+    assert get(status, query="?owner=ann", Authorization="Bearer bob").status_code == 400
+    assert status.http.get(f"/events?file_id={FILE_ID}").status_code == 401
+
+
+def test_an_unverified_authorization_is_no_identity_under_iam(status: Front) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    assert get(status, Authorization="Bearer e30.e30.x").json["status"] == "done"
+
+
+# Outputs
+
+
+def signed(status: Front, **output: Any) -> dict[str, str]:
+    made = {"name": "x", "object": f"files/{KEY}/x", "contentType": "image/png"} | output
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest(outputs=[made])
+    (told,) = get(status).json["outputs"]
+    return dict(parse_qsl(urlsplit(told["url"]).query))
+
+
+@pytest.mark.parametrize(
+    "shown", ["image/png", "IMAGE/JPEG", "video/mp4", "audio/ogg", "image/webp"]
+)
+def test_pictures_sound_and_video_are_shown_in_place(status: Front, shown: str) -> None:
+    query = signed(status, contentType=shown)
+    assert query["response-content-disposition"].startswith("inline")
+    assert query["response-content-type"] == shown.lower()
+    assert query["X-Goog-Expires"] == "900"
+
+
+@pytest.mark.parametrize(
+    "saved",
+    ["image/svg+xml", "text/html", "text/html; x=image/png", "application/pdf", "text/plain", ""],
+)
+def test_everything_else_is_saved(status: Front, saved: str) -> None:
+    query = signed(status, contentType=saved)
+    assert query["response-content-disposition"].startswith("attachment")
+    assert query["response-content-type"] == "application/octet-stream"
+
+
+def test_a_file_s_name_cannot_end_the_header(status: Front) -> None:
+    query = signed(status, object=f'files/{PREFIX}tom.jpg/1/a\r\nX: 1"; b.png')
+    disposition = query["response-content-disposition"]
+    assert disposition == "inline; filename*=UTF-8''a%0D%0AX%3A%201%22%3B%20b.png"
+
+
+@pytest.mark.parametrize(
+    "place", [f"files/photos/-/{'f' * 32}/x", "manifests/x", f"files/{PREFIX[:-1]}x/y", "", 7]
+)
+def test_a_record_cannot_have_others_files_signed(status: Front, place: Any) -> None:
+    outputs = [{"name": "x", "object": place, "contentType": "image/png"}]
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest(outputs=outputs)
+    assert get(status).json["outputs"] == []
+
+
+# Asking again
+
+
+def test_what_has_not_changed_is_not_sent_again(status: Front) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    first = get(status)
+    again = get(status, **{"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+    status.cloud.results = {f"failures/{KEY}.json": failure()}
+    assert get(status, **{"If-None-Match": first.headers["ETag"]}).status_code == 200
+
+
+def test_a_signature_is_used_for_minutes(status: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000.0
+    monkeypatch.setattr("status.signing.time.time", lambda: now)
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    expires = [get(status).json["outputs"][0]["url_expires"] for _ in range(2)]
+    now += 301
+    expires.append(get(status).json["outputs"][0]["url_expires"])
+    assert expires[0] == expires[1] < expires[2]
+
+
+# Events
+
+
+class Stream:
+    """Reads the events of a stream whose time is driven."""
+
+    def __init__(self, status: Front, *file_ids: str, seconds: float = 300) -> None:
+        from portal.names import File
+        from status.events import stream
+
+        self.now, self.slept = 0.0, 0.0
+        self.at: dict[float, Any] = {}
+        files = [File.parse(file_id, "-") for file_id in file_ids]
+        service = status.status
+        self.events = stream(
+            files, service.records.look, service._told, seconds, lambda: self.now, self._sleep
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for time in [t for t in self.at if t <= self.now]:
+            self.at.pop(time)()
+
+    def told(self) -> list[dict[str, Any]]:
+        return [json.loads(e[6:]) for e in self.events if e.startswith("data: ")]
+
+
+def states(told: list[dict[str, Any]]) -> list[str]:
+    return [one["status"] for one in told]
+
+
+def test_a_stream_tells_each_change_once_and_ends(status: Front) -> None:
+    stream, results = Stream(status, FILE_ID), status.cloud.results
+    stream.at = {
+        2.0: lambda: results.update({f"attempts/{KEY}/1": b"{}"}),
+        4.0: lambda: results.update({f"attempts/{KEY}/2": b"{}"}),
+        6.0: lambda: results.update({f"manifests/{KEY}.json": manifest()}),
+    }
+    told = stream.told()
+    assert states(told) == ["waiting", "processing", "processing", "done"]
+    assert [one.get("attempt") for one in told] == [None, 1, 2, 2]
+    assert stream.now < 8
+
+
+def test_once_the_generation_is_known_nothing_is_listed(status: Front) -> None:
+    status.cloud.results[f"attempts/{KEY}/1"] = b"{}"
+    stream = Stream(status, FILE_ID)
+    stream.at = {30.0: lambda: status.cloud.results.update({f"failures/{KEY}.json": failure()})}
+    assert states(stream.told()) == ["processing", "failed"]
+    lists = [request for request in status.cloud.requests if request.endswith(PREFIX)]
+    assert len(lists) == 3
+    assert all(
+        "/" + KEY in r or "/" + KEY.replace("/", "%2F") in r
+        for r in status.cloud.requests
+        if r not in lists
+    )
+
+
+def test_pauses_grow_from_half_a_second_to_five(status: Front) -> None:
+    stream = Stream(status, FILE_ID, seconds=120)
+    times: list[float] = []
+    status.cloud.fault = lambda request: times.append(stream.now)
+    assert states(stream.told()) == ["waiting"]
+    looks = sorted(set(times))
+    pauses = [b - a for a, b in pairwise(looks)]
+    assert pauses[0] == 0.5
+    assert max(pauses) == pytest.approx(5.0)
+    assert [round(pause, 6) for pause in pauses] == sorted(round(pause, 6) for pause in pauses)
+
+
+def test_a_quiet_stream_shows_that_it_lives_and_ends_in_time(status: Front) -> None:
+    stream = Stream(status, FILE_ID)
+    text = list(stream.events)
+    assert stream.now == pytest.approx(300, abs=6)
+    assert text[0].startswith("retry: ")
+    assert sum(event.startswith(":") for event in text) >= 20
+    assert sum(event.startswith("data: ") for event in text) == 1
+
+
+def test_a_stream_that_reconnects_goes_on(status: Front) -> None:
+    assert states(Stream(status, FILE_ID).told()) == ["waiting"]
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    assert states(Stream(status, FILE_ID).told()) == ["done"]
+
+
+def test_fifty_files_share_a_stream(status: Front) -> None:
+    ids = [f"photos-{number:032x}" for number in range(50)]
+    for one in ids:
+        name = f"photos/-/{one[-32:]}/tom.jpg/1"
+        status.cloud.results[f"manifests/{name}.json"] = manifest(outputs=[])
+    told = Stream(status, *ids).told()
+    assert {one["file_id"] for one in told} == set(ids)
+
+
+def test_an_outage_during_a_stream_delays_and_loses_nothing(status: Front) -> None:
+    stream = Stream(status, FILE_ID)
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    status.cloud.fault = lambda request: 503 if stream.now < 20 else None
+    assert states(stream.told()) == ["done"]
+    assert stream.now < 30
+
+
+def test_events_come_as_event_stream_with_the_first_at_once(status: Front) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    answer = status.http.get(f"/events?file_id={FILE_ID}")
+    assert answer.mimetype == "text/event-stream"
+    assert answer.headers["Cache-Control"].startswith("no-store")
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    first, second, _ = answer.text.split("\n\n")
+    assert first == "retry: 1000"
+    assert json.loads(second.removeprefix("data: "))["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?file_id=",
+        "?file_id=x",
+        "&".join(["?a=b"] + [f"file_id=photos-{n:032x}" for n in range(51)]),
+    ],
+)
+def test_streams_of_no_file_or_too_many_are_refused(status: Front, query: str) -> None:
+    answer = status.http.get(f"/events{query}")
+    assert answer.mimetype == "application/problem+json"
+    assert answer.status_code in (400, 404)
+
+
+def test_beyond_its_streams_an_instance_sends_clients_away(status: Front) -> None:
+    path = f"/events?file_id={FILE_ID}"
+    held = [status.http.get(path, buffered=False) for _ in range(2)]
+    refused = status.http.get(path)
+    assert refused.status_code == 503
+    assert refused.json["reason"] == "too_many_streams"
+    assert int(refused.headers["Retry-After"]) > 0
+    held[0].close()
+    again = status.http.get(path, buffered=False)
+    assert again.status_code == 200
+    again.close()
+    held[1].close()
+    releases = [status.places.take() for _ in range(2)]
+    assert len(releases) == 2
+
+
+def test_a_stream_that_never_began_gives_its_place_back(status: Front) -> None:
+    status.cloud.fault = lambda request: 503
+    for _ in range(5):
+        assert status.http.get(f"/events?file_id={FILE_ID}").status_code == 503
+        assert status.places._free._value == 2
+
+
+# Faults
+
+
+@pytest.mark.parametrize(("fault", "expected"), [(429, 503), (503, 503), (403, 502), (401, 502)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        f"manifests/{PREFIX}",
+        f"failures/{PREFIX}",
+        f"attempts/{PREFIX}",
+        f"manifests/{KEY}.json",
+        f"attempts/{KEY}/2",
+    ],
+)
+def test_every_call_that_fails_is_told_with_when_to_come_again(
+    status: Front, fault: int, expected: int, call: str, logged: Any
+) -> None:
+    status.cloud.results[f"attempts/{KEY}/1"] = b"{}"
+    hit = threading.Event()
+
+    def failing(request: str) -> int | None:
+        if request.endswith(" " + call):
+            hit.set()
+            return fault
+        return None
+
+    status.cloud.fault = failing
+    answer = get(status)
+    assert hit.is_set()
+    assert (answer.status_code, answer.mimetype) == (expected, "application/problem+json")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert [line["event"] for line in logged()] == ["status_failed"]
+
+
+def test_a_signature_that_cannot_be_had_is_told(
+    status: Front, monkeypatch: Any, logged: Any
+) -> None:
+    from google.auth.exceptions import TransportError
+
+    def refuse(client: Any, email: str) -> Any:
+        raise TransportError("https://storage.googleapis.com/secret-url")
+
+    monkeypatch.setattr("status.signing._credentials", refuse)
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    answer = get(status)
+    assert answer.status_code == 503
+    assert "secret-url" not in answer.text + str(logged())
+
+
+def test_logs_hold_no_signed_address(status: Front, logged: Any) -> None:
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    assert "Signature" in get(status).text
+    assert "Signature" not in str(logged())
+
+
+# Around it
+
+
+def test_any_page_may_ask_since_no_cookie_is_read(status: Front) -> None:
+    answer = status.http.options(
+        f"/files/{FILE_ID}",
+        headers={"Origin": "https://x.example", "Access-Control-Request-Method": "GET"},
+    )
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    answer = get(status, Origin="https://x.example")
+    assert {"ETag", "Retry-After"} <= set(
+        answer.headers["Access-Control-Expose-Headers"].split(", ")
+    )
+
+
+def test_health(status: Front) -> None:
+    assert status.http.get("/health").json == {"status": "ok"}
+
+
+def test_nothing_can_be_written(status: Front) -> None:
+    for method in ("post", "put", "delete", "patch"):
+        answer = getattr(status.http, method)(f"/files/{FILE_ID}", data=b"x" * 100_000)
+        assert answer.status_code == 405
+    assert status.cloud.requests == []
