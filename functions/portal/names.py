@@ -66,7 +66,7 @@ def new_id(key: str | None, owner: str, *fields: object) -> str:
         parsed = None
     if parsed is None or parsed.version != 4 or str(parsed) != key.lower():
         detail = (
-            "Idempotency-Key must be a random UUID (version 4), such as crypto.randomUUID() gives."  # noqa: E501
+            "Idempotency-Key must be a random UUID (version 4), such as crypto.randomUUID() gives."
         )
         raise Problem(400, "bad_idempotency_key", detail)
     return digest(owner, str(parsed), *fields)
@@ -90,8 +90,8 @@ def checked_owner(owner: object) -> str:
     if not (isinstance(owner, str) and _OWNER.fullmatch(owner)):
         raise bad(
             "owner",
-            "must be 1 to 64 letters, digits, dots, underscores or hyphens, and begin with a letter or digit",
-        )  # noqa: E501
+            "must be 1 to 64 letters, digits, dots, underscores or hyphens, the first not a mark",
+        )
     return owner
 
 

@@ -99,11 +99,11 @@ class Site:
                 404,
                 "no_such_path",
                 "Nothing is here; GET /openapi.json of the upload service lists what is.",
-            ) from None  # noqa: E501
+            ) from None
         except RequestEntityTooLarge:
             raise Problem(
                 413, "body_too_large", "The request's body is too large for this path."
-            ) from None  # noqa: E501
+            ) from None
         except HTTPException as error:
             raise Problem(error.code or 400, "bad_request", "The request cannot be read.") from None
 

@@ -136,8 +136,8 @@ def _metadata(given: object) -> dict[str, str]:
         if not _KEY.fullmatch(key) or key.lower() == PROCESS_AFTER:
             raise bad(
                 "metadata",
-                "must have keys of 1 to 64 letters, digits, hyphens and underscores, and not process-after",
-            )  # noqa: E501
+                "must have keys of 1 to 64 letters, digits, - and _, and not process-after",
+            )
         if not value.isprintable():
             raise bad("metadata", f"has control characters under {key}")
     if len(given) > MAX_METADATA:

@@ -66,7 +66,7 @@ class Upload:
         if file is None or not file.filename:
             raise Problem(
                 400, "no_file", "Send the file as the field file: curl -F file=@photo.jpg."
-            )  # noqa: E501
+            )
         named = {key: form.form[key] for key in _FORM if form.form.get(key)}
         owner = self.callers.owner(authorization, named.get("owner"))
         content, size = _measured(file)
@@ -94,7 +94,7 @@ class Upload:
             "access": self.config.access.kind,
             "folders": folders,
             "status": self.config.status_url,
-        }  # noqa: E501
+        }
         return _answer(body, 200)
 
     def health(self, request: Request) -> Response:
@@ -112,7 +112,7 @@ class Upload:
             403,
             "foreign_origin",
             "Pages of this origin may not upload here; the setting origins names those that may.",
-        )  # noqa: E501
+        )
 
     def _origin(self, request: Request, named: object) -> str | None:
         """The page that will send the bytes: the caller, or the one that a server names."""
@@ -144,7 +144,7 @@ def _json_body(request: Request) -> bytes:
     if request.mimetype != "application/json":
         raise Problem(
             415, "not_json", "Send the fields as JSON, with Content-Type: application/json."
-        )  # noqa: E501
+        )
     return request.get_data(cache=False)
 
 
