@@ -38,7 +38,7 @@ class Task:
         except (ValueError, RecursionError) as error:
             raise Malformed(str(error)) from None
         size = _text(resource, "size")
-        source = {
+        source: dict[str, Any] = {
             "bucket": work.bucket,
             "name": work.name,
             "generation": work.generation,
