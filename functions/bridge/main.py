@@ -44,16 +44,16 @@ def handle(request: Request) -> Answer:
         notification = Notification.parse(request.get_data())
     except Malformed as error:
         return _answer(TABLE["malformed"], this.log, detail=str(error))
-    log = this.log.about(notification.work)
-    about: dict[str, Any] = {
-        "message_id": notification.message_id, "delivery": notification.delivery_attempt,
-    }  # fmt: skip
+    lane, fault = None, None
     decision = rejection(notification, this.config)
     if decision is None:
-        about["lane"] = lane_of(notification, this.config)
-        reason, about["error"] = enqueue(this.client, this.config, notification, about["lane"])
+        lane = lane_of(notification, this.config)
+        reason, fault = enqueue(this.client, this.config, notification, lane)
         decision = TABLE[reason]
-    return _answer(decision, log, **about)
+    return _answer(
+        decision, this.log.about(notification.work), lane=lane, error=fault,
+        message_id=notification.message_id, delivery=notification.delivery_attempt,
+    )  # fmt: skip
 
 
 def _answer(decision: Decision, log: Log, **fields: Any) -> Answer:

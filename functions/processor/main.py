@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import functions_framework
 from flask import Request
 
-from processor.delivery import Delivery, Worker
+from contract.task import Malformed, Task
+from processor.delivery import Answer, Delivery, Worker
 from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
 from processor.settings import Config
 from processor.storage import Storage, cloud_storage
-from processor.task import Malformed, Task
 from runtime.logs import Log
 from runtime.once import once
-
-Answer = tuple[dict[str, Any], int]
 
 bound_allocator()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
 import jsonschema
 import pytest
@@ -13,7 +14,9 @@ from function_fakes import load, resource, task
 from test_processor_images import encode, quarters
 from test_processor_kinds import pdf
 
-from processor.errors import REASONS
+from contract.reasons import PERMANENT, REASONS
+from contract.records import Failure, Manifest
+from contract.task import TaskBody
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCHEMAS = DOCS.parent / "functions/contract/schemas"
@@ -34,7 +37,10 @@ def documented(after: str) -> dict[str, list[str]]:
 
 
 def test_the_processors_reasons_are_all_documented() -> None:
-    assert list(documented("| Reason of a failure record")) == list(REASONS)
+    table = documented("| Reason of a failure record")
+    assert [(name, cells[0]) for name, cells in table.items()] == [
+        (name, "no" if name in PERMANENT else "yes") for name in REASONS
+    ]
 
 
 def test_the_bridges_reasons_are_all_documented() -> None:
@@ -71,6 +77,50 @@ def test_tasks_keep_to_their_schema() -> None:
         jsonschema.validate(task(resource(generation=1)), schema("task"))
 
 
-@pytest.mark.parametrize("name", ["task", "manifest", "failure"])
+NAMES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
+TYPES = {"task": TaskBody, "manifest": Manifest, "failure": Failure}
+
+
+def typed(hint: Any) -> Any:
+    """A type as the part of a JSON Schema that says the same."""
+    if is_typeddict(hint):
+        hints = get_type_hints(hint, include_extras=True)
+        inner = {
+            name: typed(get_args(one)[0] if get_origin(one) is NotRequired else one)
+            for name, one in hints.items()
+        }
+        return {"type": "object", "required": hint.__required_keys__, "properties": inner}
+    if get_origin(hint) is Literal:
+        values = get_args(hint)
+        return {"const": values[0]} if len(values) == 1 else {"enum": list(values)}
+    if get_origin(hint) is list:
+        return {"type": "array", "items": typed(get_args(hint)[0])}
+    if get_origin(hint) is dict:
+        return {"type": "object", "additionalProperties": typed(get_args(hint)[1])}
+    if isinstance(hint, UnionType):
+        return {"type": {NAMES[one] for one in get_args(hint)}}
+    return {"type": NAMES[hint]}
+
+
+def published(part: dict[str, Any]) -> Any:
+    """A part of a schema without what no type says: descriptions, patterns, bounds."""
+    made = {name: part[name] for name in ("type", "const", "enum") if name in part}
+    if isinstance(made.get("type"), list):
+        made["type"] = set(made["type"])
+    for name in ("items", "additionalProperties"):
+        if name in part:
+            made[name] = published(part[name])
+    if "properties" in part:
+        made["required"] = frozenset(part.get("required", ()))
+        made["properties"] = {name: published(one) for name, one in part["properties"].items()}
+    return made
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_a_schema_and_its_type_have_the_same_fields(name: str) -> None:
+    assert published(schema(name)) == typed(TYPES[name])
+
+
+@pytest.mark.parametrize("name", TYPES)
 def test_readers_accept_added_fields(name: str) -> None:
     assert "additionalProperties" not in schema(name)

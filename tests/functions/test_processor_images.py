@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, ImageDraw, TiffImagePlugin
 
+from processor.storage import HEAD_BYTES
+
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (250,) * 3}
 
 
@@ -548,9 +550,25 @@ def test_too_many_frames_are_refused(
     assert refusal(processor, make(10_002)) == "too_many_frames"
 
 
-def test_a_file_beyond_the_limit_is_refused_unread(processor: Any) -> None:
-    processor.configure(MAX_FILE_BYTES="100000")
+@pytest.mark.parametrize(("beyond", "reason"), [(0, None), (1, "file_too_large")])
+def test_a_file_beyond_the_limit_is_refused_at_once(
+    processor: Any, beyond: int, reason: str | None
+) -> None:
     data = encode(Image.effect_noise((900, 900), 90))
-    assert len(data) > 300_000
-    assert refusal(processor, data) == "file_too_large"
-    assert "GET cats/tom.jpg bytes=0-262143" in processor.cloud.requests
+    assert len(data) > HEAD_BYTES
+    processor.configure(MAX_FILE_BYTES=str(len(data) - beyond))
+    record = processor.process(data)
+    assert record.get("reason") == reason
+    if reason:  # neither read to its end, nor an attempt spent
+        assert record["attempt"] == 0
+        assert [request.split()[0] for request in processor.cloud.requests] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize(("beyond", "reason"), [(0, None), (1, "too_many_pixels")])
+def test_an_image_beyond_the_limit_of_pixels_is_refused(
+    processor: Any, beyond: int, reason: str | None
+) -> None:
+    processor.configure(MAX_PIXELS=str(300 * 200 - beyond))
+    for format in ("JPEG", "PNG", "TIFF"):  # TIFF: known once it is opened
+        data = encode(quarters(300, 200), format)
+        assert processor.process(data, name=format).get("reason") == reason

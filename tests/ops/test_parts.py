@@ -14,13 +14,15 @@ from click.testing import CliRunner
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
+from bridge.enqueue import enqueue
 from scripts.ops import ROOT, costs, filters
 from scripts.ops.cli import cli
 from scripts.ops.doctor.access import BUILDS_WITH, KEEPS_WITH
 from scripts.ops.environment import load
 from scripts.ops.problems import Problem, explained
-from scripts.ops.work import Pace, in_parallel, item_of
+from scripts.ops.work import Item, Pace, in_parallel, item_of
 from sweep.listing import Upload
+from sweep.rest import WithStatus
 
 SETTINGS = {
     "PROJECT_ID": "my-project",
@@ -118,6 +120,55 @@ def test_the_bridges_own_rules_decide(outputs: Path, name: str, size: str, expec
     resource = {"bucket": "up", "name": name, "generation": "1", "size": size}
     item = item_of(Upload(name, "1", datetime.now(UTC), resource), 0, config)
     assert (item if isinstance(item, str) else item.lane) == expected
+
+
+def rest_error(code: int, body: bytes) -> Exception:
+    import requests
+
+    response = requests.Response()
+    response.status_code = code
+    response._content = body
+    response.request = requests.Request("POST", "https://x").prepare()  # type: ignore[assignment]
+    return api.from_http_response(response)
+
+
+def rest_status(code: int, status: str) -> Exception:
+    return rest_error(code, json.dumps({"error": {"code": code, "status": status}}).encode())
+
+
+class Refusing:
+    """The REST client of Cloud Tasks, which answers with an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def create_task(self, request: Any, *, timeout: float) -> object:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (rest_status(409, "ALREADY_EXISTS"), "already_exists"),
+        (rest_status(409, "ABORTED"), "queue_unavailable"),
+        (rest_status(429, "RESOURCE_EXHAUSTED"), "queue_throttled"),
+        (rest_error(429, b"slow"), "queue_throttled"),
+        (rest_error(502, b"<html>"), "queue_unavailable"),
+        (rest_status(503, "UNAVAILABLE"), "queue_unavailable"),
+        (rest_status(403, "PERMISSION_DENIED"), "queue_refused"),
+        (rest_error(400, b"[]"), "queue_refused"),
+        (ConnectionError("refused"), "queue_unavailable"),
+    ],
+)
+def test_errors_over_rest_mean_what_the_bridges_own_mean(
+    outputs: Path, error: Exception, reason: str
+) -> None:
+    config = load("dev", outputs=outputs).config
+    resource = {"bucket": "up", "name": "x", "generation": "1", "size": "9"}
+    item = item_of(Upload("x", "1", datetime.now(UTC), resource), 0, config)
+    assert isinstance(item, Item)
+    client = WithStatus(Refusing(error))
+    assert enqueue(client, config, item.notification, item.lane)[0] == reason
 
 
 def test_an_estimate_grows_with_the_files_and_shrinks_with_the_rate() -> None:

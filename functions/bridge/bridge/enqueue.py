@@ -1,24 +1,19 @@
 """The task that stands for one piece of work, and what each answer of Cloud Tasks means.
 
-Its body's JSON Schema is contract/schemas/task.schema.json: a lane may name any HTTPS target.
+Its body is contract.task's: a lane may name any HTTPS target.
 """
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from bridge.notification import Notification
-from bridge.settings import Config
+from bridge.settings import Config, Lane
+from contract.task import TaskBody, body
 
 TIMEOUT_SECONDS = 20.0  # well within the subscription's ack deadline; Pub/Sub does the retrying
 
-# What a task carries of the object resource that Cloud Storage sent.
-_FIELDS = (
-    "bucket", "name", "generation", "size", "contentType", "contentEncoding", "crc32c", "md5Hash",
-    "timeCreated", "metadata",
-)  # fmt: skip
 # Canonical status → reason. Whatever is not named here is queue_refused.
 _REASONS = {
     "ALREADY_EXISTS": "already_exists",
@@ -87,10 +82,13 @@ def enqueue(
 ) -> tuple[str, Exception | None]:
     """The reason that describes the outcome, and the error behind it where there was one.
 
-    task_id: the task's, in place of the one that follows from the work's identity.
+    The client's errors carry gRPC's status; one without is an outage. task_id: the task's, in place
+    of the one that follows from the work's identity.
     """
-    lane = config.lanes[lane_name]
-    task = _task(config, notification, lane_name, task_id or notification.work.task_id)
+    lane, work = config.lanes[lane_name], notification.work
+    results = config.results_bucket if lane.records else None
+    content = body(work, notification.resource, lane_name, results)
+    task = _task(lane, task_id or work.task_id, content, config)
     try:
         client.create_task({"parent": lane.queue, "task": task}, timeout=TIMEOUT_SECONDS)
     except Exception as error:  # no token, no connection: whatever it was, the event must come back
@@ -99,22 +97,8 @@ def enqueue(
     return "created" if lane.records else "handed_over", None
 
 
-def _task(
-    config: Config, notification: Notification, lane_name: str, task_id: str
-) -> dict[str, Any]:
+def _task(lane: Lane, task_id: str, body: TaskBody, config: Config) -> dict[str, Any]:
     """The Task message, as the client library takes it."""
-    work, resource, lane = notification.work, notification.resource, config.lanes[lane_name]
-    body: dict[str, Any] = {
-        "object": {field: resource[field] for field in _FIELDS if field in resource},
-        "run": work.run,
-        "lane": lane_name,
-        "enqueued": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    if lane.records:
-        results = f"gs://{config.results_bucket}"
-        body["records"] = {
-            "manifest": f"{results}/{work.manifest}", "failure": f"{results}/{work.failure}",
-        }  # fmt: skip
     return {
         "name": f"{lane.queue}/tasks/{task_id}",
         "dispatch_deadline": {"seconds": lane.dispatch_deadline_seconds},
@@ -131,18 +115,5 @@ def _task(
 
 
 def _status(error: Exception) -> str:
-    """The canonical status: gRPC errors carry it; REST errors, which the operator's tool gets, have
-    it in the answer's body."""
     status = getattr(error, "grpc_status_code", None)
-    if status is not None:
-        return str(status.name)
-    response = getattr(error, "response", None)
-    if response is None:
-        return "UNAVAILABLE"
-    try:
-        return str(response.json()["error"]["status"])
-    except (ValueError, KeyError, TypeError):
-        code = int(response.status_code)
-        if code == 429:
-            return "RESOURCE_EXHAUSTED"
-        return "UNAVAILABLE" if code >= 500 else "INVALID_ARGUMENT"
+    return "UNAVAILABLE" if status is None else str(status.name)

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from contract.records import Failure, Manifest, Timings
+from contract.records import Output as OutputRecord
+from contract.task import Task
 from processor.errors import AttemptsExhausted, Fault, TransientError
 from processor.kinds import Job, Outcome, Output, canonical, kind_of, sniff
 from processor.memory import Gate, Room
 from processor.settings import Config
 from processor.storage import Storage, crc32c, too_large
-from processor.task import Task
 from runtime.logs import Log
 
+Answer = tuple[Mapping[str, Any], int]  # a record and 200, or why there is none and 5xx
 JSON = "application/json"
 CACHE_CONTROL = "private, max-age=31536000, immutable"  # an output is written once
 _OVERLOADED = frozenset({"no_room", "storage_unavailable"})
@@ -50,7 +54,7 @@ class Delivery:
         age = _age(task.enqueued) or 0.0
         self._is_last_chance = age > _LAST_SHARE * self._config.task_seconds
 
-    def run(self) -> tuple[dict[str, Any], int]:
+    def run(self) -> Answer:
         """The record and 200; or the reason why there is none yet, and 5xx."""
         try:
             try:
@@ -72,29 +76,29 @@ class Delivery:
             return other
         return fault
 
-    def _process(self) -> dict[str, Any]:
+    def _process(self) -> Manifest:
         task, config = self._task, self._config
         source = self._storage.open(self._work, task.source["size"])
         sniffed, limit = sniff(source.head), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
+        if size > limit:
+            raise too_large(limit)  # at once: neither room nor an attempt is needed for that
         kind = kind_of(sniffed)
         with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
             room.wait(self._remaining() / 2)
             self._claim(room)
-            if size > limit:
-                raise too_large(limit)
             try:
                 outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
             finally:  # a refusal, too, rests on the right bytes only
                 source.verify(task.source["crc32c"])
             worked = time.monotonic()
             outputs = self._upload(outcome.outputs)
-            timings = {
-                "queued": self._queued,
-                "download": source.seconds,
-                "process": worked - self._started - source.seconds,
-                "upload": time.monotonic() - worked,
-            }
+            timings = Timings(
+                queued=self._queued,
+                download=round(source.seconds, 3),
+                process=round(worked - self._started - source.seconds, 3),
+                upload=round(time.monotonic() - worked, 3),
+            )
             return self._record_done(outcome, outputs, timings)
 
     def _claim(self, room: Room | None = None) -> None:
@@ -116,14 +120,14 @@ class Delivery:
             "attempts_exhausted", f"{self._attempt} attempts were started and left no record."
         )
 
-    def _upload(self, outputs: tuple[Output, ...]) -> list[dict[str, Any]]:
+    def _upload(self, outputs: tuple[Output, ...]) -> list[OutputRecord]:
         """All at once; what they are called in the manifest."""
         if len(outputs) < 2:
             return [self._upload_one(output) for output in outputs]
         with ThreadPoolExecutor(len(outputs)) as pool:
             return list(pool.map(self._upload_one, outputs))
 
-    def _upload_one(self, output: Output) -> dict[str, Any]:
+    def _upload_one(self, output: Output) -> OutputRecord:
         name = self._work.output(output.file, self._attempt)
         identity = {
             "source-bucket": self._work.bucket,
@@ -134,26 +138,32 @@ class Delivery:
         self._write(
             name, output.data, output.content_type, metadata=identity, cache_control=CACHE_CONTROL
         )
-        return {
-            "name": output.name,
-            "object": name,
-            "contentType": output.content_type,
-            "size": len(output.data),
-            "width": output.width,
-            "height": output.height,
-            "crc32c": crc32c(output.data),
-        }
+        return OutputRecord(
+            name=output.name,
+            object=name,
+            contentType=output.content_type,
+            size=len(output.data),
+            width=output.width,
+            height=output.height,
+            crc32c=crc32c(output.data),
+        )
 
     def _record_done(
-        self, outcome: Outcome, outputs: list[dict[str, Any]], timings: dict[str, float | None]
-    ) -> dict[str, Any]:
+        self, outcome: Outcome, outputs: list[OutputRecord], timings: Timings
+    ) -> Manifest:
         declared = canonical(self._task.declared)
         matches = None if declared is None else outcome.matches(declared)
-        record = self._record("done") | {
+        record: Manifest = {
+            "schema": 1,
+            "status": "done",
+            "source": self._task.source,
+            "run": self._work.run,
+            "attempt": self._attempt,
+            "version": self._config.source_version,
             "detected": {"contentType": outcome.content_type, "matchesDeclared": matches},
             **outcome.facts,
             "outputs": outputs,
-            "timings": {k: v if v is None else round(v, 3) for k, v in timings.items()},
+            "timings": timings,
         }
         first = self._write(self._work.manifest, _json(record), JSON)
         event, message = ("done", "manifest written") if first else ("duplicate", "done before")
@@ -161,7 +171,7 @@ class Delivery:
         self._tell("INFO", event, message, bytes=size, content_type=outcome.content_type)
         return record
 
-    def _conclude(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
+    def _conclude(self, fault: Fault, error: Exception | None) -> Answer:
         """A failure record where the fault is final, the budget spent or the task about to end.
 
         Raises TransientError.
@@ -169,7 +179,13 @@ class Delivery:
         is_last = self._is_last_chance or self._attempt >= self._config.attempt_budget
         if not fault.final and not is_last:
             return self._retry(fault, error)
-        record = self._record("failed") | {
+        record: Failure = {
+            "schema": 1,
+            "status": "failed",
+            "source": self._task.source,
+            "run": self._work.run,
+            "attempt": self._attempt,
+            "version": self._config.source_version,
             "reason": fault.reason,
             "detail": fault.detail,
             "retryable": fault.retryable,
@@ -183,23 +199,13 @@ class Delivery:
         )  # fmt: skip
         return record, 200
 
-    def _retry(self, fault: Fault, error: Exception | None) -> tuple[dict[str, Any], int]:
+    def _retry(self, fault: Fault, error: Exception | None) -> Answer:
         self._tell(
             "WARNING", "retry", "to be tried again", error=error,
             reason=fault.reason, detail=fault.detail,
         )  # fmt: skip
         body = {"status": "retry", "reason": fault.reason, "detail": fault.detail}
         return body, 503 if fault.reason in _OVERLOADED else 500
-
-    def _record(self, status: str) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "status": status,
-            "source": self._task.source,
-            "run": self._work.run,
-            "attempt": self._attempt,
-            "version": self._config.source_version,
-        }
 
     def _write(self, name: str, data: bytes, content_type: str, **fields: Any) -> bool:
         """Only while there is time: a later attempt may have begun after that."""
@@ -219,7 +225,7 @@ class Delivery:
         return self._config.work_seconds - (time.monotonic() - self._started)
 
 
-def _json(record: dict[str, Any]) -> bytes:
+def _json(record: Manifest | Failure) -> bytes:
     """As UTF-8: half a surrogate pair, which JSON lets a task hold, becomes a question mark."""
     return json.dumps(record, ensure_ascii=False, indent=1).encode(errors="replace")
 

@@ -5,10 +5,12 @@ Fault
 ├── AttemptsExhausted   the budget is spent: the same, but a redrive may help
 └── TransientError      5xx, so that the queue tries again; a failure record on the last attempt
 
-`reason` is a key of REASONS; `detail` is one sentence for a person and names no object.
+`reason` is one of contract.reasons; `detail` is one sentence for a person and names no object.
 """
 
 from __future__ import annotations
+
+from contract.reasons import PERMANENT, RETRYABLE
 
 
 class Fault(Exception):
@@ -16,7 +18,7 @@ class Fault(Exception):
     retryable = True
 
     def __init__(self, reason: str, detail: str) -> None:
-        assert reason in REASONS, reason
+        assert reason in (RETRYABLE if self.retryable else PERMANENT), reason
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
@@ -32,26 +34,3 @@ class AttemptsExhausted(Fault):
 
 class TransientError(Fault):
     final = False
-
-
-REASONS = {
-    # permanent
-    "source_gone": "the object's generation exists no more",
-    "file_too_large": "more bytes than MAX_FILE_BYTES, stored or decompressed",
-    "too_many_pixels": "the header declares more pixels than MAX_PIXELS",
-    "too_many_frames": "an animation or document of more frames than are counted",
-    "image_too_large_for_memory": "decoding takes more memory than an instance has",
-    "corrupt_image": "the decoder refuses the image",
-    "truncated_image": "the image ends too early",
-    "corrupt_document": "the PDF cannot be opened",
-    "corrupt_encoding": "stored as gzip, but the content is not",
-    "type_mismatch": "declared as a kind that is processed, but the content is none",
-    # retryable
-    "attempts_exhausted": "every attempt was started and none left a record",
-    "storage_unavailable": "Cloud Storage refused or did not answer",
-    "source_unreadable": "Cloud Storage answers 400, 410 or 412 to each read of the object",
-    "download_corrupted": "the bytes read do not match the object's checksum",
-    "deadline_exceeded": "the work did not end in its time",
-    "no_room": "no memory became free in time",
-    "internal_error": "an error in the processor itself",
-}

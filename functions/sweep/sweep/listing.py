@@ -11,10 +11,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from contract.identity import MAX_KEY_NAME_BYTES, parse_key, shortened
+from contract.task import FIELDS
 
 Kind = Literal["manifests", "failures"]
 KINDS: tuple[Kind, Kind] = ("manifests", "failures")
@@ -22,10 +23,7 @@ SUFFIX = ".json"
 # Keys of names with the same beginning of this many bytes may come in any order: a shortened name
 # keeps the name's beginning, less `~`, 64 hex digits and a cut character.
 ALIKE_BYTES = MAX_KEY_NAME_BYTES - 68
-UPLOAD_FIELDS = (
-    "items(name,generation,size,contentType,contentEncoding,crc32c,md5Hash,timeCreated,metadata),"
-    "nextPageToken"
-)
+UPLOAD_FIELDS = f"items({','.join(FIELDS)}),nextPageToken"
 RECORD_FIELDS = "items(name,timeCreated),nextPageToken"
 
 
@@ -120,19 +118,8 @@ class Listings:
 
 
 def upload_of(bucket: str, blob: Any) -> Upload:
-    resource = {
-        "bucket": bucket,
-        "name": blob.name,
-        "generation": str(blob.generation),
-        "size": str(blob.size),
-        "contentType": blob.content_type,
-        "contentEncoding": blob.content_encoding,
-        "crc32c": blob.crc32c,
-        "md5Hash": blob.md5_hash,
-        "timeCreated": blob.time_created.astimezone(UTC).isoformat().replace("+00:00", "Z"),
-        "metadata": blob.metadata,
-    }
-    kept = {name: value for name, value in resource.items() if value is not None}
+    sent = blob._properties | {"bucket": bucket}
+    kept = {field: sent[field] for field in FIELDS if field in sent}
     return Upload(blob.name, str(blob.generation), blob.time_created, kept)
 
 

@@ -21,6 +21,7 @@ from bridge.enqueue import TIMEOUT_SECONDS, enqueue
 from bridge.notification import Notification
 from bridge.settings import Config, Lane
 from contract.identity import Work
+from sweep.rest import WithStatus
 
 TASK_DAYS = 31  # what Cloud Tasks lets a task live at most
 PAGE = 1000
@@ -50,6 +51,7 @@ class Restorer:
         replace: bool = False,
     ) -> None:
         self._client, self._config, self._recorded = client, config, recorded
+        self._creator = WithStatus(client)
         self._now, self._replace = now, replace
         self._waiting = {lane.queue: self._first_page(lane.queue) for lane in config.lanes.values()}
 
@@ -59,7 +61,7 @@ class Restorer:
         for day in self._days(notification):
             if (life := self._life(lane, replacement(work, day), listed=True)) != "gone":
                 return life, None
-        reason, error = enqueue(self._client, self._config, notification, lane_name)
+        reason, error = enqueue(self._creator, self._config, notification, lane_name)
         if reason != "already_exists":
             return reason, error
         if (life := self._life(lane, work.task_id)) != "gone":
@@ -67,7 +69,7 @@ class Restorer:
         if self._recorded(work):  # it ended while we looked
             return "recorded", None
         task_id = replacement(work, self._now())
-        reason, error = enqueue(self._client, self._config, notification, lane_name, task_id)
+        reason, error = enqueue(self._creator, self._config, notification, lane_name, task_id)
         if reason != "already_exists":
             return "restored" if reason == "created" else reason, error
         life = self._life(lane, task_id)

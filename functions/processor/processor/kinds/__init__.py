@@ -1,7 +1,8 @@
 """The registry of kinds of files.
 
 A kind is a module here with two functions, and an entry in KINDS for each content type (images have
-theirs from processor.formats):
+theirs from contract.records import Facts
+from processor.formats):
     need(head, size, content_type, config) -> bytes of memory, None for all there is. It runs before
         the attempt is claimed: plain Python over the first bytes, no decoder.
     process(job) -> Outcome. Raises Fault.
@@ -12,12 +13,12 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import filetype  # type: ignore[import-untyped]
 
+from contract.records import Facts
 from processor.formats import BY_TYPE, FORMATS
 from processor.memory import Room
 from processor.settings import Config
@@ -62,7 +63,7 @@ class Outcome:
     """What was learnt (facts, under the kind's name in the manifest) and what was made."""
 
     content_type: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts = field(default_factory=Facts)
     outputs: tuple[Output, ...] = ()
 
     def matches(self, declared: str) -> bool:

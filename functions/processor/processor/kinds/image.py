@@ -6,10 +6,11 @@ import contextlib
 import io
 import re
 import warnings
-from typing import Any
 
 from PIL import Image
 
+from contract.records import Camera
+from contract.records import Image as ImageFacts
 from processor.errors import Fault, PermanentError
 from processor.formats import BY_TYPE, Format, header, memory
 from processor.headers import Header
@@ -61,7 +62,7 @@ def process(job: Job) -> Outcome:
         raise _broken(error, file, format) from error
     outputs = render(image, size, orientation, config.renditions)
     upright = size[::-1] if orientation >= 5 else size
-    learnt = {
+    learnt: ImageFacts = {
         "format": format.name,
         "width": upright[0],
         "height": upright[1],
@@ -112,12 +113,12 @@ def _frames(image: Image.Image) -> int:
     return frames
 
 
-def _facts(exif: Image.Exif) -> dict[str, Any]:
+def _facts(exif: Image.Exif) -> Camera:
     """A few facts; never a place."""
     camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (_MAKE, _MODEL) if exif.get(tag))
     taken = str(exif.get_ifd(_EXIF).get(_TAKEN, ""))
     turn = exif.get(_ORIENTATION)
-    facts: dict[str, Any] = {"orientation": turn if turn in UPRIGHT else 1}
+    facts: Camera = {"orientation": turn if turn in UPRIGHT else 1}
     if camera:
         facts["camera"] = camera[:200]
     if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", taken):

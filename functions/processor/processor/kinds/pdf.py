@@ -8,6 +8,7 @@ from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
 
+from contract.records import Document
 from processor.errors import PermanentError
 from processor.formats import RENDERED
 from processor.kinds import Job, Outcome
@@ -36,7 +37,7 @@ def process(job: Job) -> Outcome:
                 return Outcome("application/pdf", {"document": {"encrypted": True}})
             raise PermanentError("corrupt_document", "The PDF cannot be opened.") from error
         try:
-            facts = {
+            facts: Document = {
                 "pages": len(document),
                 "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
             }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
-from typing import Any
 
+from contract.records import Text
 from processor.errors import PermanentError
 from processor.kinds import KINDS, Job, Outcome, canonical
 from processor.settings import Config
@@ -44,7 +44,7 @@ def process(job: Job) -> Outcome:
     return Outcome("text/plain", {"text": facts})
 
 
-def text_facts(pieces: Iterator[bytes]) -> dict[str, Any] | None:
+def text_facts(pieces: Iterator[bytes]) -> Text | None:
     """Encoding, whether that is certain, and lines; None where it is not text.
 
     Certain are a byte order mark, ASCII and UTF-8, once all of the file was seen to be so. Anything

@@ -1,0 +1,102 @@
+"""The records in which a task ends: schemas/manifest.schema.json and failure.schema.json.
+
+Void beside a manifest of the same run, a failure record says why there is none yet. Whatever is
+NotRequired may be absent from what another target writes; the processor writes it all.
+"""
+
+from typing import Literal, NotRequired, TypedDict
+
+
+class Source(TypedDict):
+    """The object; None where the task did not say."""
+
+    bucket: str
+    name: str  # in full, also where the record's own name is shortened
+    generation: str
+    size: NotRequired[int | None]  # stored bytes
+    contentType: NotRequired[str | None]
+    crc32c: NotRequired[str | None]
+    created: NotRequired[str | None]
+
+
+class Detected(TypedDict):
+    contentType: str
+    matchesDeclared: bool | None  # None: declared as nothing, or application/octet-stream
+
+
+class Camera(TypedDict):
+    """What an image's metadata tells; never a place."""
+
+    orientation: int  # as EXIF numbers it, in the source: outputs are upright
+    camera: NotRequired[str]
+    takenAt: NotRequired[str]  # local time, as the camera had it
+
+
+class Image(Camera):
+    format: str
+    width: int  # pixels of the picture the right way up
+    height: int
+    frames: int
+
+
+class Document(TypedDict):
+    encrypted: bool
+    pages: NotRequired[int]  # absent where a password is needed
+
+
+class Text(TypedDict):
+    encoding: str  # Python's name of it, or unknown-8bit
+    certainty: NotRequired[Literal["certain", "guessed"]]
+    lines: int
+
+
+class Facts(TypedDict, total=False):
+    """What was learnt of a file, under the name of its kind."""
+
+    image: Image
+    document: Document
+    text: Text
+
+
+class Output(TypedDict):
+    name: str
+    object: str  # in the results bucket
+    contentType: str
+    size: int
+    crc32c: str
+    width: NotRequired[int]
+    height: NotRequired[int]
+
+
+class Timings(TypedDict):
+    """Seconds."""
+
+    queued: float | None  # from the upload to the start of this attempt
+    download: float
+    process: float
+    upload: float
+
+
+class _Record(TypedDict):
+    schema: Literal[1]
+    source: Source
+    run: int
+
+
+class Manifest(_Record, Facts):
+    status: Literal["done"]
+    attempt: int
+    version: str  # sha256 of the processor's source
+    detected: Detected
+    outputs: list[Output]
+    timings: Timings
+
+
+class Failure(_Record):
+    status: Literal["failed"]
+    attempt: int  # 0 where none was claimed
+    version: NotRequired[str]
+    reason: str
+    detail: str
+    retryable: bool
+    trace: str
