@@ -17,6 +17,7 @@ class Source(TypedDict):
     contentType: NotRequired[str | None]
     crc32c: NotRequired[str | None]
     created: NotRequired[str | None]
+    metadata: NotRequired[dict[str, str]]  # as the uploader set it; absent where there is none
 
 
 class Detected(TypedDict):

@@ -87,6 +87,8 @@ class Task:
             crc32c=_text(resource, "crc32c"),
             created=_text(resource, "timeCreated"),
         )
+        if metadata := _metadata(resource.get("metadata")):
+            source["metadata"] = metadata
         return cls(work, source, _text(task, "enqueued"))
 
     @property
@@ -114,6 +116,11 @@ def body(
             manifest=f"{results}/{work.manifest}", failure=f"{results}/{work.failure}"
         )
     return made
+
+
+def _metadata(given: Any) -> dict[str, str]:
+    pairs = given.items() if isinstance(given, dict) else ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
 
 
 def _text(resource: Mapping[str, Any], field: str) -> str | None:

@@ -58,6 +58,12 @@ def test_done_is_a_manifest_written_last(processor: Any) -> None:
     assert set(record["timings"]) == {"queued", "download", "process", "upload"}
 
 
+def test_the_uploaders_metadata_is_in_the_record(processor: Any) -> None:
+    marked = processor.process(TEXT, metadata={"order": "7", "odd": 7}, **PLAIN)
+    assert marked["source"]["metadata"] == {"order": "7"}
+    assert "metadata" not in processor.process(TEXT, name="bare", **PLAIN)["source"]
+
+
 def test_the_story_is_told_under_one_trace(processor: Any) -> None:
     processor.process(TEXT, **PLAIN)
     lines = processor.logged()
