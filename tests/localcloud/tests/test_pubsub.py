@@ -120,6 +120,25 @@ def test_a_push_is_wrapped_and_named(bus: Bus, cloud: LocalCloud, target: Receiv
     assert entry.items() >= about.items()
 
 
+FILTER = 'attributes.status = "done" AND (NOT attributes:for OR hasPrefix(attributes.for, "cr"))'
+
+
+def test_a_filter_lets_through_what_its_attributes_say(bus: Bus) -> None:
+    name = bus.subscribe(push=False, filter=FILTER)
+    for status, more in (("done", {}), ("failed", {}), ("done", {"for": "x"})):
+        bus.publish("left out" if more or status == "failed" else "plain", status=status, **more)
+    bus.publish("named", status="done", **{"for": "crm"})
+    told = [base64.b64decode(one["message"]["data"]).decode() for one in bus.pull(name)]
+    assert told == ["plain", "named"]
+    assert not bus.journal("lost")
+
+
+def test_a_filter_stays_as_it_was_made(bus: Bus) -> None:
+    name = bus.subscribe(push=False, filter=FILTER)
+    body = {"subscription": {"filter": "attributes:x"}, "updateMask": "filter"}
+    assert bus.call("PATCH", name, body).status_code == 400
+
+
 def test_102_acknowledges_too() -> None:
     """No real server ends with it: the service alone is asked."""
 
@@ -443,7 +462,9 @@ def test_answers_are_what_terraform_reads(bus: Bus, cloud: LocalCloud) -> None:
         ({"deadLetterPolicy": {"deadLetterTopic": "{t}-not", "maxDeliveryAttempts": 5}}, 404),
         ({"pushConfig": {"pushEndpoint": "http://x.example"}}, 400),
         ({"topic": "projects/other/topics/none"}, 403),
-        ({"filter": "attributes.a"}, 501),
+        ({"filter": "attributes.a"}, 400),
+        ({"filter": 'attributes.a = "1" AND attributes.b = "1" OR attributes:c'}, 400),
+        ({"filter": f'attributes.a = "{"x" * 256}"'}, 400),
         ({"ackDeadline": 10}, 400),
     ],
 )

@@ -24,6 +24,7 @@ from ...core.clock import Timer, rfc3339
 from ...core.errors import ApiError, invalid, not_implemented
 from ...core.identity import Principal
 from ...core.sending import act_as, send
+from .filters import parse
 
 ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
 DAY = 86400.0
@@ -38,7 +39,7 @@ UNSERVED = {
     "topics": "ingestionDataSourceSettings kmsKeyName messageRetentionDuration messageTransforms "
     "schemaSettings",
     "subscriptions": "bigqueryConfig bigtableConfig cloudStorageConfig enableExactlyOnceDelivery "
-    "enableMessageOrdering filter messageTransforms retainAckedMessages",
+    "enableMessageOrdering messageTransforms retainAckedMessages",
 }
 
 
@@ -78,6 +79,7 @@ class Delivery:
 class Subscription:
     def __init__(self, name: str, spec: Json) -> None:
         self.name, self.spec = name, spec
+        self.passes = parse(spec["filter"]) if spec.get("filter") else lambda _: True
         self.ready: deque[Delivery] = deque()
         self.leases: dict[str, Delivery] = {}  # pulled and not acknowledged, by ack id
         self.waiting: set[asyncio.Future[None]] = set()  # pulls that wait for a message
@@ -192,8 +194,10 @@ class PubSub(Service):
             body.get("attributes") or {},
             self.cloud.clock.now(),
         )
-        subscriptions = list(self._attached(topic))
-        if not subscriptions:
+        attached = list(self._attached(topic))
+        # What a filter leaves out counts as acknowledged.
+        subscriptions = [s for s in attached if s.passes(message.attributes)]
+        if not attached:
             where = message.where()
             self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id, **where)
         for subscription in subscriptions:
@@ -231,8 +235,8 @@ class PubSub(Service):
         mask = _mask(call)
         changed = json.loads(json.dumps(subscription.spec))
         fields.update(changed, call.body.get("subscription") or {}, mask)
-        for fixed in ("name", "topic"):
-            if changed.get(fixed) != subscription.spec[fixed]:
+        for fixed in ("name", "topic", "filter"):
+            if changed.get(fixed) != subscription.spec.get(fixed):
                 raise ApiError(400, f"The field {fixed} cannot be changed.")
         if "expirationPolicy" in mask:
             changed.setdefault("expirationPolicy", {})
