@@ -23,3 +23,27 @@ module "pipeline" {
 
   monitoring = { enabled = true }
 }
+
+# Stands for an application of one's own, which is told and reads what it is told of.
+module "application" {
+  source = "../../terraform/modules/service_account"
+
+  project_id   = var.project_id
+  account_id   = "files-showcase-app"
+  display_name = "files-showcase: an application"
+  description  = "Stands for an application: hears of completions and uploads, reads both. May write nothing."
+}
+
+module "completions" {
+  source = "../../terraform/completions"
+
+  pipeline    = module.pipeline.interface
+  subscribers = { app = { reader = module.application.member } }
+}
+
+module "observers" {
+  source = "../../terraform/observers"
+
+  pipeline    = module.pipeline.interface
+  subscribers = { app = { reader = module.application.member } }
+}

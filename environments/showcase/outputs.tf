@@ -3,9 +3,27 @@ output "bridge_settings" {
   value       = module.pipeline.bridge_settings
 }
 
+output "completions" {
+  description = "Where the application pulls what is done and failed, and the dead letters of webhooks."
+  value = {
+    dead_letter_subscription = module.completions.dead_letter_subscription
+    subscriptions            = module.completions.subscriptions
+    topic                    = module.completions.topic
+  }
+}
+
 output "dead_letter_subscription" {
   description = "Events that could not be delivered."
   value       = module.pipeline.dead_letter_subscription
+}
+
+output "observers" {
+  description = "Where the application pulls each upload, and the dead letters of webhooks."
+  value = {
+    dead_letter_subscription = module.observers.dead_letter_subscription
+    subscriptions            = module.observers.subscriptions
+    topic                    = module.pipeline.interface.topics.uploads
+  }
 }
 
 output "queues" {

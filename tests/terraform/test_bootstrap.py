@@ -98,7 +98,7 @@ def test_who_delivers_a_capability_gets_the_roles_that_it_needs(
     }
     files = {"needs_override.tf.json": json.dumps(needs)}
     bootstrap = root("environments/bootstrap", files=files, project_id="demo-project")
-    without = bootstrap.plan(github=GITHUB, capabilities=["sweep"])
+    without = bootstrap.plan(github=GITHUB, capabilities=["completions"])
     assert without.bindings() == delivered.bindings()
     with_it = bootstrap.plan(github=GITHUB, capabilities=["portal"])
     assert with_it.bindings() - delivered.bindings() == {
@@ -205,7 +205,7 @@ def test_plans_are_written_once_and_go_after_review(delivered: Plan) -> None:
 REFUSED: list[Case] = [
     (
         {"capabilities": ["portle"]},
-        "capabilities has portle; known are approvals, batch, completions",
+        "capabilities has portle; known are approvals, batch, completions, observers",
     ),
     ({"capabilities": ["pipeline"]}, "capabilities has pipeline; known are approvals, batch"),
     ({"github": GITHUB | {"owner_id": "octocat"}}, "github names octocat and 1296269"),

@@ -1,0 +1,147 @@
+# topic → one subscription for each subscriber, pushed or pulled; what a webhook never takes → dead letters.
+
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
+locals {
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+  pushed = { for key, it in var.subscribers : key => it if it.push_url != "" }
+  pulled = { for key, it in var.subscribers : key => it if it.push_url == "" }
+
+  # Whoever redrives a dead letter publishes it again with the subscriber's name: the others hear
+  # nothing of it.
+  filters = { for key, it in var.subscribers : key => join(" AND ", compact([
+    it.only == "" ? "" : "attributes.status = \"${it.only}\"",
+    "(NOT attributes:subscriber OR attributes.subscriber = \"${key}\")",
+  ])) }
+}
+
+# The account in whose name one webhook is called: its token is the webhook's proof of the sender.
+module "account" {
+  source   = "../service_account"
+  for_each = local.pushed
+
+  project_id   = var.project_id
+  account_id   = "${var.name}-${local.kinds[var.role].short}-${each.key}"
+  display_name = "${var.name}: ${var.role} for ${each.key}"
+  description  = "Pub/Sub calls the webhook ${each.key} in this account's name. Holds no role."
+  iam_members = var.deployer == "" ? {} : {
+    deployer = {
+      because = "hands this account to the subscription that it deploys"
+      member  = var.deployer
+      role    = "roles/iam.serviceAccountUser"
+    }
+  }
+}
+
+resource "google_pubsub_subscription" "subscriber" {
+  for_each = var.subscribers
+
+  project         = var.project_id
+  name            = "${var.name}-${var.role}-${each.key}"
+  topic           = var.topic
+  deletion_policy = var.deletion_policy
+  filter          = local.filters[each.key]
+
+  ack_deadline_seconds       = 60
+  message_retention_duration = "604800s"
+
+  dynamic "push_config" {
+    for_each = each.value.push_url == "" ? [] : [each.value]
+    content {
+      push_endpoint = push_config.value.push_url
+      attributes    = {}
+
+      oidc_token {
+        service_account_email = module.account[each.key].email
+        audience              = push_config.value.audience == "" ? push_config.value.push_url : push_config.value.audience
+      }
+    }
+  }
+
+  # As for the bridge: 10 s to 600 s and 100 deliveries are about 16 hours.
+  retry_policy {
+    minimum_backoff = "10s"
+    maximum_backoff = "600s"
+  }
+
+  # A consumer that pulls is asked for nothing: what it does not take waits for it.
+  dynamic "dead_letter_policy" {
+    for_each = each.value.push_url == "" ? [] : [each.value]
+    content {
+      dead_letter_topic     = google_pubsub_topic.dead_letters["this"].id
+      max_delivery_attempts = 100
+    }
+  }
+
+  expiration_policy {
+    ttl = ""
+  }
+
+  # A dead letter published before its subscription exists would be lost.
+  depends_on = [google_pubsub_subscription.dead_letters]
+}
+
+resource "google_pubsub_topic" "dead_letters" {
+  for_each = toset(length(local.pushed) == 0 ? [] : ["this"])
+
+  project         = var.project_id
+  name            = "${var.name}-${var.role}-dead-letters"
+  deletion_policy = var.deletion_policy
+}
+
+resource "google_pubsub_subscription" "dead_letters" {
+  for_each = google_pubsub_topic.dead_letters
+
+  project         = var.project_id
+  name            = each.value.name
+  topic           = each.value.id
+  deletion_policy = var.deletion_policy
+
+  ack_deadline_seconds       = 60
+  message_retention_duration = "2678400s"
+
+  expiration_policy {
+    ttl = ""
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "pubsub_publishes_dead_letters" {
+  for_each = google_pubsub_topic.dead_letters
+
+  project = var.project_id
+  topic   = each.value.name
+  role    = "roles/pubsub.publisher"
+  member  = local.pubsub_agent
+
+  # The agent appears when the project first uses Pub/Sub.
+  depends_on = [google_pubsub_subscription.dead_letters]
+}
+
+resource "google_pubsub_subscription_iam_member" "pubsub_takes_dead_letters" {
+  for_each = local.pushed
+
+  project      = var.project_id
+  subscription = google_pubsub_subscription.subscriber[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = local.pubsub_agent
+}
+
+resource "google_pubsub_subscription_iam_member" "consumer" {
+  for_each = local.pulled
+
+  project      = var.project_id
+  subscription = google_pubsub_subscription.subscriber[each.key].name
+  role         = "roles/pubsub.subscriber"
+  member       = each.value.reader
+}
+
+resource "google_storage_bucket_iam_member" "reader" {
+  for_each = toset([for it in values(var.subscribers) : it.reader if it.reader != ""])
+
+  bucket = var.bucket
+  role   = "roles/storage.objectViewer"
+  member = each.key
+}

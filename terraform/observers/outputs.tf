@@ -1,0 +1,14 @@
+output "accounts" {
+  description = "The account that calls each webhook: the email that its receiver checks tokens for."
+  value       = module.subscribers.accounts
+}
+
+output "dead_letter_subscription" {
+  description = "The full name of the subscription with what no webhook took; empty without webhooks."
+  value       = module.subscribers.dead_letter_subscription
+}
+
+output "subscriptions" {
+  description = "The full name of each subscriber's subscription."
+  value       = module.subscribers.subscriptions
+}

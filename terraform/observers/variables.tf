@@ -1,0 +1,29 @@
+variable "pipeline" {
+  description = "The pipeline's output interface."
+  type = object({
+    buckets     = object({ uploads = string })
+    deployer    = string
+    environment = string
+    monitoring = object({
+      enabled               = bool
+      notification_channels = list(string)
+      runbook_url           = string
+    })
+    name       = string
+    policy     = object({ deletion_policy = string })
+    project_id = string
+    topics     = object({ uploads = string })
+  })
+  nullable = false
+}
+
+variable "subscribers" {
+  description = "Who hears of each upload, by a name that never changes. push_url: a webhook, called with a token for audience (push_url unless given); without one, reader pulls. reader: an IAM member that may read the uploads."
+  type = map(object({
+    audience = optional(string, "")
+    push_url = optional(string, "")
+    reader   = optional(string, "")
+  }))
+  nullable = false
+  default  = {}
+}
