@@ -1,7 +1,7 @@
 """A subscription's filter: attributes compared, combined with AND, OR, NOT and parentheses.
 
-As cloud.google.com/pubsub/docs/subscription-message-filter has it: operators in capitals, AND and OR
-mixed only with parentheses, at most 256 bytes.
+As cloud.google.com/pubsub/docs/subscription-message-filter has it: operators in capitals, AND and
+OR mixed only with parentheses, at most 256 bytes.
 """
 
 from __future__ import annotations
