@@ -10,10 +10,15 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from .errors import ApiError
 
@@ -152,6 +157,22 @@ class Identity:
             self._verified.clear()
         self._verified[token] = claims
         return speaker(claims["email"])
+
+    def certificates(self) -> dict[str, str]:
+        """The same key as `jwks`, in a certificate: what google-auth asks for."""
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "accounts.google.com")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=30))
+            .sign(self.key, hashes.SHA256())
+        )
+        return {"local": certificate.public_bytes(Encoding.PEM).decode()}
 
     def jwks(self) -> dict[str, Any]:
         jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))

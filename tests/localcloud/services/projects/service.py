@@ -137,6 +137,8 @@ class Projects(Service):
                 resource = self._own(path.removeprefix("/compute/v1/"))
                 self.cloud.iam.require(principal, "resourcemanager.projects.get", resource)
                 return JSONResponse({"name": self.cloud.project, "id": self.cloud.number})
+            case ("www.googleapis.com", "GET", "/oauth2/v1/certs"):
+                return JSONResponse(identity.certificates())
             case ("www.googleapis.com", "GET", "/oauth2/v3/certs"):
                 return JSONResponse(identity.jwks())
             case ("sts.googleapis.com", "POST", "/v1/token"):
