@@ -243,3 +243,29 @@ resource "google_pubsub_topic" "msp" {
   name = "demo-msp"
   message_storage_policy { allowed_persistence_regions = [google_pubsub_topic.t.id] }
 }
+
+resource "google_cloud_scheduler_job" "http" {
+  name             = "demo-http"
+  region           = "us-central1"
+  schedule         = "*/15 * * * *"
+  time_zone        = "Europe/Berlin"
+  attempt_deadline = "60s"
+  paused           = true
+  http_target {
+    uri         = "https://example.com/x"
+    http_method = "POST"
+    body        = base64encode("{}")
+    headers     = { "Content-Type" = "application/json" }
+    oidc_token { service_account_email = google_service_account.s.email }
+  }
+  retry_config { retry_count = 2 }
+}
+resource "google_cloud_scheduler_job" "topic" {
+  name     = "demo-topic"
+  region   = "us-central1"
+  schedule = "0 3 * * *"
+  pubsub_target {
+    topic_name = google_pubsub_topic.t.id
+    attributes = { a = "b" }
+  }
+}

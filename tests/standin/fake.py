@@ -92,6 +92,9 @@ class Fake:
         elif method == "GET" and path.endswith(("/services", "/o")):
             key = "services" if path.endswith("/services") else "items"
             return 200, {key: [v for k, v in self.store.items() if k.startswith(path + "/")]}
+        elif match := re.fullmatch(r"(.+):(pause|resume)", path):
+            state = {"pause": "PAUSED", "resume": "ENABLED"}[match[2]]
+            self.store[match[1]]["state"] = state
         elif path.endswith(":listAttestationRules"):
             return 200, {}
         elif re.fullmatch(r"projects/[^/]+", path):

@@ -1,9 +1,11 @@
-"""What Pub/Sub and Cloud Tasks share as senders: acting as an account, and one request."""
+"""What the services that send share: acting as an account, one request, what became of it."""
 
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..services.run.service import NoAnswer
 from .api import Json
@@ -14,19 +16,52 @@ if TYPE_CHECKING:
     from .server import Cloud
 
 log = logging.getLogger(__name__)
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+GOOGLES = re.compile(r"https://[a-z0-9.-]+\.googleapis\.com/.*")
+
+CODES = {  # HTTP status → google.rpc.Code of an attempt; the rest by its hundreds
+    400: 3, 401: 16, 403: 7, 404: 5, 409: 10, 429: 8, 499: 1, 501: 12, 503: 14, 504: 4,
+}  # fmt: skip
 
 
-def act_as(cloud: Cloud, principal: Principal, sender: str, oidc: Json) -> None:
-    """Checks that `principal` may have `sender` (a resource) speak for the account of `oidc`.
+def rpc_status(status: int | None, late: bool) -> Json:
+    """An attempt's google.rpc.Status: {} for success; without an answer, whether it came late."""
+    if status is None:
+        reason, code = ("DEADLINE_EXCEEDED", 4) if late else ("UNAVAILABLE", 14)
+    else:
+        reason, code = f"HTTP {status}", CODES.get(status, 0 if status < 300 else 2)
+    return {"code": code, "message": reason} if code else {}
+
+
+def act_as(cloud: Cloud, principal: Principal, sender: str, token: Json) -> None:
+    """Checks that `principal` may have `sender` (a resource) speak for the account of `token`.
 
     Raises:
         ApiError: 403 without iam.serviceAccounts.actAs on it, 404 without such an account.
     """
     project = "/".join(sender.split("/")[:2])
-    account = f"{project}/serviceAccounts/{oidc.get('serviceAccountEmail', '')}"
+    account = f"{project}/serviceAccounts/{token.get('serviceAccountEmail', '')}"
     cloud.iam.require(principal, "iam.serviceAccounts.actAs", account)
     if not cloud.accounts.exists(account):
         raise ApiError(404, f"Service account {account} does not exist.")
+
+
+def with_token(cloud: Cloud, principal: Principal, sender: str, url: str, target: Json) -> Json:
+    """The oidcToken or oauthToken of an HTTP target, complete; {} where it has none.
+
+    Raises:
+        ApiError: as `act_as`; 400 for both, and for an oauthToken that would leave Google.
+    """
+    oidc, oauth = target.get("oidcToken"), target.get("oauthToken")
+    if oidc and oauth:
+        raise ApiError(400, "Only one of oidcToken and oauthToken can be set.")
+    if oauth and not GOOGLES.fullmatch(url):
+        raise ApiError(400, "oauthToken is for https://*.googleapis.com alone: it is a bearer.")
+    if oidc or oauth:
+        act_as(cloud, principal, sender, oidc or oauth or {})
+    if oidc:
+        return {"oidcToken": {"audience": url} | oidc}
+    return {"oauthToken": {"scope": SCOPE} | oauth} if oauth else {}
 
 
 async def send(
@@ -37,14 +72,20 @@ async def send(
     headers: dict[str, str],
     body: bytes,
     timeout: float,
-    oidc: Json | None,
+    target: Json,
 ) -> int | None:
-    """One request with the account's token: its status, None when no answer came in time."""
-    if oidc:
+    """One request with the token that `target` names: its status, None when none came in time."""
+    if oidc := target.get("oidcToken"):
         audience = oidc.get("audience") or url
         token = cloud.identity.oidc_token(oidc["serviceAccountEmail"], audience)
         headers = headers | {"Authorization": f"Bearer {token}"}
+    elif oauth := target.get("oauthToken"):
+        account = Principal(f"serviceAccount:{oauth['serviceAccountEmail']}")
+        token = cloud.identity.access_token(account)
+        headers = headers | {"Authorization": f"Bearer {token}"}
     try:
+        if GOOGLES.fullmatch(url):
+            return (await call_google(cloud, url, verb, headers, body))[0]
         result = await cloud.run.invoke(url, verb, headers, body, timeout, source)
     except NoAnswer:
         return None
@@ -52,3 +93,18 @@ async def send(
         log.exception("no answer from %s", url)
         return None
     return int(result.status)
+
+
+async def call_google(
+    cloud: Cloud, url: str, verb: str, headers: dict[str, str], body: bytes
+) -> tuple[int, Json]:
+    """One call of a Google API of this cloud: status and JSON answer."""
+    parts = urlsplit(url)
+    given = next((v for k, v in headers.items() if k.lower() == "authorization"), None)
+    try:
+        answer = await cloud.api.dispatch(
+            parts.hostname or "", verb, parts.path, parts.query, body, given
+        )
+    except ApiError as error:
+        return error.code, error.body()
+    return (200, answer) if isinstance(answer, dict) else (answer.status_code, {})

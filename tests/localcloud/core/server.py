@@ -23,6 +23,7 @@ from ..services.observability.service import Logging, Monitoring
 from ..services.projects.service import Projects
 from ..services.pubsub.service import PubSub
 from ..services.run.service import Run
+from ..services.scheduler.service import Scheduler
 from ..services.storage.objects import Storage
 from ..services.tasks.service import Tasks
 from . import grpc_bridge
@@ -63,6 +64,7 @@ class Cloud:
         self.storage = Storage(self)
         self.pubsub = PubSub(self)
         self.tasks = Tasks(self)
+        self.scheduler = Scheduler(self)
         self.run = Run(self)
         self.functions = Functions(self)
         self.artifacts = Artifacts(self)
@@ -75,6 +77,7 @@ class Cloud:
             self.storage,
             self.pubsub,
             self.tasks,
+            self.scheduler,
             self.run,
             self.functions,
             self.artifacts,

@@ -1,6 +1,7 @@
 """What every resource type shares: state to REST body and back, and the life of a resource.
 
-A state is a dict of the table's attributes. A type that differs overrides a method in handlers.py.
+A state is a dict of the table's attributes. A type that differs overrides a method (see
+handlers.py).
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ class Resource:
 
     def complete(self, cloud: Cloud, state: State) -> State:
         """The state with the provider's project and region where it names none."""
-        for name, value in (("project", cloud.project), ("location", cloud.region)):
+        places = {"project": cloud.project, "location": cloud.region, "region": cloud.region}
+        for name, value in places.items():
             if name in self.fields and not state[name]:
                 state = state | {name: value}
         return state

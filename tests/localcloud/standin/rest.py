@@ -17,6 +17,7 @@ HOSTS = {
     "cloudbilling": "https://cloudbilling.googleapis.com/v1/",
     "cloudfunctions": "https://cloudfunctions.googleapis.com/v2/",
     "cloudresourcemanager": "https://cloudresourcemanager.googleapis.com/v1/",
+    "cloudscheduler": "https://cloudscheduler.googleapis.com/v1/",
     "cloudtasks": "https://cloudtasks.googleapis.com/v2/",
     "iam": "https://iam.googleapis.com/v1/",
     "logging": "https://logging.googleapis.com/v2/",

@@ -17,7 +17,8 @@ from tf.gen import tfplugin_pb2 as pb
 from tf.gen import tfplugin_pb2_grpc as rpc
 
 from . import plan
-from .handlers import read_data, resources
+from .data import read_data
+from .handlers import resources
 from .rest import ApiError, Caller, Cloud
 from .tables import Block, Field, Table, load
 from .values import decode, encode, from_json, known

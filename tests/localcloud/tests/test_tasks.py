@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from tests.localcloud.client import OWNER, LocalCloud
 from tests.localcloud.services.run.service import NoAnswer
-from tests.localcloud.services.tasks.service import Retry
+from tests.localcloud.services.tasks.queues import retry_of
 from tests.localcloud.services.tasks.service import Tasks as Service
 from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
@@ -111,7 +111,7 @@ def test_backoff_doubles_then_grows_linearly_then_is_capped(
     low: str, high: str, doublings: int, expected: list[float]
 ) -> None:
     config = {"minBackoff": low, "maxBackoff": high, "maxDoublings": doublings, "maxAttempts": -1}
-    retry = Retry(config)
+    retry = retry_of(config)
     assert [retry.delay(n) for n in range(1, len(expected) + 1)] == pytest.approx(expected)
 
 
@@ -131,7 +131,7 @@ def test_retrying_stops_only_when_both_limits_are_passed(
     attempts: int, duration: str, attempt: int, since_first: float, over: bool
 ) -> None:
     config = {"minBackoff": "1s", "maxBackoff": "1s", "maxDoublings": 0, "maxAttempts": attempts}
-    assert Retry(config | {"maxRetryDuration": duration}).over(attempt, since_first) is over
+    assert retry_of(config | {"maxRetryDuration": duration}).over(attempt, since_first) is over
 
 
 def test_a_failing_task_is_retried_at_these_times(
@@ -256,6 +256,28 @@ def test_oidc_token_names_account_and_audience(
     token = target.got[0].headers["authorization"].removeprefix("Bearer ")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["email"], claims["aud"]) == (email, "https://me")
+
+
+def test_an_oauth_token_calls_googles_apis_as_its_account(
+    cloud: LocalCloud, http: Http, queue: Callable[..., Tasks], location: str, fresh: str
+) -> None:
+    email = _account(cloud, http, f"{fresh}-oauth")
+    topic = f"projects/{cloud.project}/topics/{fresh}-oauth"
+    http("PUT", f"https://pubsub.googleapis.com/v1/{topic}", json={})
+    row = {"resource": topic, "role": "roles/pubsub.publisher", "present": True}
+    tasks = queue(retryConfig={"maxAttempts": 1})
+    body = base64.b64encode(b'{"messages": [{"attributes": {"a": "b"}}]}').decode()
+    target = {"url": f"https://pubsub.googleapis.com/v1/{topic}:publish", "body": body}
+    target |= {"oauthToken": {"serviceAccountEmail": email}}
+    made = tasks.create(httpRequest=target)
+    assert made.json()["httpRequest"]["oauthToken"]["scope"].endswith("cloud-platform")
+    cloud.idle()
+    cloud.post("/bindings", row | {"member": f"serviceAccount:{email}"})
+    tasks.create(httpRequest=target)
+    cloud.idle()
+    assert [attempt["status"] for attempt in tasks.attempts()] == [403, 200]
+    elsewhere = target | {"url": "https://example.com/"}
+    assert tasks.create(httpRequest=elsewhere).status_code == 400
 
 
 def test_creator_must_be_allowed_to_act_as_the_account(

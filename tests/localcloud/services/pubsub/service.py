@@ -174,14 +174,22 @@ class PubSub(Service):
         return {"messageIds": [self._publish(call.params["topic"], m) for m in messages]}
 
     def publish(
-        self, topic: str, data: bytes, attributes: dict[str, str], principal: Principal
+        self,
+        topic: str,
+        data: bytes,
+        attributes: dict[str, str],
+        principal: Principal | None = None,
     ) -> str:
         """Publishes one message in the name of `principal`; its id.
+
+        Args:
+            principal: None for a service agent, whose own role on the project suffices.
 
         Raises:
             ApiError: 403 without pubsub.topics.publish, 404 without such a topic.
         """
-        self.cloud.iam.require(principal, "pubsub.topics.publish", topic)
+        if principal:
+            self.cloud.iam.require(principal, "pubsub.topics.publish", topic)
         self._topic(topic)
         return self._publish(
             topic, {"data": base64.b64encode(data).decode(), "attributes": attributes}
@@ -407,7 +415,7 @@ class PubSub(Service):
             headers,
             json.dumps(body).encode(),
             subscription.ack_deadline,
-            push.get("oidcToken"),
+            push,
         )
 
     def _failed(self, subscription: Subscription, delivery: Delivery, noticed: float = 0.0) -> None:
