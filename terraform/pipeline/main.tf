@@ -44,7 +44,7 @@ module "bridge" {
   project_id    = var.project_id
   region        = var.region
   name          = "${local.name}-bridge"
-  build         = merge(local.build, { source_object = google_storage_bucket_object.zip["bridge"].name })
+  build         = local.builds["bridge"]
   account_email = module.bridge_account.email
 
   invokers = {
@@ -93,7 +93,7 @@ module "processor" {
   project_id      = var.project_id
   region          = var.region
   name            = "${local.name}-processor-${each.key}"
-  build           = merge(local.build, { source_object = google_storage_bucket_object.zip["processor"].name })
+  build           = local.builds["processor"]
   account_email   = module.processor_account.email
   invokers        = { tasks = { because = "Cloud Tasks calls the processor in its name", member = module.tasks_invoker.member } }
   deletion_policy = var.deletion_policy
@@ -117,7 +117,6 @@ module "processor" {
     MAX_PIXELS     = tostring(each.value.max_pixels)
     MEMORY_BYTES   = tostring(each.value.memory_mib * 1048576)
     RENDITIONS     = jsonencode(var.renditions)
-    SOURCE_VERSION = local.zip_sha256.processor
     # Towards its end a task that fails is recorded, whatever the fault, as the queue will delete it.
     TASK_SECONDS = tostring(max(1, floor(var.queue_retention_days * 86400)))
     WORK_SECONDS = tostring(each.value.work_seconds)

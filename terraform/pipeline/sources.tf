@@ -32,4 +32,9 @@ locals {
   zips = { for name in ["bridge", "processor"] : name => "${var.zips}/${name}.zip" }
 
   zip_sha256 = { for name, path in local.zips : name => filesha256(path) }
+
+  builds = { for name, zip in google_storage_bucket_object.zip : name => merge(local.build, {
+    source_generation = zip.generation
+    source_object     = zip.name
+  }) }
 }

@@ -8,12 +8,22 @@ from .conftest import MakeRoot
 from .plans import Case, Root, case_id, unseen
 
 FUNCTION = "google_cloudfunctions2_function.this"
+VERSION = "0123456789abcdef" * 4
 RESOURCES = {
     "concurrency": 8,
     "cpu": 2,
     "max_instances": 20,
     "memory_mib": 2048,
     "timeout_seconds": 330,
+}
+
+
+BUILD = {
+    "account_email": "files-build@demo-project.iam.gserviceaccount.com",
+    "repository": "projects/demo-project/locations/us-central1/repositories/files",
+    "source_bucket": "demo-project-sources",
+    "source_generation": 1795262349442183,
+    "source_object": f"bridge/{VERSION}.zip",
 }
 
 
@@ -25,12 +35,7 @@ def function(root: MakeRoot) -> Root:
         region="us-central1",
         name="files-dev-bridge",
         account_email="files-dev-bridge@demo-project.iam.gserviceaccount.com",
-        build={
-            "account_email": "files-build@demo-project.iam.gserviceaccount.com",
-            "repository": "projects/demo-project/locations/us-central1/repositories/files",
-            "source_bucket": "demo-project-sources",
-            "source_object": "bridge/1.zip",
-        },
+        build=BUILD,
         resources=RESOURCES,
     )
 
@@ -51,7 +56,11 @@ def test_it_is_built_from_the_zip_as_the_build_account(function: Root) -> None:
     )
     assert build["docker_repository"].endswith("repositories/files")
     (storage,) = build["source"][0]["storage_source"]
-    assert (storage["bucket"], storage["object"]) == ("demo-project-sources", "bridge/1.zip")
+    assert storage == {
+        "bucket": "demo-project-sources",
+        "generation": 1795262349442183,
+        "object": f"bridge/{VERSION}.zip",
+    }
     assert len(build["automatic_update_policy"]) == 1
 
 
@@ -61,7 +70,7 @@ def test_it_runs_as_its_account_within_what_it_was_given(function: Root) -> None
         "all_traffic_on_latest_revision": True,
         "available_cpu": "2",
         "available_memory": "2Gi",
-        "environment_variables": {"THREADS": "8"},
+        "environment_variables": {"SOURCE_VERSION": VERSION, "THREADS": "8"},
         "ingress_settings": "ALLOW_INTERNAL_ONLY",
         "max_instance_count": 20,
         "max_instance_request_concurrency": 8,
@@ -93,7 +102,11 @@ def test_invokers_are_let_in_on_its_service(function: Root) -> None:
 
 def test_settings_reach_its_environment(function: Root) -> None:
     (service,) = function.plan(environment_variables={"A": "b"})[FUNCTION]["service_config"]
-    assert service["environment_variables"] == {"A": "b", "THREADS": "8"}
+    assert service["environment_variables"] == {
+        "A": "b",
+        "SOURCE_VERSION": VERSION,
+        "THREADS": "8",
+    }
 
 
 def test_resources_are_settings(function: Root) -> None:
@@ -109,7 +122,7 @@ def test_resources_are_settings(function: Root) -> None:
     (service,) = function.plan(**resources)[FUNCTION]["service_config"]
     assert service["available_cpu"] == "0.5"
     assert service["available_memory"] == "512Mi"
-    assert service["environment_variables"] == {"THREADS": "2"}
+    assert service["environment_variables"]["THREADS"] == "2"
     assert service["max_instance_count"] == 3
     assert service["max_instance_request_concurrency"] == 1
     assert service["min_instance_count"] == 1
@@ -129,7 +142,7 @@ REFUSED: list[Case] = [
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     (
         {"environment_variables": {"THREADS": "1"}},
-        "holds THREADS; set resources.threads instead",
+        "holds SOURCE_VERSION or THREADS; the first is what build names",
     ),
     ({"ingress": "ALLOW_SOME"}, "ingress is ALLOW_SOME; it must be ALLOW_INTERNAL_ONLY"),
     (
@@ -148,6 +161,10 @@ REFUSED: list[Case] = [
     ),
     (with_resources(concurrency=9), "resources.concurrency is 9, but 8 threads serve it"),
     (with_resources(threads=7), "resources.concurrency is 8, but 7 threads serve it"),
+    (
+        {"build": BUILD | {"source_object": "bridge.zip"}},
+        "build.source_object is bridge.zip; it must",
+    ),
     (with_resources(cpu=3), "resources.cpu is 3; Cloud Run takes"),
     (with_resources(memory_mib=64), "resources.memory_mib is 64; Cloud Run takes 128 to 32768"),
     (with_resources(min_instances=21), "resources ask for 21 to 20 instances"),

@@ -117,6 +117,16 @@ def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
     }
 
 
+def test_each_function_is_built_of_an_object_named_by_its_content_in_that_very_generation(
+    default: Plan,
+) -> None:
+    for address, name in ((BRIDGE, "bridge"), (PROCESSOR, "processor")):
+        version = hashlib.sha256(f"the zip of {name}".encode()).hexdigest()
+        (source,) = default[address]["build_config"][0]["source"][0]["storage_source"]
+        assert source["object"] == f"{name}/{version}.zip"
+        assert "generation" not in source, "known once the object is there"
+
+
 def test_work_ends_before_the_function_and_that_before_the_queue_gives_up(default: Plan) -> None:
     (service,) = default[PROCESSOR]["service_config"]
     assert int(settings(default, PROCESSOR)["WORK_SECONDS"]) < service["timeout_seconds"] == 330

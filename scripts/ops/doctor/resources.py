@@ -17,6 +17,8 @@ STORAGE = "https://storage.googleapis.com/storage/v1/b"
 PUBSUB = "https://pubsub.googleapis.com/v1"
 TASKS = "https://cloudtasks.googleapis.com/v2"
 FUNCTIONS = "https://cloudfunctions.googleapis.com/v2"
+# Google's answer names a copy of the source that it made: what runs, the function is told here.
+VERSION = "SOURCE_VERSION"
 
 
 def buckets(look: Look) -> Iterator[Finding]:
@@ -163,30 +165,30 @@ def functions(look: Look) -> Iterator[Finding]:
         if live.get("state") != "ACTIVE":
             what = f"{name} is {live.get('state')}: {_messages(live)}"
             yield Finding("error", check, what, look.apply)
-        source = block(values, "build_config", "source", "storage_source")
-        has = live.get("buildConfig", {}).get("source", {}).get("storageSource", {})
         service, config = live.get("serviceConfig", {}), block(values, "service_config")
+        settings = service.get("environmentVariables") or {}
+        wanted = config.get("environment_variables") or {}
         pairs = {
-            "source": (has.get("object"), source.get("object")),
+            "source": (settings.get(VERSION), wanted.get(VERSION)),
             "account": (service.get("serviceAccountEmail"), config.get("service_account_email")),
             "ingress": (service.get("ingressSettings"), config.get("ingress_settings")),
-            "settings": (_own(service.get("environmentVariables")),
-                         _own(config.get("environment_variables"))),
-        }  # fmt: skip
+            "settings": (_own(settings), _own(wanted)),
+        }
         yield from look.differing(check, name, pairs)
-        yield from _against_repository(look, name, has.get("object", ""))
+        source = block(values, "build_config", "source", "storage_source")
+        yield from _against_repository(look, name, source["object"], settings.get(VERSION, ""))
 
 
-def _against_repository(look: Look, name: str, deployed: str) -> Iterator[Finding]:
-    function, _, digest = deployed.removesuffix(".zip").partition("/")
+def _against_repository(look: Look, name: str, zipped: str, deployed: str) -> Iterator[Finding]:
+    """zipped: the object that was built, NAME/SHA256.zip. deployed: the version that runs."""
     try:
-        (source,) = (one for one in deployables() if one.name == function)
+        (source,) = (one for one in deployables() if one.name == zipped.partition("/")[0])
         here = hashlib.sha256(zip_bytes(source)).hexdigest()
     except (BuildError, OSError, ValueError) as error:
         yield Finding("warning", "functions", str(error), "git status")
         return
-    if here != digest:
-        what = f"{name} runs source {digest[:12]}, this checkout has {here[:12]}"
+    if here != deployed:
+        what = f"{name} runs source {deployed[:12]}, this checkout has {here[:12]}"
         fix = f"{look.apply}, or check out the commit that was deployed"
         yield Finding("warning", "functions", what, fix)
 
@@ -215,9 +217,9 @@ def _messages(live: dict[str, Any]) -> str:
     return "; ".join(texts) or "no reason is given"
 
 
-def _own(variables: dict[str, str] | None) -> dict[str, str]:
-    """Without those that Google adds."""
-    return {k: v for k, v in (variables or {}).items() if k != "LOG_EXECUTION_ID"}
+def _own(variables: dict[str, str]) -> dict[str, str]:
+    """Without what Google adds, and what is compared by itself."""
+    return {k: v for k, v in variables.items() if k not in ("LOG_EXECUTION_ID", VERSION)}
 
 
 CHECKS: Checks = {

@@ -3,6 +3,9 @@ locals {
     public = { because = "ANYONE ON THE INTERNET may call it: public is true", member = "allUsers" }
   } : {})
 
+  # Google answers with a copy of the source of its own, so the function itself says what it runs.
+  source_version = trimsuffix(basename(var.build.source_object), ".zip")
+
   threads = coalesce(var.resources.threads, ceil(var.resources.cpu * 4))
 
   memory = var.resources.memory_mib % 1024 == 0 ? "${var.resources.memory_mib / 1024}Gi" : "${var.resources.memory_mib}Mi"
@@ -25,6 +28,8 @@ resource "google_cloudfunctions2_function" "this" {
       storage_source {
         bucket = var.build.source_bucket
         object = var.build.source_object
+        # Else the provider sends the generation of Google's copy with the next object's name.
+        generation = var.build.source_generation
       }
     }
 
@@ -36,7 +41,7 @@ resource "google_cloudfunctions2_function" "this" {
     all_traffic_on_latest_revision   = true
     available_cpu                    = tostring(var.resources.cpu)
     available_memory                 = local.memory
-    environment_variables            = merge(var.environment_variables, { THREADS = tostring(local.threads) })
+    environment_variables            = merge(var.environment_variables, { SOURCE_VERSION = local.source_version, THREADS = tostring(local.threads) })
     ingress_settings                 = var.ingress
     max_instance_count               = var.resources.max_instances
     max_instance_request_concurrency = var.resources.concurrency

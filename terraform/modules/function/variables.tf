@@ -5,14 +5,20 @@ variable "account_email" {
 }
 
 variable "build" {
-  description = "What Google builds and how: the zip source_object in source_bucket, as account_email, into the artifact repository (projects/…/repositories/…)."
+  description = "What Google builds and how: the zip source_object (name/sha256.zip, of source_generation) in source_bucket, as account_email, into the artifact repository (projects/…/repositories/…)."
   type = object({
-    account_email = string
-    repository    = string
-    source_bucket = string
-    source_object = string
+    account_email     = string
+    repository        = string
+    source_bucket     = string
+    source_generation = number
+    source_object     = string
   })
   nullable = false
+
+  validation {
+    condition     = can(regex("^[^/]+/[0-9a-f]{64}[.]zip$", var.build.source_object))
+    error_message = "build.source_object is ${var.build.source_object}; it must be NAME/SHA256.zip, so that changed source is another object, and the function says which one it runs."
+  }
 }
 
 variable "deletion_policy" {
@@ -28,14 +34,14 @@ variable "deletion_policy" {
 }
 
 variable "environment_variables" {
-  description = "The function's settings. THREADS is set from resources."
+  description = "The function's settings. THREADS is set from resources, SOURCE_VERSION from build."
   type        = map(string)
   nullable    = false
   default     = {}
 
   validation {
-    condition     = !contains(keys(var.environment_variables), "THREADS")
-    error_message = "environment_variables holds THREADS; set resources.threads instead, so that it is checked against the concurrency."
+    condition     = length(setintersection(keys(var.environment_variables), ["SOURCE_VERSION", "THREADS"])) == 0
+    error_message = "environment_variables holds SOURCE_VERSION or THREADS; the first is what build names, and the second is resources.threads, which is checked against the concurrency."
   }
 }
 

@@ -475,6 +475,32 @@ def test_build_fails_without_each_permission_of_the_build_account(
     project.delete("unbuilt")
 
 
+def test_a_deployed_function_names_google_s_copy_of_its_source(project: Project) -> None:
+    address = f"cloudfunctions.googleapis.com/v2/{project.parent}/functions/copied"
+    made = project.operate("POST", f"{project.parent}/functions?functionId=copied",
+                           json=project.body())  # fmt: skip
+    config = project.json("GET", address)["buildConfig"]
+    held = config["source"]["storageSource"]
+    assert made["response"]["buildConfig"]["source"]["storageSource"] == held
+    bucket = project.json("GET", f"storage.googleapis.com/storage/v1/b/{project.bucket}")
+    assert held["bucket"] == f"gcf-v2-sources-{bucket['projectNumber']}-{REGION}"
+    assert held["object"] == "copied/function-source.zip"
+    assert config["sourceProvenance"]["resolvedStorageSource"] == held
+
+    def again(**source: Any) -> Any:
+        body = {"buildConfig": config | {"source": {"storageSource": source}}}
+        return project.operate("PATCH", f"{project.parent}/functions/copied?updateMask=buildConfig",
+                               json=body)  # fmt: skip
+
+    # As a client that read it sends it back: the same source is built again.
+    assert "error" not in again(**held)
+    # The generation is the copy's. No object of the caller's own has it.
+    told = again(bucket=project.bucket, object="good.zip", generation=held["generation"])
+    assert "Failed to read the source" in told["error"]["message"]
+    assert "error" not in again(bucket=project.bucket, object="good.zip")
+    project.delete("copied")
+
+
 @pytest.mark.parametrize("account", ["runner", "builder"])
 def test_deployer_must_act_as_both_accounts(
     account: str, project: Project, cloud: LocalCloud, http: Send

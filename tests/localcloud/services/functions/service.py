@@ -54,6 +54,7 @@ WITHOUT_PERMISSION = (
     "on the build service account. If you didn't revoke that permission explicitly, this could be "
     "caused by a change in the organization policies. {}"
 )
+COPY = "function-source.zip"  # what Google's copy of a function's source is called
 ANSWER_WITHIN = 4.0  # seconds that an answer waits for its operation: saves clients a poll
 
 
@@ -260,7 +261,7 @@ class Functions(Service):
         self.cloud.run.remove(name.replace("/functions/", "/services/"))
         self.functions.pop(name, None)
         shutil.rmtree(self._folder(name), ignore_errors=True)
-        shutil.rmtree(self._copy(name).parent, ignore_errors=True)
+        shutil.rmtree(self._copies(name), ignore_errors=True)
         return {"@type": "type.googleapis.com/google.protobuf.Empty"}
 
     async def _deploy(self, name: str, wanted: Json, fresh: bool) -> Json:
@@ -288,17 +289,7 @@ class Functions(Service):
     async def _build(self, name: str, function: Json) -> None:
         config = function["buildConfig"]
         _, project, _, location, _, identifier = name.split("/")
-        source = config["source"]["storageSource"]
-        try:
-            path = self.cloud.storage.path(
-                source["bucket"], source["object"], source.get("generation")
-            )
-        except ApiError as error:
-            raise _Failed(f"Failed to read the source gs://{source['bucket']}/{source['object']}: "
-                          f"{error.message}") from None  # fmt: skip
-        copied = self._copy(name)
-        copied.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copied)
+        copied = self._take(name, config["source"]["storageSource"])
         self._may_build(project, location, identifier, config)
         unpacked = self._folder(name) / uuid.uuid4().hex
         try:
@@ -321,7 +312,27 @@ class Functions(Service):
         self._built[name] = made, unpacked
         number = self.cloud.number
         config["build"] = f"projects/{number}/locations/{location}/builds/{uuid.uuid4()}"
-        config["sourceProvenance"] = {"resolvedStorageSource": dict(source)}
+        # From now on the function names Google's copy, never again what was deployed.
+        bucket = f"gcf-v2-sources-{number}-{location}"
+        held = {"bucket": bucket, "object": f"{identifier}/{COPY}", "generation": copied.stem}
+        config["source"] = {"storageSource": held}
+        config["sourceProvenance"] = {"resolvedStorageSource": dict(held)}
+
+    def _take(self, name: str, source: Json) -> Path:
+        """Copies the source for the build; it may be Google's own copy, as a client read it."""
+        folder, wanted = self._copies(name), source.get("generation")
+        try:
+            if source["bucket"].startswith("gcf-v2-sources-"):
+                copied = folder / f"{wanted}.zip"
+                if source["object"] != f"{folder.name}/{COPY}" or not copied.exists():
+                    raise not_found(f"Generation {wanted} of {source['object']}")
+                return copied
+            path = self.cloud.storage.path(source["bucket"], source["object"], wanted)
+        except ApiError as error:
+            raise _Failed(f"Failed to read the source gs://{source['bucket']}/{source['object']}: "
+                          f"{error.message}") from None  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copyfile(path, folder / f"{time.time_ns() // 1000}.zip"))
 
     def _may_build(self, project: str, location: str, identifier: str, config: Json) -> None:
         """What the build account needs: to read Google's copy, to log, to push the image.
@@ -334,7 +345,7 @@ class Functions(Service):
         self.cloud.iam.owners[bucket] = f"projects/{project}"
         repository = config["dockerRepository"]
         for permission, resource in (
-            ("storage.objects.get", f"{bucket}/objects/{identifier}/function-source.zip"),
+            ("storage.objects.get", f"{bucket}/objects/{identifier}/{COPY}"),
             ("logging.logEntries.create", f"projects/{project}"),
             ("artifactregistry.repositories.uploadArtifacts", repository),
         ):
@@ -388,11 +399,10 @@ class Functions(Service):
     def _folder(self, name: str) -> Path:
         return self.cloud.folder / "functions" / name.rpartition("/")[2]
 
-    def _copy(self, name: str) -> Path:
-        """Google's copy of the source: gcf-v2-sources-<number>-<region>/<function>/…"""
+    def _copies(self, name: str) -> Path:
+        """Google's copies of the source, by generation: gcf-v2-sources-<number>-<region>/…"""
         _, _, _, location, _, identifier = name.split("/")
-        bucket = f"gcf-v2-sources-{self.cloud.number}-{location}"
-        return self.cloud.folder / bucket / identifier / "function-source.zip"
+        return self.cloud.folder / f"gcf-v2-sources-{self.cloud.number}-{location}" / identifier
 
 
 def _need(truth: Any, message: str) -> None:
