@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
+from portal.problems import reached
 from upload.offer import Offer
-from web.problems import reached
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

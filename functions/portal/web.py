@@ -10,8 +10,8 @@ from flask import Request, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
+from portal.problems import Problem, Unreached
 from runtime.logs import Log
-from web.problems import Problem, Unreached
 
 Handler = Callable[..., Response]
 MAX_BODY_BYTES = 64 * 1024  # unless a handler takes more

@@ -1,0 +1,65 @@
+// @ts-check
+/** For a person: what a failure's reason means, and what to do. A reason that is new here is told
+ * in the record's own words. */
+
+const AGAIN = "Try again; if that does not help, tell whoever runs this service.";
+const SMALLER = "Make it smaller and upload it again.";
+
+/** @type {Record<string, [string, string]>} reason → [what happened, what to do] */
+export const REASONS = {
+  source_gone: ["The file was deleted or replaced before it was processed.", "Upload it again."],
+  file_too_large: ["The file is larger than what is processed here.", SMALLER],
+  too_many_pixels: ["The picture has more pixels than are processed here.", SMALLER],
+  too_many_frames: [
+    "The animation has more frames than are processed here.",
+    "Shorten it and upload it again.",
+  ],
+  image_too_large_for_memory: ["The picture needs more memory than there is.", SMALLER],
+  corrupt_image: [
+    "The picture is damaged and cannot be opened.",
+    "Check that it opens on your device, save it anew, and upload that.",
+  ],
+  truncated_image: [
+    "The picture ends too early: a part of it is missing.",
+    "Get a complete copy and upload that.",
+  ],
+  corrupt_document: [
+    "The document is damaged and cannot be opened.",
+    "Check that it opens on your device, save it anew, and upload that.",
+  ],
+  corrupt_encoding: [
+    "The file claims to be compressed with gzip, and is not.",
+    "Upload it as it is, uncompressed.",
+  ],
+  type_mismatch: [
+    "The content is not of the kind that the file's name says.",
+    "Check that you chose the right file.",
+  ],
+  attempts_exhausted: ["The file could not be processed in several tries.", AGAIN],
+  storage_unavailable: ["The storage did not answer for too long.", AGAIN],
+  source_unreadable: ["The file could not be read back from the storage.", AGAIN],
+  download_corrupted: ["The file did not arrive intact for processing.", AGAIN],
+  deadline_exceeded: [
+    "Processing took longer than it may.",
+    "Try again, or upload a smaller file.",
+  ],
+  no_room: ["There was no room to process the file in time.", "Try again in a few minutes."],
+  internal_error: ["Something went wrong while the file was processed.", AGAIN],
+};
+
+/** Before processing, by the browser or the portal. @type {Record<string, [string, string]>} */
+export const REFUSALS = {
+  signed_out: ["You are no longer signed in.", "Sign in again, then resume."],
+  unreadable: ["The file was changed, moved or deleted meanwhile.", "Choose it again."],
+  413: ["The file is too large.", ""],
+  415: ["This kind of file is not taken here.", ""],
+};
+
+/**
+ * @param {import("./uploader.js").UploadError} error
+ * @returns {string} sentences
+ */
+export function explained({ reason, detail, status }) {
+  const [says, todo] = REASONS[reason] ?? REFUSALS[reason] ?? REFUSALS[status ?? 0] ?? ["", ""];
+  return [says, todo || (reason === "refused" || !says ? detail : "")].filter(Boolean).join(" ");
+}

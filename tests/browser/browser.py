@@ -1,0 +1,47 @@
+"""A real browser for tests: Debian's Chromium, driven by Playwright.
+
+Where there is none and the machine can install Debian's, it is installed; else the tests that need
+it say NOT RUN.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+INSTALL = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "chromium")
+
+
+def chromium() -> str | None:
+    """The path of Chromium, installed if need be; None where that cannot be."""
+    if found := shutil.which("chromium"):
+        return found
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return None
+    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (("apt-get", "update", "--quiet"), INSTALL):
+        subprocess.run(command, env=environ, capture_output=True, timeout=240, check=False)
+    return shutil.which("chromium")
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Raises LookupError where no browser can be had."""
+    path = chromium()
+    if path is None:
+        raise LookupError("there is no Chromium here, and it cannot be installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,58 @@
+"""One browser for a file of tests; each has a profile, and a portal, of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.browser.browser import launched
+from tests.browser.portal import Fake, portal
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        with launched() as browser:
+            yield browser
+    except LookupError as error:
+        pytest.skip(f"NOT RUN, and so not proved: {error}")
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    with portal() as fake:
+        yield fake
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Open]:
+    """Opens a page in a new profile, with its settings; no page may throw or break its policy."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_page(url: str, *, handles: bool = False, **settings: Any) -> Page:
+        context = browser.new_context(**settings)
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        if not handles:  # a native dialogue, which nothing here can answer
+            context.add_init_script("delete window.showOpenFilePicker")
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda line: _note(line.text, faults))
+        page.goto(url)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def _note(line: str, faults: list[str]) -> None:
+    if "Content Security Policy" in line or "Trusted" in line:
+        faults.append(line)
