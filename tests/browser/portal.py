@@ -63,7 +63,13 @@ class Fake:
     no_streams: bool = False
     forget_answer: bool = False  # the next complete upload's answer is lost, and its session
     hold: bool = False  # nothing is processed
+    open: int = 0  # requests under way
+    unchanged: int = 0  # answers of 304
+    watched: list[int] = field(default_factory=list)  # files of each stream
     url: str = ""
+
+    def idle(self) -> bool:
+        return self.open == 0
 
     def named(self, name: str) -> File:
         return next(one for one in self.files.values() if one.name == name)
@@ -94,7 +100,9 @@ class Fake:
         image.thumbnail((300, 300))
         out = io.BytesIO()
         image.convert("RGB").save(out, "JPEG", quality=85)
-        self.files[f"{file_id}/thumbnail"] = File("thumbnail.jpg", 0, "image/jpeg", bytearray(out.getvalue()))  # noqa: E501
+        self.files[f"{file_id}/thumbnail"] = File(
+            "thumbnail.jpg", 0, "image/jpeg", bytearray(out.getvalue())
+        )
         file.status = "done"
         thumbnail = {
             "name": "thumbnail", "url": f"{self.url}/storage/{file_id}/thumbnail",
@@ -164,6 +172,7 @@ def _app(fake: Fake) -> Starlette:
         document = fake.document(request.path_params["file_id"])
         etag = f'"{hash(json.dumps(document))}"'
         if request.headers.get("if-none-match") == etag:
+            fake.unchanged += 1
             return Response(status_code=304, headers={"ETag": etag})
         return JSONResponse(document, headers={"ETag": etag, "Retry-After": "1"})
 
@@ -171,6 +180,7 @@ def _app(fake: Fake) -> Starlette:
         if fake.no_streams:
             return _problem(503, "Too many streams.", {"Retry-After": "1"})
         wanted = request.query_params.getlist("file_id")
+        fake.watched.append(len(wanted))
 
         async def documents() -> AsyncIterator[str]:
             told: dict[str, str] = {}
@@ -232,11 +242,14 @@ class _Door:
                 message["headers"].append((b"content-security-policy", POLICY.encode()))
             await send(message)
 
+        self.fake.open += 1
         try:
             answer = self._unauthorized(scope) or self.app
             await answer(scope, receive, with_policy)
         except (_Broken, ClientDisconnect):
             return
+        finally:
+            self.fake.open -= 1
 
     def _unauthorized(self, scope: Any) -> Any:
         headers = dict(scope["headers"])
