@@ -1,7 +1,8 @@
-"""gRPC in front of the same handlers: each unary method becomes a call of its discovery method."""
+"""gRPC in front of the same handlers: a unary method becomes a call of its discovery method."""
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2  # noqa: F401 (Pa
 from .errors import ApiError
 
 if TYPE_CHECKING:
+    from ..services.pubsub.streaming import Stream
     from .server import Cloud
 
 EMPTY = empty_pb2.Empty
@@ -34,12 +36,31 @@ METHODS: dict[str, tuple[str, Any, Any]] = {
         tasks_v2.ListTasksResponse,
     ),
     Q + "DeleteTask": (f"{QUEUES}.tasks.delete", tasks_v2.DeleteTaskRequest, EMPTY),
+    Q + "ListQueues": (f"{QUEUES}.list", tasks_v2.ListQueuesRequest, tasks_v2.ListQueuesResponse),
     Q + "GetQueue": (f"{QUEUES}.get", tasks_v2.GetQueueRequest, tasks_v2.Queue),
     Q + "PauseQueue": (f"{QUEUES}.pause", tasks_v2.PauseQueueRequest, tasks_v2.Queue),
     Q + "ResumeQueue": (f"{QUEUES}.resume", tasks_v2.ResumeQueueRequest, tasks_v2.Queue),
     Q + "PurgeQueue": (f"{QUEUES}.purge", tasks_v2.PurgeQueueRequest, tasks_v2.Queue),
+    P + "CreateTopic": (f"{TOPICS}.create", pubsub.Topic, pubsub.Topic),
+    P + "DeleteTopic": (f"{TOPICS}.delete", pubsub.DeleteTopicRequest, EMPTY),
+    P + "ListTopics": (f"{TOPICS}.list", pubsub.ListTopicsRequest, pubsub.ListTopicsResponse),
     P + "GetTopic": (f"{TOPICS}.get", pubsub.GetTopicRequest, pubsub.Topic),
     P + "Publish": (f"{TOPICS}.publish", pubsub.PublishRequest, pubsub.PublishResponse),
+    S + "CreateSubscription": (
+        f"{SUBSCRIPTIONS}.create",
+        pubsub.Subscription,
+        pubsub.Subscription,
+    ),
+    S + "DeleteSubscription": (
+        f"{SUBSCRIPTIONS}.delete",
+        pubsub.DeleteSubscriptionRequest,
+        EMPTY,
+    ),
+    S + "ListSubscriptions": (
+        f"{SUBSCRIPTIONS}.list",
+        pubsub.ListSubscriptionsRequest,
+        pubsub.ListSubscriptionsResponse,
+    ),
     S + "GetSubscription": (
         f"{SUBSCRIPTIONS}.get",
         pubsub.GetSubscriptionRequest,
@@ -61,6 +82,11 @@ def _plain(message: Any) -> Any:
     return message.pb() if hasattr(message, "pb") else message
 
 
+async def _take(stream: Stream, requests: Any) -> None:
+    async for request in requests:
+        stream.take(json_format.MessageToDict(request))
+
+
 def _refusal(method: str) -> Any:
     async def refuse(request: bytes, context: grpc.aio.ServicerContext) -> None:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not implemented: {method}")
@@ -73,6 +99,8 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         self.cloud = cloud
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        if details.method == S + "StreamingPull":
+            return self._streaming()
         if details.method not in METHODS:
             return grpc.unary_unary_rpc_method_handler(_refusal(details.method))
         method, request_class, response_class = METHODS[details.method]
@@ -89,6 +117,29 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         return grpc.unary_unary_rpc_method_handler(
             serve, _plain(request_class).FromString, response_class.SerializeToString
+        )
+
+    def _streaming(self) -> grpc.RpcMethodHandler:
+        """StreamingPull: what the client sends is taken while messages go the other way."""
+        request_class = _plain(pubsub.StreamingPullRequest)
+        response_class = _plain(pubsub.StreamingPullResponse)
+
+        async def serve(requests: Any, context: grpc.aio.ServicerContext) -> Any:
+            metadata = dict(context.invocation_metadata() or ())
+            try:
+                first = json_format.MessageToDict(await anext(aiter(requests)))
+                stream = self.cloud.pubsub.stream(first, metadata.get("authorization"))
+                taking = asyncio.ensure_future(_take(stream, requests))
+                try:
+                    async for answer in stream.answers():
+                        yield json_format.ParseDict(answer, response_class())
+                finally:
+                    taking.cancel()
+            except ApiError as error:
+                await self._abort(context, error)
+
+        return grpc.stream_stream_rpc_method_handler(
+            serve, request_class.FromString, response_class.SerializeToString
         )
 
     async def _abort(self, context: grpc.aio.ServicerContext, error: ApiError) -> None:

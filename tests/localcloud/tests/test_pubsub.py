@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import itertools
 import json
 import os
+import queue
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -20,12 +23,15 @@ import pytest
 import requests
 from google import pubsub_v1
 from google.api_core import exceptions
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.cloud.pubsub_v1.types import FlowControl
 from google.oauth2.credentials import Credentials
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from tests.localcloud.client import OWNER, LocalCloud
-from tests.localcloud.services.pubsub.service import WINDOW_MAX, WINDOW_START, PubSub
+from tests.localcloud.services.pubsub.engine import WINDOW_MAX, WINDOW_START
+from tests.localcloud.services.pubsub.service import PubSub
 from tests.localcloud.tests.helpers import Inside, Receiver, grpc_channel, receiver
 
 Http = Callable[..., requests.Response]
@@ -545,8 +551,10 @@ def test_the_python_clients_publish_pull_and_acknowledge(bus: Bus, cloud: LocalC
     assert not subscriber.pull(subscription=name, max_messages=5).received_messages
     with pytest.raises(exceptions.NotFound):
         publisher.publish(topic=bus.topic + "x", messages=[message])
-    with pytest.raises(exceptions.MethodNotImplemented, match=r"not implemented: .*ListTopics"):
-        publisher.list_topics(project=bus.project)
+    assert bus.topic in [topic.name for topic in publisher.list_topics(project=bus.project)]
+    assert name in [one.name for one in subscriber.list_subscriptions(project=bus.project)]
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"not implemented: .*Detach"):
+        publisher.detach_subscription(request={"subscription": name})
     nobody = grpc_channel(cloud, "pubsub.googleapis.com", cloud.token("user:nobody@example.com"))
     publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=nobody))
     with pytest.raises(exceptions.PermissionDenied):
@@ -573,6 +581,76 @@ def test_the_python_clients_work_over_rest_too(
     subscriber.acknowledge(subscription=name, ack_ids=[again.ack_id])
     cloud.advance(30)
     assert bus.pull(name) == []
+
+
+class Listener:
+    """Google's own streaming client, on one subscription."""
+
+    def __init__(self, cloud: LocalCloud, name: str, member: str = OWNER, **more: Any) -> None:
+        channel = grpc_channel(cloud, "pubsub.googleapis.com", cloud.token(member))
+        self.client = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        self.got: queue.Queue[Any] = queue.Queue()
+        self.future = self.client.subscribe(name, self.got.put, flow_control=FlowControl(**more))
+
+    def close(self) -> None:
+        self.future.cancel()
+        with contextlib.suppress(Exception):
+            self.future.result(timeout=20)
+        self.client.close()
+
+
+def test_messages_stream_to_googles_client_and_come_again_when_refused(
+    bus: Bus, cloud: LocalCloud
+) -> None:
+    name = bus.subscribe(push=False)
+    bus.publish("before")
+    listener = Listener(cloud, name)
+    try:
+        first = listener.got.get(timeout=20)
+        first.ack_with_response().result(timeout=20)
+        bus.publish("after")
+        refused = listener.got.get(timeout=20)
+        refused.nack()
+        again = listener.got.get(timeout=20)
+        assert (first.data, refused.data, again.data) == (b"before", b"after", b"after")
+        again.ack_with_response().result(timeout=20)
+        deadline = time.monotonic() + 20
+        while len(bus.journal("acknowledged")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        listener.close()
+    cloud.advance(700)
+    assert bus.pull(name) == []
+
+
+def test_a_stream_holds_no_more_than_its_client_wants(bus: Bus, cloud: LocalCloud) -> None:
+    name = bus.subscribe(push=False)
+    bus.publish("1", "2", "3")
+    listener = Listener(cloud, name, max_messages=1)
+    try:
+        for _ in range(3):
+            message = listener.got.get(timeout=20)
+            assert listener.got.empty()
+            message.ack()
+    finally:
+        listener.close()
+
+
+def test_a_stream_needs_its_permission_and_ends_with_its_subscription(
+    bus: Bus, cloud: LocalCloud
+) -> None:
+    name = bus.subscribe(push=False)
+    listener = Listener(cloud, name, "user:nobody@example.com")
+    with pytest.raises(exceptions.PermissionDenied):
+        listener.future.result(timeout=20)
+    listener.close()
+    listener = Listener(cloud, name)
+    bus.publish("x")
+    listener.got.get(timeout=20).ack()
+    bus.call("DELETE", name)
+    with pytest.raises(exceptions.NotFound):
+        listener.future.result(timeout=20)
+    listener.close()
 
 
 def test_a_pull_waits_for_a_message(bus: Bus, cloud: LocalCloud) -> None:

@@ -792,6 +792,14 @@ def test_copies_and_composites_are_finalized_too(bell: Bell) -> None:
     assert [m["attributes"]["objectId"] for m in bell.rung()] == ["x", "y", "z"]
 
 
+def test_a_bucket_has_ten_notifications_an_event_and_a_hundred_in_all(bell: Bell) -> None:
+    bell.allow()
+    bell.config = bell.config | {"event_types": ["OBJECT_DELETE"]}
+    assert [bell.hang().status_code for _ in range(11)] == [200] * 10 + [400]
+    bell.config = bell.config | {"event_types": ["OBJECT_ARCHIVE"]}
+    assert bell.hang().status_code == 200
+
+
 @pytest.mark.usefixtures("no_faults")
 def test_a_notification_may_come_twice(bell: Bell) -> None:
     bell.allow()

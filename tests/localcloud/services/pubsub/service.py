@@ -1,38 +1,19 @@
-"""Pub/Sub: topics, push and pull subscriptions, dead letters.
-
-At least once and in no order, on the cloud's clock. A message that is not acknowledged comes back
-after the subscription's back-off; a push is acknowledged by 102, 200, 201, 202 or 204 only.
-Faults: pubsub.duplicate, pubsub.reorder, pubsub.lost_ack.
-"""
+"""The API of Pub/Sub: topics, push and pull subscriptions. What delivers is in engine.py."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import functools
-import itertools
 import json
-import math
 import re
-from collections import deque
-from collections.abc import Iterator
-from typing import Any
 
 from ...core import fields
-from ...core.api import Call, Json, Service, rpc
-from ...core.clock import Timer, rfc3339
+from ...core.api import Call, Json, rpc
 from ...core.errors import ApiError, invalid, not_implemented
 from ...core.identity import Principal
-from ...core.sending import act_as, send
-from .filters import parse
+from ...core.sending import act_as
+from .engine import DAY, PULL_WAIT, Engine, Subscription, release
+from .streaming import Stream
 
-ACKNOWLEDGED = frozenset({102, 200, 201, 202, 204})
-DAY = 86400.0
-# Without a retry policy Google redelivers at once, and slows pushes down between these, in seconds.
-PUSH_BACKOFF = (0.1, 60.0)
-# Pushes in flight per subscription: it starts low, grows with each success, halves on a failure.
-WINDOW_START, WINDOW_MIN, WINDOW_MAX = 10.0, 4.0, 200.0
-PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message
 NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}")
 # Fields that would change what happens and are not served: refused rather than ignored.
 UNSERVED = {
@@ -43,84 +24,15 @@ UNSERVED = {
 }
 
 
-class Message:
-    """What was published once: `data` in base64, as it travels."""
-
-    __slots__ = ("attributes", "data", "id", "published")
-
-    def __init__(self, id: str, data: str, attributes: dict[str, str], published: float) -> None:
-        self.id, self.data, self.attributes, self.published = id, data, attributes, published
-
-    def json(self) -> Json:
-        body: Json = {"messageId": self.id, "publishTime": rfc3339(self.published)}
-        if self.data:
-            body["data"] = self.data
-        if self.attributes:
-            body["attributes"] = self.attributes
-        return body
-
-    def where(self) -> dict[str, str]:
-        """The object that a Cloud Storage notification is about, for the journal."""
-        names = {"bucket": "bucketId", "object": "objectId", "generation": "objectGeneration"}
-        return {k: self.attributes[v] for k, v in names.items() if v in self.attributes}
+NOT_SUPPORTED = "This method is not supported for this subscription type."
 
 
-class Delivery:
-    """One message on its way through one subscription."""
-
-    __slots__ = ("attempt", "lease", "message")
-
-    def __init__(self, message: Message) -> None:
-        self.message = message
-        self.attempt = 0  # deliveries begun
-        self.lease: Timer | None = None
-
-
-class Subscription:
-    def __init__(self, name: str, spec: Json) -> None:
-        self.name, self.spec = name, spec
-        self.passes = parse(spec["filter"]) if spec.get("filter") else lambda _: True
-        self.ready: deque[Delivery] = deque()
-        self.leases: dict[str, Delivery] = {}  # pulled and not acknowledged, by ack id
-        self.waiting: set[asyncio.Future[None]] = set()  # pulls that wait for a message
-        self.pushing, self.window = 0, WINDOW_START
-        self.active = 0.0
-        self.expiry: Timer | None = None
-        self.alive = True
-
-    @property
-    def endpoint(self) -> str:
-        return str(self.spec.get("pushConfig", {}).get("pushEndpoint", ""))
-
-    @property
-    def ack_deadline(self) -> float:
-        return float(self.spec["ackDeadlineSeconds"])
-
-    def delay(self, attempt: int) -> float:
-        """Seconds between the failure of delivery `attempt` (from 1) and the next one."""
-        low, high = PUSH_BACKOFF if self.endpoint else (0.0, 0.0)
-        if policy := self.spec.get("retryPolicy"):
-            low = fields.seconds(policy["minimumBackoff"])
-            high = fields.seconds(policy["maximumBackoff"])
-        return min(low * 2.0 ** min(attempt - 1, 40), high)
-
-
-class PubSub(Service):
+class PubSub(Engine):
     documents = ("pubsub.v1",)
     policies = {
         "pubsub.projects.topics": "pubsub.topics",
         "pubsub.projects.subscriptions": "pubsub.subscriptions",
     }
-
-    def __init__(self, cloud: Any) -> None:
-        super().__init__(cloud)
-        self.topics: dict[str, Json] = {}
-        self.subscriptions: dict[str, Subscription] = {}
-        self._serial = itertools.count(10**15)
-        self._acks = itertools.count(1)
-
-    def exists(self, resource: str) -> bool:
-        return resource in self.topics or resource in self.subscriptions
 
     def snapshot(self) -> list[str]:
         return [*self.topics, *self.subscriptions]
@@ -172,49 +84,6 @@ class PubSub(Service):
             if len(message.get("data", "")) > 10 * 1024 * 1024 * 4 // 3:
                 raise ApiError(400, "The value for message data is too large (10 MB).")
         return {"messageIds": [self._publish(call.params["topic"], m) for m in messages]}
-
-    def publish(
-        self,
-        topic: str,
-        data: bytes,
-        attributes: dict[str, str],
-        principal: Principal | None = None,
-    ) -> str:
-        """Publishes one message in the name of `principal`; its id.
-
-        Args:
-            principal: None for a service agent, whose own role on the project suffices.
-
-        Raises:
-            ApiError: 403 without pubsub.topics.publish, 404 without such a topic.
-        """
-        if principal:
-            self.cloud.iam.require(principal, "pubsub.topics.publish", topic)
-        self._topic(topic)
-        return self._publish(
-            topic, {"data": base64.b64encode(data).decode(), "attributes": attributes}
-        )
-
-    def _publish(self, topic: str, body: Json) -> str:
-        message = Message(
-            str(next(self._serial)),
-            body.get("data", ""),
-            body.get("attributes") or {},
-            self.cloud.clock.now(),
-        )
-        attached = list(self._attached(topic))
-        # What a filter leaves out counts as acknowledged.
-        subscriptions = [s for s in attached if s.passes(message.attributes)]
-        if not attached:
-            where = message.where()
-            self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id, **where)
-        for subscription in subscriptions:
-            faults, about = self.cloud.faults, message.attributes.get("objectId", "")
-            for _ in range(2 if faults.chance("pubsub.duplicate", about) else 1):
-                late = faults.chance("pubsub.reorder", about)
-                delay = 5.0 * faults.draw("pubsub.delay", about) if late else 0.0
-                self._offer_after(delay, subscription, Delivery(message))
-        return message.id
 
     # Subscriptions
 
@@ -313,147 +182,6 @@ class PubSub(Service):
         self._touch(subscription)
         self._pump(subscription)
 
-    def _remove(self, subscription: Subscription) -> None:
-        subscription.alive = False
-        if subscription.expiry:
-            subscription.expiry.cancel()
-        for delivery in subscription.leases.values():
-            _release(delivery)
-        del self.subscriptions[subscription.name]
-        self.cloud.iam.forget(subscription.name)
-
-    def _touch(self, subscription: Subscription) -> None:
-        """Notes activity: a subscription that sees none for its ttl disappears."""
-        subscription.active = self.cloud.clock.now()
-        if subscription.expiry is None and subscription.spec["expirationPolicy"].get("ttl"):
-            self._watch(subscription)
-
-    def _watch(self, subscription: Subscription) -> None:
-        subscription.expiry = None
-        ttl = fields.seconds(subscription.spec["expirationPolicy"].get("ttl"))
-        if not ttl or not subscription.alive:
-            return
-        if subscription.active + ttl <= self.cloud.clock.now():
-            self.cloud.journal.write("pubsub.subscription_expired", subscription=subscription.name)
-            self._remove(subscription)
-        else:
-            due = subscription.active + ttl
-            again = functools.partial(self._watch, subscription)
-            subscription.expiry = self.cloud.clock.call_at(due, again)
-
-    # Delivery
-
-    def _offer_after(self, delay: float, subscription: Subscription, delivery: Delivery) -> None:
-        offer = functools.partial(self._offer, subscription, delivery)
-        if delay:
-            self.cloud.clock.call_later(delay, offer)
-        else:
-            offer()
-
-    def _offer(self, subscription: Subscription, delivery: Delivery) -> None:
-        subscription.ready.append(delivery)
-        self._pump(subscription)
-
-    def _pump(self, subscription: Subscription) -> None:
-        """Starts as many pushes as the window allows; wakes pulls."""
-        if not subscription.alive:
-            return
-        if not subscription.endpoint:
-            for waiter in subscription.waiting:
-                if not waiter.done():
-                    waiter.set_result(None)
-            return
-        while subscription.ready and subscription.pushing < subscription.window:
-            delivery = subscription.ready.popleft()
-            if not self._outlived(subscription, delivery):
-                subscription.pushing += 1
-                self.cloud.house.spawn(self._push(subscription, delivery))
-
-    def _outlived(self, subscription: Subscription, delivery: Delivery) -> bool:
-        """Whether a message is past its retention; it is dropped then."""
-        retention = fields.seconds(subscription.spec["messageRetentionDuration"])
-        if delivery.message.published + retention > self.cloud.clock.now():
-            return False
-        self._note("pubsub.retention", subscription, delivery)
-        return True
-
-    async def _push(self, subscription: Subscription, delivery: Delivery) -> None:
-        with self.cloud.clock.busy():
-            delivery.attempt += 1
-            started = self.cloud.clock.now()
-            status = await self._send(subscription, delivery)
-            acknowledged = status in ACKNOWLEDGED
-            about = delivery.message.attributes.get("objectId", "")
-            lost = acknowledged and self.cloud.faults.chance("pubsub.lost_ack", about)
-            took = round(self.cloud.clock.now() - started, 4)
-            more = {"lost_ack": True} if lost else {}
-            self._note("pubsub.push", subscription, delivery, status=status, seconds=took, **more)
-            subscription.pushing -= 1
-            if acknowledged:
-                subscription.window = min(subscription.window + 1, WINDOW_MAX)
-                self._touch(subscription)
-            else:
-                subscription.window = max(subscription.window / 2, WINDOW_MIN)
-            if lost or not acknowledged:
-                # A lost answer is noticed at the ack deadline, a refusal at once.
-                self._failed(subscription, delivery, subscription.ack_deadline if lost else 0.0)
-            self._pump(subscription)
-
-    async def _send(self, subscription: Subscription, delivery: Delivery) -> int | None:
-        """One POST to the endpoint: the status, None when no answer came in time."""
-        push, message = subscription.spec["pushConfig"], delivery.message.json()
-        headers = {"Content-Type": "application/json", "User-Agent": "CloudPubSub-Google"}
-        message |= {"message_id": message["messageId"], "publish_time": message["publishTime"]}
-        body: Json = {"message": message, "subscription": subscription.name}
-        if subscription.spec.get("deadLetterPolicy"):
-            body["deliveryAttempt"] = delivery.attempt
-        return await send(
-            self.cloud,
-            "pubsub",
-            push["pushEndpoint"],
-            "POST",
-            headers,
-            json.dumps(body).encode(),
-            subscription.ack_deadline,
-            push,
-        )
-
-    def _failed(self, subscription: Subscription, delivery: Delivery, noticed: float = 0.0) -> None:
-        """A delivery was refused, or its ack deadline passed: dead letter, or once more later."""
-        policy = subscription.spec.get("deadLetterPolicy", {})
-        spent = delivery.attempt >= policy.get("maxDeliveryAttempts", math.inf)
-        if spent and self._dead_letter(subscription, delivery, policy["deadLetterTopic"]):
-            return
-        delay = noticed + subscription.delay(delivery.attempt)
-        self._offer_after(delay, subscription, delivery)
-
-    def _dead_letter(self, subscription: Subscription, delivery: Delivery, topic: str) -> bool:
-        """Forwards to the dead-letter topic as the service agent; False when that is refused."""
-        _, project, _, short = subscription.name.split("/")
-        agent = f"serviceAccount:service-{self.cloud.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-        message = delivery.message
-        about = {
-            "CloudPubSubDeadLetterSourceDeliveryCount": str(delivery.attempt),
-            "CloudPubSubDeadLetterSourceSubscription": short,
-            "CloudPubSubDeadLetterSourceSubscriptionProject": project,
-            "CloudPubSubDeadLetterSourceTopicPublishTime": rfc3339(message.published),
-        }
-        try:
-            for permission, on in (
-                ("pubsub.subscriptions.consume", subscription.name),
-                ("pubsub.topics.publish", topic),
-            ):
-                self.cloud.iam.require(Principal(agent), permission, on)
-            self._topic(topic)
-        except ApiError as error:
-            refused = "pubsub.dead_letter_refused"
-            self._note(refused, subscription, delivery, error=error.message)
-            return False
-        self._note("pubsub.dead_letter", subscription, delivery, topic=topic)
-        attributes = message.attributes | about
-        self._publish(topic, {"data": message.data, "attributes": attributes})
-        return True
-
     # Pull
 
     @rpc("pubsub.projects.subscriptions.pull", "pubsub.subscriptions.consume", on="{subscription}")
@@ -463,46 +191,31 @@ class PubSub(Service):
         if most < 1:
             raise ApiError(400, "You have passed a non-positive value for max_messages.")
         if subscription.endpoint:
-            raise ApiError(
-                400,
-                "This method is not supported for this subscription type.",
-                "FAILED_PRECONDITION",
-            )
+            raise ApiError(400, NOT_SUPPORTED, "FAILED_PRECONDITION")
         self._touch(subscription)
         if not subscription.ready and not call.body.get("returnImmediately"):
             waiter = asyncio.get_running_loop().create_future()
             subscription.waiting.add(waiter)
             await asyncio.wait([waiter], timeout=PULL_WAIT)
             subscription.waiting.discard(waiter)
-        received = [self._lease(subscription, d) for d in self._take(subscription, most)]
+        received = self.lease(subscription, most, subscription.ack_deadline)
         return {"receivedMessages": received} if received else {}
 
-    def _take(self, subscription: Subscription, most: int) -> Iterator[Delivery]:
-        while subscription.ready and most:
-            delivery = subscription.ready.popleft()
-            if not self._outlived(subscription, delivery):
-                most -= 1
-                yield delivery
+    def stream(self, first: Json, authorization: str | None) -> Stream:
+        """A StreamingPull that begins with this request.
 
-    def _lease(self, subscription: Subscription, delivery: Delivery) -> Json:
-        delivery.attempt += 1
-        ack_id = f"{delivery.message.id}:{next(self._acks)}"
-        subscription.leases[ack_id] = delivery
-        self._extend(subscription, ack_id, subscription.ack_deadline)
-        self._note("pubsub.pull", subscription, delivery)
-        received: Json = {"ackId": ack_id, "message": delivery.message.json()}
-        if subscription.spec.get("deadLetterPolicy"):
-            received["deliveryAttempt"] = delivery.attempt
-        return received
-
-    def _extend(self, subscription: Subscription, ack_id: str, seconds: float) -> None:
-        delivery = subscription.leases[ack_id]
-        _release(delivery)
-        expire = functools.partial(self._expire, subscription, ack_id)
-        delivery.lease = self.cloud.clock.call_later(seconds, expire)
-
-    def _expire(self, subscription: Subscription, ack_id: str) -> None:
-        self._failed(subscription, subscription.leases.pop(ack_id))
+        Raises:
+            ApiError: whatever is wrong with it.
+        """
+        principal = self.cloud.identity.authenticate(authorization)
+        name = first.get("subscription", "")
+        self.cloud.iam.require(principal, "pubsub.subscriptions.consume", name)
+        subscription = self._named(name)
+        if subscription.endpoint:
+            raise ApiError(400, NOT_SUPPORTED, "FAILED_PRECONDITION")
+        self._touch(subscription)
+        self.cloud.journal.api(principal, "pubsub.streamingPull", {"subscription": name}, 200, "")
+        return Stream(self, subscription, first)
 
     @rpc(
         "pubsub.projects.subscriptions.acknowledge",
@@ -510,17 +223,20 @@ class PubSub(Service):
         on="{subscription}",
     )
     def acknowledge(self, call: Call) -> Json:
-        subscription = self._subscription(call)
-        for ack_id in call.body["ackIds"]:
+        self.acknowledge_ids(self._subscription(call), call.body["ackIds"])
+        return {}
+
+    def acknowledge_ids(self, subscription: Subscription, ack_ids: list[str]) -> None:
+        for ack_id in ack_ids:
             delivery = subscription.leases.get(ack_id)
             # Acknowledging too late is no error; the message comes again.
             if delivery is None or self.cloud.faults.chance("pubsub.lost_ack"):
                 continue
             del subscription.leases[ack_id]
-            _release(delivery)
+            release(delivery)
             self._note("pubsub.acknowledged", subscription, delivery)
         self._touch(subscription)
-        return {}
+        subscription.wake()
 
     @rpc(
         "pubsub.projects.subscriptions.modifyAckDeadline",
@@ -528,18 +244,21 @@ class PubSub(Service):
         on="{subscription}",
     )
     def modify_ack_deadline(self, call: Call) -> Json:
-        subscription = self._subscription(call)
         seconds = int(call.body.get("ackDeadlineSeconds") or 0)
+        self.modify_ids(self._subscription(call), call.body["ackIds"], seconds)
+        return {}
+
+    def modify_ids(self, subscription: Subscription, ack_ids: list[str], seconds: int) -> None:
+        """Longer leases; with 0 seconds the messages come again at once."""
         _between("ack_deadline_seconds", seconds, 0, 600)
-        for ack_id in call.body["ackIds"]:
+        for ack_id in ack_ids:
             if ack_id not in subscription.leases:
                 continue
             if seconds:
                 self._extend(subscription, ack_id, seconds)
             else:
-                _release(subscription.leases[ack_id])
+                release(subscription.leases[ack_id])
                 self._expire(subscription, ack_id)
-        return {}
 
     # Look-ups
 
@@ -551,29 +270,13 @@ class PubSub(Service):
             raise ApiError(409, f"Resource already exists in the project (resource={name}).")
         return name
 
-    def _topic(self, name: str) -> Json:
-        if name not in self.topics:
-            raise ApiError(404, f"Resource not found (resource={name}).")
-        return self.topics[name]
-
     def _subscription(self, call: Call, parameter: str = "subscription") -> Subscription:
-        name = call.params[parameter]
+        return self._named(call.params[parameter])
+
+    def _named(self, name: str) -> Subscription:
         if name not in self.subscriptions:
             raise ApiError(404, f"Resource not found (resource={name}).")
         return self.subscriptions[name]
-
-    def _attached(self, topic: str) -> Iterator[Subscription]:
-        return (s for s in list(self.subscriptions.values()) if s.spec["topic"] == topic)
-
-    def _note(self, kind: str, subscription: Subscription, delivery: Delivery, **more: Any) -> None:
-        self.cloud.journal.write(
-            kind,
-            subscription=subscription.name.rpartition("/")[2],
-            message=delivery.message.id,
-            attempt=delivery.attempt,
-            **delivery.message.where(),
-            **more,
-        )
 
 
 def _project(call: Call, parameter: str) -> str:
@@ -597,9 +300,3 @@ def _served(kind: str, body: Json) -> Json:
 def _between(what: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise ApiError(400, f"The value for {what} must be in [{low:g}, {high:g}]: {value:g}.")
-
-
-def _release(delivery: Delivery) -> None:
-    if delivery.lease:
-        delivery.lease.cancel()
-        delivery.lease = None

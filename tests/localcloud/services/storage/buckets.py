@@ -37,6 +37,7 @@ UNSERVED = (
 )
 MULTI_REGIONS = ("US", "EU", "ASIA")
 ACTIONS = ("Delete", "AbortIncompleteMultipartUpload", "SetStorageClass")
+EVENTS = ("OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 PRECONDITION = "At least one of the pre-conditions you specified did not hold."
 
 
@@ -311,6 +312,12 @@ class Buckets(Service):
             raise ApiError(400, f"Invalid Google Cloud Pub/Sub topic: '{topic}'", reason="invalid")
         if body.get("payload_format") not in ("JSON_API_V1", "NONE"):
             raise ApiError(400, "payload_format must be JSON_API_V1 or NONE", reason="required")
+        kept = list(bucket.notifications.values())
+        for event in body.get("event_types", EVENTS):
+            if sum(event in other.get("event_types", EVENTS) for other in kept) >= 10:
+                raise ApiError(400, f"A bucket has at most 10 notification configs for {event}.")
+        if len(kept) >= 100:
+            raise ApiError(400, "A bucket has at most 100 notification configs.")
         publisher = Principal(f"serviceAccount:{self.agent}")
         if not self.cloud.pubsub.exists(topic) or not self.cloud.iam.allowed(
             publisher, "pubsub.topics.publish", topic
