@@ -563,7 +563,7 @@ def sources(environment: Environment) -> dict[str, str]:
 def check_spelling(environment: Environment) -> None:
     """Of the settings within objects; all else Terraform checks itself."""
     call = environment.folder / "main.tf"
-    if environment.name != BOOTSTRAP and (wrong := misspelt(call, PIPELINE / "variables.tf")):
+    if environment.name != BOOTSTRAP and (wrong := misspelt(call)):
         raise Refused(f"environments/{wrong}")
 
 

@@ -33,7 +33,8 @@ def blocks(path: Path, kind: str) -> dict[str, dict[str, str]]:
 
 def one_line(expression: str) -> str:
     """An expression without line breaks: the attributes of an object are parted by commas."""
-    joined = ", ".join(" ".join(line.split()) for line in expression.strip().splitlines())
+    lines = (" ".join(line.split()) for line in expression.strip().splitlines())
+    joined = ", ".join(line for line in lines if line)
     return re.sub(r"\{, ", "{ ", re.sub(r", (?=\})", " ", joined))
 
 
@@ -49,7 +50,10 @@ def code(expression: str) -> str:
 def tables(folder: Path) -> str:
     """The tables of one module, between their marks."""
     lines = [BEGIN, "", "| Input | What it is | Type | Default |", "|---|---|---|---|"]
-    for name, attributes in blocks(folder / "variables.tf", "variable").items():
+    inputs: dict[str, dict[str, str]] = {}
+    for file in folder.glob("variables*.tf"):
+        inputs |= blocks(file, "variable")
+    for name, attributes in sorted(inputs.items()):
         what, kind = plain(attributes["description"]), code(attributes["type"])
         default = code(attributes["default"]) if "default" in attributes else "required"
         lines.append(f"| {name} | {what} | {kind} | {default} |")

@@ -1,8 +1,8 @@
 """Finds misspelt settings inside an object, such as a lane's, which Terraform drops without a word.
 
 Terraform refuses an argument that a module does not have. Within an object's type it takes what it
-knows and leaves the rest out: a misspelt rate would be applied as the default. This reads the
-environment's call as far as it is written out; what an expression makes is let be.
+knows and leaves the rest out: a misspelt rate would be applied as the default. This reads an
+environment's calls as far as they are written out; what an expression makes is not checked.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from docs_tables import blocks
 
@@ -24,14 +25,40 @@ TOKEN = re.compile(
 )
 
 
-def known_settings(variables: Path) -> dict[str, tuple[int, set[str]]]:
-    """Each variable that takes objects: how deep they lie (1 in a map), and what they have."""
-    found = {}
-    for name, attributes in blocks(variables, "variable").items():
-        kind = attributes["type"]
-        if kind.startswith(("object(", "map(object(")):
-            depth = int(kind.startswith("map("))
-            found[name] = (depth, set(re.findall(r"(\w+) = optional\(", kind)))
+# The settings of an object by their names, those of all of a map's objects under ANY; None for what
+# has no settings, such as a number.
+Settings = dict[str, Any]
+ANY = "*"
+
+
+def known_settings(module: Path) -> Settings:
+    """The variables of a module and what lies within them, as deep as it goes."""
+    return {
+        name: _settings(re.findall(r'\w+|"[^"]*"|[^\s\w]', attributes["type"]))
+        for file in module.glob("variables*.tf")
+        for name, attributes in blocks(file, "variable").items()
+    }
+
+
+def _settings(type_: list[str]) -> Settings | None:
+    """Takes the tokens of one type from the front of the list."""
+    constructor = type_.pop(0)
+    found: Settings | None = None
+    if type_[:1] != ["("]:
+        return None
+    type_.pop(0)
+    if constructor == "object":
+        found = {}
+        while type_.pop(0) != "}":  # but "{" or ","
+            name, _ = type_.pop(0), type_.pop(0)
+            found[name] = _settings(type_)
+    elif constructor in ("map", "optional"):
+        found = _settings(type_)
+        if found and constructor == "map":
+            found = {ANY: found}
+    depth = 1
+    while depth:  # to the end of the constructor, past an optional's default
+        depth += {"(": 1, ")": -1}.get(type_.pop(0), 0)
     return found
 
 
@@ -60,19 +87,34 @@ def written_settings(text: str) -> Iterator[tuple[int, list[str], str]]:
             opens = ""
 
 
-def misspelt(call: Path, variables: Path) -> str | None:
-    """What is wrong with the first setting that the module does not have, or None."""
-    known = known_settings(variables)
-    for line, within, name in written_settings(call.read_text(encoding="utf-8")):
-        if len(within) < 2 or within[0] != "module" or within[1] not in known:
+def misspelt(call: Path) -> str | None:
+    """What is wrong with the first setting that its module does not have, or None."""
+    text = call.read_text(encoding="utf-8")
+    for block in re.finditer(r'^module "\w+" \{\n.*?^\}', text, re.M | re.S):
+        source = re.search(r'^ *source *= *"(\.[^"]*)"', block[0], re.M)
+        if not source:
             continue
-        depth, has = known[within[1]]
-        if len(within) != 2 + depth or name in has or "" in within:
-            continue
-        close = difflib.get_close_matches(name, sorted(has), n=1)
-        meant = f"Did you mean {close[0]}?" if close else "terraform/pipeline/README.md lists all."
-        return (
-            f"{call.parent.name}/{call.name} line {line}: {'.'.join(within[1:])} has no setting "
-            f"{name}, which Terraform would leave out without a word. {meant}"
-        )
+        module = (call.parent / source[1]).resolve()
+        known = known_settings(module)
+        for line, within, name in written_settings(block[0]):
+            if wrong := _wrong(known, within[1:], name):
+                line += text.count("\n", 0, block.start())
+                where = f"{call.parent.name}/{call.name} line {line}"
+                lists = f"terraform/{module.name}/README.md lists all."
+                return f"{where}: {wrong.replace('README', lists)}"
     return None
+
+
+def _wrong(known: Settings, within: list[str], name: str) -> str | None:
+    """What is wrong with a setting that lies within these."""
+    has: Settings | None = known
+    for outer in within:
+        has = (has or {}).get(outer) or (has or {}).get(ANY)
+    if not within or "" in within or not has or name in has or ANY in has:
+        return None
+    close = difflib.get_close_matches(name, sorted(has), n=1)
+    meant = f"Did you mean {close[0]}?" if close else "README"
+    return (
+        f"{'.'.join(within)} has no setting {name}, which Terraform would leave out without a "
+        f"word. {meant}"
+    )

@@ -14,8 +14,8 @@ module "pipeline" {
   # A mistake in dev costs little: 5 instances of 8 requests, and a tenth of those as a margin.
   lanes = {
     default = {
-      max_concurrent_dispatches = 36
-      max_instances             = 5
+      processor = { max_instances = 5 }
+      queue     = { max_concurrent_dispatches = 36 }
     }
   }
 }

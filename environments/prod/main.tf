@@ -22,10 +22,8 @@ module "pipeline" {
   # Five times the tutorial's rate. 80 instances of 8 requests, less a tenth, take 500 at once.
   lanes = {
     default = {
-      max_concurrent_dispatches = 500
-      max_dispatches_per_second = 50
-      max_instances             = 80
-      min_instances             = 1
+      processor = { max_instances = 80, min_instances = 1 }
+      queue     = { max_concurrent_dispatches = 500, max_dispatches_per_second = 50 }
     }
   }
 }

@@ -16,8 +16,8 @@ module "pipeline" {
 
   lanes = {
     default = {
-      max_concurrent_dispatches = 36
-      max_instances             = 5
+      processor = { max_instances = 5 }
+      queue     = { max_concurrent_dispatches = 36 }
     }
   }
 

@@ -24,18 +24,28 @@ locals {
     UPLOADS_BUCKET    = module.uploads.name
   }
 
-  # A lane is worked on by a processor deployed here, or by a target of the user's own.
-  processor_lanes = { for lane, settings in var.lanes : lane => settings if settings.target_url == "" }
-  target_accounts = { for lane, settings in var.lanes : lane => settings.target_account if settings.target_account != "" }
+  # A lane's kind is a zip of the processor with libraries of its own; the first is in processor.zip.
+  kinds = ["default"]
 
-  bridge_lanes = { for lane, settings in var.lanes : lane => {
-    queue                     = module.queue[lane].id
-    url                       = settings.target_url == "" ? module.processor[lane].uri : settings.target_url
-    audience                  = settings.target_url == "" ? module.processor[lane].uri : settings.target_audience
-    dispatch_deadline_seconds = settings.dispatch_deadline_seconds
-    prefixes                  = settings.prefixes
-    content_types             = settings.content_types
-    records                   = settings.records
+  # A lane is worked on by a processor deployed here, or by a target of the user's own.
+  processor_lanes = { for name, lane in var.lanes : name => lane if lane.target == null }
+  target_lanes    = { for name, lane in var.lanes : name => lane.target if lane.target != null }
+  target_accounts = { for name, target in local.target_lanes : name => target.account if target.account != null }
+
+  processor_zips = { for name, lane in local.processor_lanes : name => lane.kind == "default" ? "processor" : "processor-${lane.kind}" }
+  renditions     = { for name, lane in local.processor_lanes : name => lane.renditions == null ? var.renditions : lane.renditions }
+  lane_renditions = merge([for name, lane in var.lanes :
+    { for rendition, settings in lane.renditions : "${name}.${rendition}" => settings } if lane.renditions != null
+  ]...)
+
+  bridge_lanes = { for name, lane in var.lanes : name => {
+    queue                     = module.queue[name].id
+    url                       = lane.target == null ? module.processor[name].url : lane.target.url
+    audience                  = lane.target == null ? module.processor[name].url : lane.target.audience
+    dispatch_deadline_seconds = lane.queue.dispatch_deadline_seconds
+    prefixes                  = lane.prefixes
+    content_types             = lane.content_types
+    records                   = lane.target == null ? true : lane.target.records
   } }
 
   # What a lane's instance must hold, in MiB, counted by the numbers that the processor counts by:
@@ -43,11 +53,11 @@ locals {
   formats           = jsondecode(file("${path.module}/../../functions/processor/processor/formats.json"))
   rendition_formats = [for image in local.formats.images : lower(image.decoder) if contains(keys(image), "extension")]
 
-  memory_needed_mib = { for lane, settings in local.processor_lanes : lane => ceil(
-    local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (settings.concurrency - 1) + (
-      max(local.formats.images[*].copies...) * settings.max_file_bytes
-      + max(local.formats.images[*].bytes_per_pixel...) * settings.max_pixels
-      + local.formats.memory.rendition_bytes_per_pixel * max(0, [for rendition in values(var.renditions) : rendition.width * rendition.height]...)
+  memory_needed_mib = { for name, lane in local.processor_lanes : name => ceil(
+    local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (lane.processor.concurrency - 1) + (
+      max(local.formats.images[*].copies...) * lane.processor.max_file_bytes
+      + max(local.formats.images[*].bytes_per_pixel...) * lane.processor.max_pixels
+      + local.formats.memory.rendition_bytes_per_pixel * max(0, [for rendition in values(local.renditions[name]) : rendition.width * rendition.height]...)
     ) / 1048576
   ) }
 }

@@ -31,7 +31,7 @@ module "object_events" {
   project_id                 = var.project_id
   name_prefix                = local.name
   bucket                     = module.uploads.name
-  endpoint                   = module.bridge.uri
+  endpoint                   = module.bridge.url
   invoker_email              = module.events_invoker.email
   delivery                   = var.delivery
   dead_letter_retention_days = var.dead_letter_retention_days
@@ -72,17 +72,17 @@ module "queue" {
   region                    = var.region
   name                      = "${local.name}-${each.key}"
   enqueuers                 = { bridge = { because = "makes a task of each upload", member = module.bridge_account.member } }
-  max_concurrent_dispatches = each.value.max_concurrent_dispatches
-  max_dispatches_per_second = each.value.max_dispatches_per_second
-  paused                    = each.value.paused
+  max_concurrent_dispatches = each.value.queue.max_concurrent_dispatches
+  max_dispatches_per_second = each.value.queue.max_dispatches_per_second
+  paused                    = each.value.queue.paused
   deletion_policy           = var.deletion_policy
 
   retry = {
-    duration_days       = var.queue_retention_days
-    max_attempts        = each.value.attempt_budget
-    max_backoff_seconds = each.value.max_backoff_seconds
-    max_doublings       = each.value.max_doublings
-    min_backoff_seconds = each.value.min_backoff_seconds
+    max_attempts        = each.value.queue.max_attempts
+    max_backoff_seconds = each.value.queue.max_backoff_seconds
+    max_doublings       = each.value.queue.max_doublings
+    min_backoff_seconds = each.value.queue.min_backoff_seconds
+    retry_days          = var.retry_days
   }
 }
 
@@ -93,33 +93,33 @@ module "processor" {
   project_id      = var.project_id
   region          = var.region
   name            = "${local.name}-processor-${each.key}"
-  build           = local.builds["processor"]
+  build           = local.builds[local.processor_zips[each.key]]
   account_email   = module.processor_account.email
   invokers        = { tasks = { because = "Cloud Tasks calls the processor in its name", member = module.tasks_invoker.member } }
   deletion_policy = var.deletion_policy
 
   resources = {
-    concurrency     = each.value.concurrency
-    cpu             = each.value.cpu
-    max_instances   = each.value.max_instances
-    memory_mib      = each.value.memory_mib
-    min_instances   = each.value.min_instances
-    timeout_seconds = each.value.timeout_seconds
+    concurrency     = each.value.processor.concurrency
+    cpu             = each.value.processor.cpu
+    max_instances   = each.value.processor.max_instances
+    memory_mib      = each.value.processor.memory_mib
+    min_instances   = each.value.processor.min_instances
+    timeout_seconds = each.value.processor.timeout_seconds
   }
 
   environment_variables = merge(local.function_settings, {
-    ATTEMPT_BUDGET = tostring(each.value.attempt_budget)
-    CONCURRENCY    = tostring(each.value.concurrency)
+    CONCURRENCY = tostring(each.value.processor.concurrency)
     # A picture's memory in pages of 2 MiB, where the kernel gives them: up to a third less CPU.
     GLIBC_TUNABLES = "glibc.malloc.hugetlb=1"
     LANE           = each.key
-    MAX_FILE_BYTES = tostring(each.value.max_file_bytes)
-    MAX_PIXELS     = tostring(each.value.max_pixels)
-    MEMORY_BYTES   = tostring(each.value.memory_mib * 1048576)
-    RENDITIONS     = jsonencode(var.renditions)
+    MAX_ATTEMPTS   = tostring(each.value.queue.max_attempts)
+    MAX_FILE_BYTES = tostring(each.value.processor.max_file_bytes)
+    MAX_PIXELS     = tostring(each.value.processor.max_pixels)
+    MEMORY_BYTES   = tostring(each.value.processor.memory_mib * 1048576)
+    RENDITIONS     = jsonencode(local.renditions[each.key])
     # Towards its end a task that fails is recorded, whatever the fault, as the queue will delete it.
-    TASK_SECONDS = tostring(max(1, floor(var.queue_retention_days * 86400)))
-    WORK_SECONDS = tostring(each.value.work_seconds)
+    TASK_SECONDS = tostring(max(1, floor(var.retry_days * 86400)))
+    WORK_SECONDS = tostring(each.value.processor.work_seconds)
   })
 }
 
@@ -146,6 +146,6 @@ module "results" {
       because = "writes outputs and records of the lane ${lane}, and may replace or delete none"
       member  = account
       role    = "roles/storage.objectCreator"
-    } if var.lanes[lane].records },
+    } if local.target_lanes[lane].records },
   )
 }

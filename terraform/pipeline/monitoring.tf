@@ -18,11 +18,11 @@ module "monitoring" {
   }
 
   lanes = { for lane, settings in var.lanes : lane => {
-    max_backoff_seconds = settings.max_backoff_seconds
+    max_backoff_seconds = settings.queue.max_backoff_seconds
     queue               = module.queue[lane].id
-    retry_days          = var.queue_retention_days
-    service             = settings.target_url == "" ? module.processor[lane].name : ""
-    work_seconds        = settings.work_seconds
+    retry_days          = var.retry_days
+    service             = settings.target == null ? module.processor[lane].name : ""
+    work_seconds        = settings.processor.work_seconds
   } }
 
   objective = {

@@ -3,9 +3,9 @@ output "bridge_settings" {
   value       = module.bridge.environment_variables
 }
 
-output "bridge_uri" {
+output "bridge_url" {
   description = "The address that upload events are pushed to."
-  value       = module.bridge.uri
+  value       = module.bridge.url
 }
 
 output "dead_letter_subscription" {
@@ -40,13 +40,13 @@ output "interface" {
   depends_on = [module.object_events]
 }
 
-output "processor_uris" {
+output "processor_urls" {
   description = "The address of each lane's processor, for lanes that have one here."
-  value       = { for lane, processor in module.processor : lane => processor.uri }
+  value       = { for lane, processor in module.processor : lane => processor.url }
 
   precondition {
-    condition     = alltrue([for lane, needed in local.memory_needed_mib : var.lanes[lane].memory_mib >= needed])
-    error_message = "A lane's memory_mib must hold its largest file beside its other requests; ${join(", ", [for lane, needed in local.memory_needed_mib : "${lane} has ${var.lanes[lane].memory_mib} and needs ${needed}"])}. Lower max_file_bytes, max_pixels, concurrency or the renditions, or raise memory_mib."
+    condition     = alltrue([for lane, needed in local.memory_needed_mib : var.lanes[lane].processor.memory_mib >= needed])
+    error_message = "A lane's processor.memory_mib must hold its largest file beside its other requests; ${join(", ", [for lane, needed in local.memory_needed_mib : "${lane} has ${var.lanes[lane].processor.memory_mib} and needs ${needed}"])}. Lower max_file_bytes, max_pixels, concurrency or the renditions, or raise memory_mib."
   }
 }
 

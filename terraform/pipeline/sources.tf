@@ -29,7 +29,7 @@ resource "google_storage_bucket_object" "zip" {
 }
 
 locals {
-  zips = { for name in ["bridge", "processor"] : name => "${var.zips}/${name}.zip" }
+  zips = { for name in distinct(concat(["bridge"], values(local.processor_zips))) : name => "${var.zips}/${name}.zip" }
 
   zip_sha256 = { for name, path in local.zips : name => filesha256(path) }
 

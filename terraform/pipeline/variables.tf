@@ -125,138 +125,6 @@ variable "kms_key_name" {
   default     = ""
 }
 
-variable "lanes" {
-  description = "Each lane is a queue and the processor that works on it, or a target of your own (target_url, target_audience, target_account). Objects go to the lane whose prefixes or content_types they match, else to default. The lane's keys never change."
-  # From the tutorial: 10 tasks a second, 100 at once, 3 attempts, 2 s to 300 s; 2 GiB, 2 CPU, 20
-  # instances. Its 50 requests an instance become 8, because 2 CPU run 8 threads.
-  # From the project built from it: 100 MB a file, 5 minutes of work. The function has 30 s more, to
-  # record a file that took too long, and the queue waits 30 s longer than that for the answer.
-  # 50 million pixels let photos of 48-megapixel phones in, below the 89 million at which Pillow
-  # suspects an attack. 16 doublings are Google's default: up to the maximum.
-  type = map(object({
-    attempt_budget            = optional(number, 3)
-    concurrency               = optional(number, 8)
-    content_types             = optional(set(string), [])
-    cpu                       = optional(number, 2)
-    dispatch_deadline_seconds = optional(number, 360)
-    max_backoff_seconds       = optional(number, 300)
-    max_concurrent_dispatches = optional(number, 100)
-    max_dispatches_per_second = optional(number, 10)
-    max_doublings             = optional(number, 16)
-    max_file_bytes            = optional(number, 104857600)
-    max_instances             = optional(number, 20)
-    max_pixels                = optional(number, 50000000)
-    memory_mib                = optional(number, 2048)
-    min_backoff_seconds       = optional(number, 2)
-    min_instances             = optional(number, 0)
-    paused                    = optional(bool, false)
-    prefixes                  = optional(set(string), [])
-    records                   = optional(bool, true)
-    target_account            = optional(string, "")
-    target_audience           = optional(string, "")
-    target_url                = optional(string, "")
-    timeout_seconds           = optional(number, 330)
-    work_seconds              = optional(number, 300)
-  }))
-  nullable = false
-  default  = { default = {} }
-
-  validation {
-    condition     = alltrue([for lane in keys(var.lanes) : can(regex("^[a-z]([a-z0-9-]{0,21}[a-z0-9])?$", lane))])
-    error_message = "lanes has the keys ${join(", ", keys(var.lanes))}; each has 1 to 23 lower-case letters, digits and hyphens, begins with a letter and does not end with a hyphen, so that every name made from it is within Google's lengths."
-  }
-
-  validation {
-    condition     = contains(keys(var.lanes), "default")
-    error_message = "lanes has the keys ${join(", ", keys(var.lanes))}, but no default; objects that match no other lane need one."
-  }
-
-  validation {
-    condition = alltrue([for lane, settings in var.lanes :
-      (lane == "default") == (length(settings.prefixes) + length(settings.content_types) == 0)
-    ])
-    error_message = "Every lane but default names prefixes or content_types, or it would never get an object; default names none, since it takes what is left."
-  }
-
-  validation {
-    condition = alltrue(flatten([for settings in values(var.lanes) : [for prefix in settings.prefixes :
-      (length(var.include_prefixes) == 0 || anytrue([for included in var.include_prefixes : startswith(prefix, included) || startswith(included, prefix)]))
-      && !anytrue([for excluded in var.exclude_prefixes : startswith(prefix, excluded)])
-    ]]))
-    error_message = "A lane's prefixes must lie within include_prefixes and outside exclude_prefixes, or objects under them are left alone; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", settings.prefixes)} in ${lane}" if length(settings.prefixes) > 0])}, included is ${join(", ", length(var.include_prefixes) == 0 ? ["all"] : var.include_prefixes)}, excluded ${join(", ", length(var.exclude_prefixes) == 0 ? ["nothing"] : var.exclude_prefixes)}."
-  }
-
-  validation {
-    condition = alltrue([for named in [
-      flatten([for settings in values(var.lanes) : tolist(settings.prefixes)]),
-      flatten([for settings in values(var.lanes) : tolist(settings.content_types)]),
-    ] : length(named) == length(distinct(named))])
-    error_message = "Each of the lanes' prefixes and content_types stands in one lane only, or an object would have two; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", concat(tolist(settings.prefixes), tolist(settings.content_types)))} in ${lane}" if lane != "default"])}."
-  }
-
-  validation {
-    condition     = !anytrue(flatten([for settings in values(var.lanes) : [for prefix in settings.prefixes : startswith(prefix, "gs://")]]))
-    error_message = "A lane's prefixes are what an object's name begins with, without gs:// and the bucket, such as scans/; they are ${join(", ", [for lane, settings in var.lanes : "${join(" and ", settings.prefixes)} in ${lane}" if length(settings.prefixes) > 0])}."
-  }
-
-  validation {
-    condition     = alltrue([for settings in values(var.lanes) : settings.attempt_budget >= 1 && settings.attempt_budget <= 100])
-    error_message = "A lane's attempt_budget must be 1 to 100; it is ${join(", ", [for lane, settings in var.lanes : "${settings.attempt_budget} in ${lane}"])}."
-  }
-
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url != "" || (
-        settings.work_seconds < settings.timeout_seconds && settings.timeout_seconds < settings.dispatch_deadline_seconds
-      )
-    ])
-    error_message = "In each lane work_seconds < timeout_seconds < dispatch_deadline_seconds, so that a file that takes too long is recorded before its request ends, and the queue waits for the answer; they are ${join(", ", [for lane, settings in var.lanes : "${settings.work_seconds}, ${settings.timeout_seconds}, ${settings.dispatch_deadline_seconds} in ${lane}"])}."
-  }
-
-  validation {
-    condition     = alltrue([for settings in values(var.lanes) : settings.dispatch_deadline_seconds >= 15 && settings.dispatch_deadline_seconds <= 1800])
-    error_message = "A lane's dispatch_deadline_seconds must be 15 to 1800, as Cloud Tasks has it; it is ${join(", ", [for lane, settings in var.lanes : "${settings.dispatch_deadline_seconds} in ${lane}"])}."
-  }
-
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url != "" || settings.max_concurrent_dispatches <= floor(0.9 * settings.max_instances * settings.concurrency)
-    ])
-    error_message = "A lane's max_concurrent_dispatches must be at most 90 % of max_instances × concurrency, or saturated instances answer 429, which slows the whole queue down; ${join(", ", [for lane, settings in var.lanes : "${lane} has ${settings.max_concurrent_dispatches} and takes ${floor(0.9 * settings.max_instances * settings.concurrency)}"])}."
-  }
-
-  validation {
-    condition     = alltrue([for settings in values(var.lanes) : settings.target_url != "" || settings.concurrency <= ceil(settings.cpu * 4)])
-    error_message = "A lane's concurrency must be at most 4 × cpu, the threads that serve it; it is ${join(", ", [for lane, settings in var.lanes : "${settings.concurrency} with ${settings.cpu} CPU in ${lane}"])}."
-  }
-
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url == "" || can(regex("^https://[^/ ]+(/[^ ]*)?$", settings.target_url)) && length(settings.target_url) <= 2083
-    ])
-    error_message = "A lane's target_url must be an https:// address of at most 2083 characters, as Cloud Tasks has it; it is ${join(", ", [for lane, settings in var.lanes : "${settings.target_url} in ${lane}" if settings.target_url != ""])}."
-  }
-
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url == "" ? settings.target_audience == "" && settings.target_account == "" && settings.records : settings.target_audience != ""
-    ])
-    error_message = "A lane with a target_url also names the target_audience of its tokens; a lane without one has neither target_audience nor target_account, and keeps its records."
-  }
-
-  validation {
-    condition = alltrue([for settings in values(var.lanes) :
-      settings.target_url == "" || !settings.records || settings.target_account != ""
-    ])
-    error_message = "A lane whose target writes records names the target_account that may read uploads and create results (serviceAccount:…), or sets records = false: then its objects are handed over, and whether they are done is no longer known here."
-  }
-
-  validation {
-    condition     = alltrue([for settings in values(var.lanes) : settings.target_account == "" || can(regex("^(serviceAccount|user|group):[^@ ]+@[^@ ]+$", settings.target_account))])
-    error_message = "A lane's target_account must be an IAM member such as serviceAccount:name@project.iam.gserviceaccount.com; it is ${join(", ", [for lane, settings in var.lanes : "${settings.target_account} in ${lane}" if settings.target_account != ""])}."
-  }
-}
-
 variable "monitoring" {
   description = "Whether metrics, alerts, an objective and a dashboard are made, where alerts go (full names of notification channels), what the objective is, and the https:// address of docs/runbook.md as people on call see it."
   # Off by default: an environment that nobody is on call for needs none, and its metrics are not
@@ -307,59 +175,11 @@ variable "project_id" {
   }
 }
 
-variable "queue_retention_days" {
-  description = "How long a task is tried at least. An outage shorter than this costs no file."
-  type        = number
-  nullable    = false
-  default     = 7
-}
-
 variable "region" {
   description = "The region of everything. It cannot change later."
   type        = string
   nullable    = false
   default     = "us-central1"
-}
-
-variable "renditions" {
-  description = "The pictures made of an image, by name: a box of width × height pixels that it is fitted inside or covers, the format (jpeg, png, webp or avif), and the quality of 1 to 100."
-  # The tutorial's: 300 × 300, JPEG, quality 85.
-  type = map(object({
-    fit     = optional(string, "inside")
-    format  = optional(string, "jpeg")
-    height  = optional(number, 300)
-    quality = optional(number, 85)
-    width   = optional(number, 300)
-  }))
-  nullable = false
-  default  = { thumbnail = {} }
-
-  validation {
-    condition     = alltrue([for name in keys(var.renditions) : can(regex("^[a-z][a-z0-9_-]{0,31}$", name))])
-    error_message = "renditions has the names ${join(", ", keys(var.renditions))}; each has 1 to 32 lower-case letters, digits, hyphens and underscores and begins with a letter, since files are named by it."
-  }
-
-  validation {
-    condition     = alltrue([for rendition in values(var.renditions) : contains(["inside", "cover"], rendition.fit)])
-    error_message = "A rendition's fit must be inside or cover; it is ${join(", ", [for name, rendition in var.renditions : "${rendition.fit} in ${name}"])}."
-  }
-
-  validation {
-    condition     = alltrue([for rendition in values(var.renditions) : contains(local.rendition_formats, rendition.format)])
-    error_message = "A rendition's format must be one of ${join(", ", local.rendition_formats)}; it is ${join(", ", [for name, rendition in var.renditions : "${rendition.format} in ${name}"])}."
-  }
-
-  validation {
-    condition = alltrue(flatten([for rendition in values(var.renditions) :
-      [for side in [rendition.width, rendition.height] : side >= 1 && side <= 8192 && floor(side) == side]
-    ]))
-    error_message = "A rendition's width and height must be whole numbers from 1 to 8192; they are ${join(", ", [for name, rendition in var.renditions : "${rendition.width} × ${rendition.height} in ${name}"])}."
-  }
-
-  validation {
-    condition     = alltrue([for rendition in values(var.renditions) : rendition.quality >= 1 && rendition.quality <= 100])
-    error_message = "A rendition's quality must be 1 to 100; it is ${join(", ", [for name, rendition in var.renditions : "${rendition.quality} in ${name}"])}."
-  }
 }
 
 variable "results_retention" {
@@ -373,6 +193,13 @@ variable "results_retention" {
   })
   nullable = false
   default  = {}
+}
+
+variable "retry_days" {
+  description = "How long a task is tried at least. An outage shorter than this costs no file."
+  type        = number
+  nullable    = false
+  default     = 7
 }
 
 variable "uploads_retention" {

@@ -86,10 +86,11 @@ class Site:
         """Commits a rate of the queue that was never there; returns the commit."""
         number = next(_rates)
         path = self.root / MAIN
-        text = re.sub(r"\n *max_dispatches_per_second = \d+", "", path.read_text())
-        line = "max_instances             = 5"
+        text = re.sub(r", max_dispatches_per_second = \d+", "", path.read_text())
+        line = "max_concurrent_dispatches = 36"
         assert line in text
-        path.write_text(text.replace(line, f"{line}\n      max_dispatches_per_second = {number}"))
+        rate = f"{line}, max_dispatches_per_second = {number}"
+        path.write_text(text.replace(line, rate))
         self.git("commit", "-qam", f"{number} tasks a second")
         return self.git("rev-parse", "HEAD")
 

@@ -72,7 +72,7 @@ def test_a_pull_request_that_does_what_none_should_shows_it_first(site: Site, ba
     assert SCRATCH in dev.read_text()
     dev.write_text(dev.read_text().replace(SCRATCH, WIDE))
     prod.write_text(prod.read_text() + "# Later.\n")
-    narrow = '{ processor = { role = "roles/storage.objectCreator"'
+    narrow = 'role    = "roles/storage.objectCreator"'
     assert narrow in main.read_text()
     main.write_text(main.read_text().replace(narrow, narrow.replace("objectCreator", "objectUser")))
     (site.root / ".github/workflows").mkdir(parents=True)

@@ -209,7 +209,7 @@ def test_a_larger_budget_lets_waiting_tasks_go_on(processor: Any) -> None:
         with pytest.raises(SystemExit):
             processor.post(uploaded)
     processor.cloud.fault = lambda request: None
-    processor.configure(ATTEMPT_BUDGET="4")
+    processor.configure(MAX_ATTEMPTS="4")
     assert processor.post(uploaded)[1]["attempt"] == 4
 
 
@@ -219,7 +219,7 @@ def test_a_smaller_budget_ends_in_a_record(processor: Any) -> None:
     for _ in range(2):
         with pytest.raises(SystemExit):
             processor.post(uploaded)
-    processor.configure(ATTEMPT_BUDGET="1")
+    processor.configure(MAX_ATTEMPTS="1")
     assert processor.post(uploaded)[1]["reason"] == "attempts_exhausted"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import secrets
 import sys
 import threading
@@ -58,7 +59,7 @@ WEIGHTS = (7, 2, 1)
 
 
 @contextmanager
-def tuned(**settings: int) -> Iterator[Pipeline]:
+def tuned(**settings: dict[str, int]) -> Iterator[Pipeline]:
     """dev with some literals of its lane changed, in a local cloud of its own."""
     with LocalCloud.start() as cloud:
         deployment = Deployment.prepare(cloud)
@@ -68,16 +69,19 @@ def tuned(**settings: int) -> Iterator[Pipeline]:
         yield Pipeline.of(deployment)
 
 
-def change_lane(deployment: Deployment, **settings: int) -> None:
-    """Writes literals into the default lane of the deployed copy's dev."""
+def change_lane(deployment: Deployment, **settings: dict[str, int]) -> None:
+    """Writes literals into the default lane of the deployed copy's dev, by part of it."""
     file = deployment.checkout / "environments/dev/main.tf"
     before, opening, rest = file.read_text().partition("    default = {\n")
     lines, closing, after = rest.partition("    }\n")
     assert opening, f"{file} has no default lane"
     assert closing
-    kept = [x for x in lines.splitlines() if x.split("=")[0].strip() not in settings]
-    kept += [f"      {name} = {value}" for name, value in settings.items()]
-    file.write_text(before + opening + "\n".join(kept) + "\n" + closing + after)
+    for part, changed in settings.items():
+        before_it, written, after_it = re.split(rf"^( +{part} += .*\n)", lines, flags=re.M)
+        literals = dict(re.findall(r"(\w+) = (\w+)", written)) | changed
+        inner = ", ".join(f"{name} = {value}" for name, value in literals.items())
+        lines = f"{before_it}      {part} = {{ {inner} }}\n{after_it}"
+    file.write_text(before + opening + lines + closing + after)
 
 
 @dataclass
@@ -322,7 +326,8 @@ def now(pipeline: Pipeline) -> float:
 def main() -> int:
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
     files = int(os.environ.get("FILES") or 10_000)
-    with tuned(max_dispatches_per_second=500, max_concurrent_dispatches=14, max_instances=2) as run:
+    queue = {"max_dispatches_per_second": 500, "max_concurrent_dispatches": 14}
+    with tuned(queue=queue, processor={"max_instances": 2}) as run:
         report = fault_run(run, seed, files)
     sys.stdout.write(f"{report}\n")
     begun = time.monotonic()

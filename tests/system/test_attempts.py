@@ -13,7 +13,7 @@ from tests.system.soak import change_lane
 
 
 @contextmanager
-def applied(pipeline: Pipeline, **settings: int) -> Iterator[None]:
+def applied(pipeline: Pipeline, **settings: dict[str, int]) -> Iterator[None]:
     """The default lane of dev with other settings; afterwards as before."""
     file = pipeline.deployment.checkout / "environments/dev/main.tf"
     before = file.read_text()
@@ -57,7 +57,7 @@ def test_changing_the_budget_while_tasks_wait_loses_nothing(pipeline: Pipeline, 
     started(pipeline, raised, first, 2)
     pipeline.cloud.post("/run/down", {"service": PROCESSOR})
     third = pipeline.upload(untouched, jpeg(64, 64))
-    with applied(pipeline, attempt_budget=4):
+    with applied(pipeline, queue={"max_attempts": 4}):
         pipeline.cloud.post("/run/up", {"service": PROCESSOR})
         pipeline.cloud.advance(700)
         manifest = pipeline.manifest(raised, first)
@@ -84,8 +84,8 @@ def test_a_worker_that_outlives_its_deadline_does_no_harm(pipeline: Pipeline, fr
     name = f"{fresh}/late.jpg"
     output = f"files/{name}/{{}}/thumbnail.jpg"
     rule = {"method": "storage.objects.insert", "object": f"files/{name}/*", "code": 0}
-    settings = {"work_seconds": 6, "timeout_seconds": 8, "dispatch_deadline_seconds": 15}
-    with applied(pipeline, **settings):
+    processor = {"work_seconds": 6, "timeout_seconds": 8}
+    with applied(pipeline, processor=processor, queue={"dispatch_deadline_seconds": 15}):
         pipeline.cloud.post("/faults", {"rules": [rule | {"delay": 9, "times": 1}]})
         generation = pipeline.process(name, jpeg(64, 64))
         assert [x["status"] for x in pipeline.dispatches(name, generation)] == [504]

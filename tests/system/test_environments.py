@@ -237,7 +237,7 @@ def test_zips_built_again_on_another_day_change_nothing(stack: Stack) -> None:
 
 
 def test_the_order_of_inputs_means_nothing(stack: Stack) -> None:
-    target = 'target_url = "https://videos.example.com", target_audience = "x", records = false'
+    target = 'target = {{ url = "https://v.example.com", audience = "x", records = false }}'
     kinds = 'prefixes = ["{}", "{}"], content_types = ["{}", "{}"]'
     lane = f"videos = {{{{ {target}, {kinds} }}}}"
     settings = "include_prefixes = {}\n exclude_prefixes = {}\n lanes = {{ {} }}"
@@ -270,7 +270,7 @@ def test_the_order_of_inputs_means_nothing(stack: Stack) -> None:
 
 
 def test_changed_source_changes_its_object_and_its_function_and_nothing_else(stack: Stack) -> None:
-    with stack.source_changed("bridge"):
+    with stack.source_changed("bridge/bridge"):
         changes = stack.changes()
         assert changes.pop(zipped("bridge")).actions == CREATED_FIRST
         assert changes == {BRIDGE: Change(UPDATE, SOURCE)}
@@ -284,7 +284,7 @@ def test_changed_source_changes_its_object_and_its_function_and_nothing_else(sta
 
 
 def test_the_processor_changes_with_its_source_alone(stack: Stack) -> None:
-    with stack.source_changed("processor"):
+    with stack.source_changed("processor/processor"):
         changes = stack.changes()
     assert changes.pop(zipped("processor")).actions == CREATED_FIRST
     assert changes == {PROCESSOR: Change(UPDATE, SOURCE)}
@@ -304,9 +304,8 @@ def test_changed_settings_change_in_place_what_they_name(stack: Stack) -> None:
       include_prefixes  = ["in/"]
       lanes = {
         default = {
-          max_concurrent_dispatches = 36
-          max_dispatches_per_second = 20
-          max_instances             = 5
+          processor = { max_instances = 5 }
+          queue     = { max_concurrent_dispatches = 36, max_dispatches_per_second = 20 }
         }
       }
     """
@@ -332,7 +331,7 @@ def test_changed_settings_change_in_place_what_they_name(stack: Stack) -> None:
 def test_an_added_lane_adds_and_changes_the_bridge_alone(stack: Stack) -> None:
     settings = """
       lanes = {
-        default = { max_concurrent_dispatches = 36, max_instances = 5 }
+        default = { processor = { max_instances = 5 }, queue = { max_concurrent_dispatches = 36 } }
         papers  = { prefixes = ["papers/"] }
       }
     """
@@ -355,12 +354,17 @@ resource "google_service_account" "videos" {
 MEMBER = "google_service_account.videos.member"
 VIDEOS_LANE = f"""
   lanes = {{
-    default = {{ max_concurrent_dispatches = 36, max_instances = 5 }}
+    default = {{
+      processor = {{ max_instances = 5 }}
+      queue     = {{ max_concurrent_dispatches = 36 }}
+    }}
     videos = {{
-      prefixes        = ["videos/"]
-      target_url      = "https://videos.example.com/tasks"
-      target_audience = "https://videos.example.com"
-      target_account  = {MEMBER}
+      prefixes = ["videos/"]
+      target = {{
+        account  = {MEMBER}
+        audience = "https://videos.example.com"
+        url      = "https://videos.example.com/tasks"
+      }}
     }}
   }}
 """

@@ -14,8 +14,8 @@ def test_every_upload_is_done_or_failed_whatever_happens_on_the_way(
     record_property: Callable[[str, object], None],
 ) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(10**6))
-    settings = {"max_dispatches_per_second": 500, "max_concurrent_dispatches": 14}
-    with tuned(**settings, max_instances=2) as pipeline:
+    queue = {"max_dispatches_per_second": 500, "max_concurrent_dispatches": 14}
+    with tuned(queue=queue, processor={"max_instances": 2}) as pipeline:
         report = fault_run(pipeline, seed, files=300)
     record_property(SAYS, str(report))
     assert report.problems == []

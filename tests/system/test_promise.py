@@ -119,7 +119,7 @@ def bounds(pipeline: Pipeline) -> dict[str, int]:
     base = f"projects/{cloud.project}/locations/us-central1/functions/{PROCESSOR}"
     function = pipeline.call("GET", f"https://cloudfunctions.googleapis.com/v2/{base}")
     settings = function["serviceConfig"]["environmentVariables"]
-    budget, outputs = int(settings["ATTEMPT_BUDGET"]), len(json.loads(settings["RENDITIONS"]))
+    budget, outputs = int(settings["MAX_ATTEMPTS"]), len(json.loads(settings["RENDITIONS"]))
     queue = pipeline.outputs["queues"]["default"]
     retry = pipeline.call("GET", f"https://cloudtasks.googleapis.com/v2/{queue}")["retryConfig"]
     low, high, days = (

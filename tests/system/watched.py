@@ -27,16 +27,17 @@ module "pipeline" {
   monitoring = { enabled = true }
 
   lanes = {
-    default = { max_concurrent_dispatches = 36, max_instances = 5 }
+    default = { processor = { max_instances = 5 }, queue = { max_concurrent_dispatches = 36 } }
 
     # Work may take 2 s, so that slow is soon; tasks rest for an hour, so that days are short.
     slow = {
-      max_backoff_seconds       = 3600
-      max_concurrent_dispatches = 36
-      max_instances             = 5
-      min_backoff_seconds       = 600
-      prefixes                  = ["slow/"]
-      work_seconds              = 2
+      prefixes  = ["slow/"]
+      processor = { max_instances = 5, work_seconds = 2 }
+      queue = {
+        max_backoff_seconds       = 3600
+        max_concurrent_dispatches = 36
+        min_backoff_seconds       = 600
+      }
     }
   }
 }

@@ -29,22 +29,21 @@ QUEUE = 'module.queue["default"].google_cloud_tasks_queue.this'
 SUBSCRIPTION = "module.object_events.google_pubsub_subscription.bridge"
 UPLOADS = "module.uploads.google_storage_bucket.this"
 RESULTS = "module.results.google_storage_bucket.this"
-TARGET = {
-    "prefixes": ["videos/"],
-    "target_account": "serviceAccount:videos@demo-project.iam.gserviceaccount.com",
-    "target_audience": "https://videos.example.com",
-    "target_url": "https://videos.example.com/tasks",
+SERVICE = {
+    "account": "serviceAccount:videos@demo-project.iam.gserviceaccount.com",
+    "audience": "https://videos.example.com",
+    "url": "https://videos.example.com/tasks",
 }
 
 # No address of a function among them: those are known only once it is there, and with them LANES.
-ELSEWHERE = {
-    "records": False,
-    "target_audience": "https://x.example.com",
-    "target_url": "https://x.example.com",
-}
+ELSEWHERE = {"audience": "https://x.example.com", "records": False, "url": "https://x.example.com"}
 HANDED_OVER = {
-    "default": ELSEWHERE,
-    "videos": TARGET | {"content_types": ["video/mp4"], "records": False},
+    "default": {"target": ELSEWHERE},
+    "videos": {
+        "content_types": ["video/mp4"],
+        "prefixes": ["videos/"],
+        "target": SERVICE | {"records": False},
+    },
 }
 
 
@@ -81,17 +80,22 @@ def default_lane(**changed: Any) -> dict[str, Any]:
     return {"lanes": {"default": changed}}
 
 
+def videos(**target: Any) -> dict[str, Any]:
+    """A second lane whose target is a service of one's own."""
+    return {"lanes": {"default": {}, "videos": {"prefixes": ["videos/"], "target": target}}}
+
+
 # Defaults
 
 
 def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
     assert settings(default, PROCESSOR) == {
-        "ATTEMPT_BUDGET": "3",
         "CONCURRENCY": "8",
         "ENVIRONMENT": "dev",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "HASH_OBJECT_NAMES": "false",
         "LANE": "default",
+        "MAX_ATTEMPTS": "3",
         "MAX_FILE_BYTES": "104857600",
         "MAX_PIXELS": "50000000",
         "MEMORY_BYTES": "2147483648",
@@ -208,7 +212,7 @@ def test_what_the_modules_take_is_passed_on(pipeline: Root) -> None:
             "retention_days": 2,
         },
         force_destroy=True,
-        queue_retention_days=4,
+        retry_days=4,
         results_retention=days | {"noncurrent_days": 11},
         uploads_retention=days | {"noncurrent_days": 44},
     )
@@ -272,25 +276,29 @@ def test_a_second_lane_has_a_queue_and_a_processor_of_its_own(
     pipeline: Root, default: Plan
 ) -> None:
     lane = {
-        "attempt_budget": 5,
-        "concurrency": 1,
         "content_types": ["application/pdf"],
-        "cpu": 1,
-        "dispatch_deadline_seconds": 1000,
-        "max_backoff_seconds": 30,
-        "max_concurrent_dispatches": 3,
-        "max_dispatches_per_second": 2,
-        "max_doublings": 4,
-        "max_file_bytes": 1048576,
-        "max_instances": 4,
-        "max_pixels": 1000000,
-        "memory_mib": 1024,
-        "min_backoff_seconds": 1,
-        "min_instances": 1,
-        "paused": True,
         "prefixes": ["papers/"],
-        "timeout_seconds": 900,
-        "work_seconds": 800,
+        "processor": {
+            "concurrency": 1,
+            "cpu": 1,
+            "max_file_bytes": 1048576,
+            "max_instances": 4,
+            "max_pixels": 1000000,
+            "memory_mib": 1024,
+            "min_instances": 1,
+            "timeout_seconds": 900,
+            "work_seconds": 800,
+        },
+        "queue": {
+            "dispatch_deadline_seconds": 1000,
+            "max_attempts": 5,
+            "max_backoff_seconds": 30,
+            "max_concurrent_dispatches": 3,
+            "max_dispatches_per_second": 2,
+            "max_doublings": 4,
+            "min_backoff_seconds": 1,
+            "paused": True,
+        },
     }
     plan = pipeline.plan(lanes={"default": {}, "papers": lane})
     processor = 'module.processor["papers"].google_cloudfunctions2_function.this'
@@ -303,10 +311,10 @@ def test_a_second_lane_has_a_queue_and_a_processor_of_its_own(
     assert service["timeout_seconds"] == 900
     told = settings(plan, processor)
     assert {
-        name: told[name] for name in ("ATTEMPT_BUDGET", "LANE", "MAX_FILE_BYTES", "MAX_PIXELS")
+        name: told[name] for name in ("LANE", "MAX_ATTEMPTS", "MAX_FILE_BYTES", "MAX_PIXELS")
     } == {
-        "ATTEMPT_BUDGET": "5",
         "LANE": "papers",
+        "MAX_ATTEMPTS": "5",
         "MAX_FILE_BYTES": "1048576",
         "MAX_PIXELS": "1000000",
     }
@@ -329,7 +337,7 @@ def test_a_second_lane_has_a_queue_and_a_processor_of_its_own(
 
 
 def test_a_lane_can_call_a_service_of_ones_own(pipeline: Root, default: Plan) -> None:
-    plan = pipeline.plan(lanes={"default": {}, "videos": TARGET})
+    plan = pipeline.plan(**videos(**SERVICE))
     assert len(plan.of_type("google_cloudfunctions2_function")) == 2
     assert plan.bindings() - default.bindings() == {
         ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-videos"),
@@ -341,7 +349,7 @@ def test_a_lane_can_call_a_service_of_ones_own(pipeline: Root, default: Plan) ->
 def test_a_target_that_keeps_no_records_may_not_write_results(
     pipeline: Root, default: Plan
 ) -> None:
-    plan = pipeline.plan(lanes={"default": {}, "videos": TARGET | {"records": False}})
+    plan = pipeline.plan(**videos(**SERVICE | {"records": False}))
     assert plan.bindings() - default.bindings() == {
         ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-videos"),
         ("videos", "roles/storage.objectViewer", "bucket/files-dev-uploads"),
@@ -352,6 +360,15 @@ def test_renditions_reach_the_processor(pipeline: Root) -> None:
     rendition = {"fit": "cover", "format": "webp", "height": 80, "quality": 70, "width": 60}
     told = settings(pipeline.plan(renditions={"icon": rendition}), PROCESSOR)
     assert json.loads(told["RENDITIONS"]) == {"icon": rendition}
+
+
+def test_a_lane_may_have_renditions_of_its_own(pipeline: Root) -> None:
+    page = {"fit": "inside", "format": "png", "height": 1600, "quality": 85, "width": 1200}
+    papers = {"prefixes": ["papers/"], "renditions": {"page": page}}
+    plan = pipeline.plan(lanes={"default": {}, "papers": papers})
+    told = settings(plan, PROCESSOR.replace("default", "papers"))
+    assert json.loads(told["RENDITIONS"]) == {"page": page}
+    assert json.loads(settings(plan, PROCESSOR)["RENDITIONS"]).keys() == {"thumbnail"}
 
 
 def test_filters_and_hashed_names_are_settings(pipeline: Root) -> None:
@@ -493,18 +510,18 @@ REFUSED: list[Case] = [
             "include_prefixes": ["photos/"],
             "lanes": {"default": {}, "scans": {"prefixes": ["scans/"]}},
         },
-        "they are scans/ in scans, included is photos/, excluded nothing",
+        "outside exclude_prefixes, or no object comes to it; they are scans/.",
     ),
     (
         {
             "exclude_prefixes": ["scans/"],
             "lanes": {"default": {}, "old": {"prefixes": ["scans/old/"]}},
         },
-        "they are scans/old/ in old, included is all, excluded scans/",
+        "outside exclude_prefixes, or no object comes to it; they are scans/old/.",
     ),
     (
         {"lanes": {"default": {}, "a": {"prefixes": ["x/"]}, "b": {"prefixes": ["x/", "y/"]}}},
-        "stands in one lane only, or an object would have two; they are x/ in a, x/ and y/ in b",
+        "stands in one lane only; they are x/ in a, x/ and y/ in b",
     ),
     (
         {
@@ -518,42 +535,48 @@ REFUSED: list[Case] = [
     ),
     (
         {"lanes": {"default": {}, "a": {"prefixes": ["gs://uploads/a/"]}}},
-        "without gs:// and the bucket, such as scans/",
+        "such as scans/, without gs:// and the bucket; they are gs://uploads/a/",
     ),
     ({"include_prefixes": ["gs://uploads/a/"]}, "include_prefixes has gs://uploads/a/; a prefix"),
     ({"exclude_prefixes": ["gs://uploads/a/"]}, "exclude_prefixes has gs://uploads/a/; a prefix"),
+    (default_lane(kind="media"), "kind must be one of default; it is media in default"),
     (
-        {"lanes": {"default": {}, "videos": TARGET | {"target_account": "videos@x.com"}}},
-        "target_account must be an IAM member",
+        {"lanes": {"default": {}, "papers": {"content_types": ["pdf"]}}},
+        "are written type/subtype or type/*, in lower case, or no object matches; they are pdf",
     ),
-    (default_lane(attempt_budget=0), "attempt_budget must be 1 to 100; it is 0 in default"),
     (
-        default_lane(work_seconds=330),
-        "work_seconds < timeout_seconds < dispatch_deadline_seconds",
+        {"lanes": {"default": {}, "papers": {"content_types": ["Text/*", "text/c*"]}}},
+        "they are Text/*, text/c*",
     ),
-    (default_lane(timeout_seconds=360), "they are 300, 360, 360 in default"),
-    (default_lane(dispatch_deadline_seconds=1801), "must be 15 to 1800, as Cloud Tasks has it"),
-    (default_lane(max_concurrent_dispatches=145), "default has 145 and takes 144"),
-    (default_lane(concurrency=9), "concurrency must be at most 4 × cpu"),
-    (default_lane(max_pixels=100000000), "default has 2048 and needs"),
-    (default_lane(max_file_bytes=1073741824), "default has 2048 and needs"),
+    (default_lane(queue={"max_attempts": 0}), "max_attempts must be 1 to 100; it is 0 in default"),
+    (
+        default_lane(processor={"work_seconds": 330}),
+        "work_seconds < processor.timeout_seconds < queue.dispatch_deadline_seconds",
+    ),
+    (default_lane(processor={"timeout_seconds": 360}), "they are 300, 360, 360 in default"),
+    (
+        default_lane(queue={"dispatch_deadline_seconds": 1801}),
+        "must be 15 to 1800, as Cloud Tasks has it; it is 1801 in default",
+    ),
+    (default_lane(queue={"max_concurrent_dispatches": 145}), "default has 145 and takes 144"),
+    (default_lane(processor={"concurrency": 9}), "concurrency must be at most 4 × cpu"),
+    (default_lane(processor={"max_pixels": 100000000}), "default has 2048 and needs"),
+    (default_lane(processor={"max_file_bytes": 1073741824}), "default has 2048 and needs"),
     ({"renditions": {"a": {"width": 8000, "height": 8000}}}, "default has 2048 and needs"),
-    (default_lane(memory_mib=1024), f"default has 1024 and needs {needed_mib()}"),
     (
-        {"lanes": {"default": {}, "videos": TARGET | {"target_url": "http://x.com"}}},
-        "target_url must be an https:// address",
+        default_lane(renditions={"a": {"width": 8000, "height": 8000}}),
+        "default has 2048 and needs",
     ),
     (
-        {"lanes": {"default": {}, "videos": TARGET | {"target_audience": ""}}},
-        "A lane with a target_url also names the target_audience",
+        default_lane(processor={"memory_mib": 1024}),
+        f"default has 1024 and needs {needed_mib()}",
     ),
+    (videos(**SERVICE | {"account": "videos@x.com"}), "target.account must be an IAM member"),
+    (videos(**SERVICE | {"url": "http://x.com"}), "target.url must be an https:// address"),
+    (videos(**SERVICE | {"audience": ""}), "target.audience is empty"),
     (
-        default_lane(records=False),
-        "a lane without one has neither target_audience nor target_account",
-    ),
-    (
-        {"lanes": {"default": {}, "videos": TARGET | {"target_account": ""}}},
-        "names the target_account that may read uploads and create results",
+        videos(**SERVICE | {"account": None}),
+        "names the account that may read uploads and create results",
     ),
     ({"prefix": "Files"}, "prefix is Files; it has lower-case letters"),
     ({"prefix": "abcdefghijkl"}, "make abcdefghijkl-dev, 16 characters; 15 keep every name"),
@@ -577,6 +600,8 @@ REFUSED: list[Case] = [
         "whole numbers from 1 to 8192; they are 0 × 300 in a",
     ),
     ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
+    (default_lane(renditions={"A": {}}), "renditions has the names default.A, thumbnail; each"),
+    (default_lane(renditions={"a": {"quality": 0}}), "it is 0 in default.a, 85 in thumbnail"),
     (
         {"uploads_retention": {"noncurrent_days": 69}},
         "uploads_retention.noncurrent_days is 69, but an upload can be named for 69 days",
@@ -587,7 +612,7 @@ REFUSED: list[Case] = [
         "at most 31 days",
     ),
     ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
-    ({"queue_retention_days": 31}, "retry.duration_days is 31; it must be above 0"),
+    ({"retry_days": 31}, "retry.retry_days is 31; it must be above 0"),
     ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),
 ]
 

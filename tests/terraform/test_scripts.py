@@ -201,18 +201,24 @@ def test_a_plan_is_not_applied_once_its_configuration_changed(
     ("call", "said"),
     [
         (
-            "lanes = { default = { max_dispatch_per_second = 20 } }",
-            "lanes.default has no setting max_dispatch_per_second, which Terraform would leave out "
-            "without a word. Did you mean max_dispatches_per_second?",
+            "lanes = { default = { queue = { max_dispatch_per_second = 20 } } }",
+            "lanes.default.queue has no setting max_dispatch_per_second, which Terraform would "
+            "leave out without a word. Did you mean max_dispatches_per_second?",
         ),
         (
             'lanes = {\n default = {} # memory = 1\n "big" = {\n prefixes = ["a = {"]\n'
             " memory = 4096 }\n}",
-            "line 6: lanes.big has no setting memory",
+            "line 7: lanes.big has no setting memory",
         ),
+        ("lanes = { default = { procesor = { cpu = 1 } } }", "Did you mean processor?"),
+        (
+            "lanes = { papers = { renditions = { page = { widht = 640 } } } }",
+            "lanes.papers.renditions.page has no setting widht",
+        ),
+        ("lanes = { videos = { target = { uri = local.x } } }", "Did you mean url?"),
         ("renditions = { thumbnail = { widht = 640 } }", "Did you mean width?"),
         ("bridge = { colour = 1 }", "terraform/pipeline/README.md lists all."),
-        ("lanes = { default = { memory_mib = local.big == 1 ? { a = 1 }.a : 2 } }", ""),
+        ("lanes = { default = { kind = local.big == 1 ? { a = 1 }.a : 2 } }", ""),
         ("lanes = { for x in local.all : x.name => { mine = 1 } }", ""),
         ("lanes = { default = merge(local.shared, { mine = 1 }) }", ""),
         ("uploads_retention = { storage_class_days = { NEARLINE = 30 } }", ""),
@@ -224,7 +230,8 @@ def test_a_misspelt_setting_is_told_where_terraform_drops_it(
     (tmp_path / "bin/terraform").write_text(PLANNING)
     machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
     main = checkout / "environments/dev/main.tf"
-    main.write_text(f'module "pipeline" {{\n{call}\n}}\n')
+    source = 'source = "../../terraform/pipeline"'
+    main.write_text(f'module "pipeline" {{\n{source}\n{call}\n}}\n')
     code, told = deploy(machine, "plan", *DEV, script=checkout / "scripts/deploy.py")
     assert code == (1 if said else 0), told
     assert said in told

@@ -57,7 +57,7 @@ def test_rates_are_settings(queue: Root) -> None:
 
 def test_retries_are_settings(queue: Root) -> None:
     retry = {
-        "duration_days": 1,
+        "retry_days": 1,
         "max_attempts": 5,
         "max_backoff_seconds": 60,
         "max_doublings": 4,
@@ -112,8 +112,8 @@ REFUSED: list[Case] = [
         "name is files_dev (9 characters); a queue takes letters, digits and hyphens",
     ),
     ({"name": "x" * 88}, "(88 characters); a queue takes"),
-    ({"retry": {"duration_days": 0}}, "retry.duration_days is 0; it must be above 0"),
-    ({"retry": {"duration_days": 31}}, "retry.duration_days is 31; it must be above 0"),
+    ({"retry": {"retry_days": 0}}, "retry.retry_days is 0; it must be above 0"),
+    ({"retry": {"retry_days": 31}}, "retry.retry_days is 31; it must be above 0"),
     ({"retry": {"max_attempts": 0}}, "retry.max_attempts is 0; it must be at least 1"),
     ({"retry": {"min_backoff_seconds": 301}}, "retry waits 301 to 300 s"),
     ({"retry": {"max_backoff_seconds": 3601}}, "retry waits 2 to 3601 s"),

@@ -108,14 +108,14 @@ class Delivery:
         one attempt of each neighbour. From the second on a file is alone: it costs them no more.
         """
         body = json.dumps({"trace": self._work.trace, "version": self._config.source_version})
-        for number in range(1, self._config.attempt_budget + 1):
+        for number in range(1, self._config.max_attempts + 1):
             if room and number == 2:
                 room.alone(self._remaining() / 2)
             if self._storage.create(self._work.attempt(number), body.encode(), JSON):
                 self._attempt = number
                 self._log.write("INFO", "started", "attempt claimed", attempt=number)
                 return
-        self._attempt = self._config.attempt_budget
+        self._attempt = self._config.max_attempts
         raise AttemptsExhausted(
             "attempts_exhausted", f"{self._attempt} attempts were started and left no record."
         )
@@ -176,7 +176,7 @@ class Delivery:
 
         Raises TransientError.
         """
-        is_last = self._is_last_chance or self._attempt >= self._config.attempt_budget
+        is_last = self._is_last_chance or self._attempt >= self._config.max_attempts
         if not fault.final and not is_last:
             return self._retry(fault, error)
         record: Failure = {

@@ -35,7 +35,7 @@ class Config:
     uploads_bucket: str
     results_bucket: str
     source_version: str
-    attempt_budget: int
+    max_attempts: int
     max_file_bytes: int
     max_pixels: int
     work_seconds: int

@@ -9,7 +9,7 @@ output "name" {
   depends_on  = [google_cloud_run_service_iam_member.invoker]
 }
 
-output "uri" {
+output "url" {
   description = "The function's run.app address, known once its invokers may call it. Only there do Pub/Sub and Cloud Tasks count as internal."
   value       = google_cloudfunctions2_function.this.service_config[0].uri
   depends_on  = [google_cloud_run_service_iam_member.invoker]

@@ -28,7 +28,7 @@ resource "google_cloud_tasks_queue" "this" {
     max_attempts       = var.retry.max_attempts
     max_backoff        = "${var.retry.max_backoff_seconds}s"
     max_doublings      = var.retry.max_doublings
-    max_retry_duration = "${var.retry.duration_days * 86400}s"
+    max_retry_duration = "${var.retry.retry_days * 86400}s"
     min_backoff        = "${var.retry.min_backoff_seconds}s"
   }
 

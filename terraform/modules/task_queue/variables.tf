@@ -92,23 +92,23 @@ variable "region" {
 }
 
 variable "retry" {
-  description = "A failed task comes again after min_backoff_seconds, doubled max_doublings times up to max_backoff_seconds, until it has had max_attempts and is older than duration_days, both."
+  description = "A failed task comes again after min_backoff_seconds, doubled max_doublings times up to max_backoff_seconds, until it has had max_attempts and is older than retry_days, both."
   # 3 attempts and 2 s to 300 s are the tutorial's, 16 doublings (so: up to the maximum) Google's
   # default, which it left alone. 7 days, because an outage of the platform must cost no file: with
   # attempts alone a task would be gone seconds after its first failure.
   type = object({
-    duration_days       = optional(number, 7)
     max_attempts        = optional(number, 3)
     max_backoff_seconds = optional(number, 300)
     max_doublings       = optional(number, 16)
     min_backoff_seconds = optional(number, 2)
+    retry_days          = optional(number, 7)
   })
   nullable = false
   default  = {}
 
   validation {
-    condition     = var.retry.duration_days > 0 && var.retry.duration_days < 31
-    error_message = "retry.duration_days is ${var.retry.duration_days}; it must be above 0, or a few failures in a row delete the task, and below 31, when Cloud Tasks deletes it in any case. The pipeline calls it queue_retention_days."
+    condition     = var.retry.retry_days > 0 && var.retry.retry_days < 31
+    error_message = "retry.retry_days is ${var.retry.retry_days}; it must be above 0, or a few failures in a row delete the task, and below 31, when Cloud Tasks deletes it in any case."
   }
 
   validation {
