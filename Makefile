@@ -49,13 +49,17 @@ logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry:
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
-.PHONY: test-corpus soak test-emulator bench
+.PHONY: test-corpus soak test-emulator test-frameworks bench pictures
 test-corpus: prepare ## 1,500 files, Pillow's own among them: each ends in a manifest or a named failure
 	@$(BIN)/python -m tests.corpus
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)
 	@$(BIN)/python -m tests.system.soak
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
 	@$(BIN)/python -m pytest tests/system/emulator.py
+test-frameworks: prepare ## docs/portal.md's React and Uppy in a browser, and the types of uploader.js (needs npm)
+	@$(BIN)/python -m pytest tests/browser/frameworks/frameworks.py
+pictures: prepare ## Pictures of the portal's page for docs/ (PORTAL= its address)
+	@$(BIN)/python -m tests.browser.pictures
 bench: prepare ## Beside the tutorial and the limit, under 10 minutes: docs/benchmarks.md
 	@$(BIN)/python -m tests.bench
 
