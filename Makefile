@@ -100,6 +100,10 @@ prepare: ## The checkout's own Python environment; who needs it makes it by itse
 
 # On Google Cloud: make bootstrap PROJECT=my-project, then make apply ENV=dev PROJECT=my-project
 
+.PHONY: portal
+portal: prepare ## Page, upload and status on a loopback address, with your own login (ENV= PROJECT= PORT=)
+	@$(BIN)/python -m scripts.ops.portal -e $(ENV) --project "$(PROJECT)" $(if $(PORT),--port $(PORT))
+
 .PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine
 	@$(PYTHON) scripts/build_functions.py

@@ -47,3 +47,14 @@ module "observers" {
   pipeline    = module.pipeline.interface
   subscribers = { app = { reader = module.application.member } }
 }
+
+# A page where a person uploads files and sees what becomes of them: make portal.
+module "portal" {
+  source = "../../terraform/portal"
+
+  pipeline = module.pipeline.interface
+
+  folders = {
+    uploads = {}
+  }
+}

@@ -26,6 +26,15 @@ output "observers" {
   }
 }
 
+output "portal" {
+  description = "Where the portal is, and who may call it."
+  value = {
+    access = module.portal.access
+    status = module.portal.status_uri
+    upload = module.portal.upload_uri
+  }
+}
+
 output "queues" {
   description = "Each lane's queue."
   value       = module.pipeline.queues

@@ -10,6 +10,7 @@ module "uploads" {
   kms_key_name    = var.kms_key_name
   force_destroy   = var.force_destroy
   retention       = var.uploads_retention
+  cors            = { origins = var.uploads_origins }
 
   iam_members = merge(
     { processor = {

@@ -24,8 +24,10 @@ output "interface" {
     deployer    = var.deployer
     environment = var.environment
     lanes       = local.bridge_lanes
-    monitoring  = var.monitoring
-    name        = local.name
+    # Of the lanes whose processor is deployed here: others have limits of their own.
+    max_file_bytes = { for lane, settings in local.processor_lanes : lane => settings.max_file_bytes }
+    monitoring     = var.monitoring
+    name           = local.name
     policy = {
       deletion_policy   = var.deletion_policy
       force_destroy     = var.force_destroy

@@ -202,6 +202,13 @@ variable "retry_days" {
   default     = 7
 }
 
+variable "uploads_origins" {
+  description = "Which web pages' scripts may send files straight into the uploads bucket, once somebody gave them a place there: their origins (https://host)."
+  type        = set(string)
+  nullable    = false
+  default     = []
+}
+
 variable "uploads_retention" {
   description = "How long replaced or deleted uploads can be brought back, in days, and when uploads move to colder storage classes."
   # Noncurrent for 70 days: an event can name an upload for 7 days, as a dead letter for 31 more, as

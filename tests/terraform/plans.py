@@ -56,7 +56,7 @@ class Root:
             shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
         self.folder = scratch / folder
         self.inputs = inputs
-        for name in ("bridge", "processor"):
+        for name in (path.parent.name for path in (ROOT / "functions").glob("*/main.py")):
             zipped = scratch / "build" / f"{name}.zip"
             zipped.parent.mkdir(exist_ok=True)
             zipped.write_bytes(b"the zip of " + name.encode())

@@ -614,6 +614,7 @@ REFUSED: list[Case] = [
     ({"delivery": {"max_attempts": 101}}, "max_attempts is 101; Pub/Sub takes 5 to 100"),
     ({"retry_days": 31}, "retry.retry_days is 31; it must be above 0"),
     ({"results_retention": {"soft_delete_days": 3}}, "soft_delete_days is 3"),
+    ({"uploads_origins": ["*"]}, "cors.origins has *; an origin is https://host"),
 ]
 
 

@@ -26,6 +26,7 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("LOCALCLOUD_CACHE", ROOT / ".cache"))
 OWNER = "user:you@example.com"
+CLIENT = "32555940559.apps.googleusercontent.com"  # gcloud's, as its own logins have it
 
 
 class LocalCloudError(RuntimeError):
@@ -176,7 +177,7 @@ class LocalCloud:
         _write(home / "token", token)
         user = {
             "type": "authorized_user",
-            "client_id": "local",
+            "client_id": CLIENT,
             "client_secret": "local",
             "refresh_token": refresh,
         }

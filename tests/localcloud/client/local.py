@@ -9,10 +9,15 @@ make local-stop                end it; nothing is left
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from ..client import ROOT, LocalCloud, LocalCloudError
@@ -45,7 +50,38 @@ def capabilities() -> list[str]:
     return sorted(beside - {"pipeline"})
 
 
+def start_portal(deployment: Deployment) -> tuple[int, str]:
+    """`make portal` in the background, where the environment has one: its pid and address."""
+    record = deployment.cloud.folder / "portal"
+    command = [sys.executable, "-m", "scripts.ops.portal", "-e", SHOWCASE]
+    command += ["--project", deployment.cloud.project, "--port", "0", "--address-file", str(record)]
+    with (deployment.cloud.folder / "portal.log").open("w") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=deployment.checkout,
+            env=deployment.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    while not record.exists() or not record.read_text():
+        if process.poll() is not None:
+            raise RuntimeError((deployment.cloud.folder / "portal.log").read_text().strip())
+        time.sleep(0.05)
+    return process.pid, record.read_text()
+
+
+def stop_portal() -> None:
+    """Ends what start_portal started; a pid that is somebody else's by now is left alone."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        pid = int(json.loads(STATE.read_text())["portal"])
+        if b"scripts.ops.portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGTERM)
+
+
 def forget(cloud: LocalCloud) -> None:
+    stop_portal()
     shutil.rmtree(cloud.folder, ignore_errors=True)
     STATE.unlink(missing_ok=True)
     ACTIVATE.unlink(missing_ok=True)
@@ -69,6 +105,7 @@ def start(environment: str = "dev") -> int:
         with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
             print("    " + summary(deployment.make(*words).stdout))
         outputs = deployment.outputs(environment)
+        portal, address = start_portal(deployment) if "portal" in outputs else (0, "")
     except BaseException as error:
         cloud.stop()
         if isinstance(error, CommandFailed | LocalCloudError | RuntimeError):
@@ -81,7 +118,7 @@ def start(environment: str = "dev") -> int:
         "UPLOADS": outputs["uploads_bucket"],
         "RESULTS": outputs["results_bucket"],
         "ENV": environment,
-    }
+    } | ({"PORTAL": address} if address else {})
     STATE.parent.mkdir(exist_ok=True)
     write_activate(deployment.environ_added() | names | {"PYTHON": sys.executable})
     record = {
@@ -89,8 +126,10 @@ def start(environment: str = "dev") -> int:
         "project": cloud.project,
         "port": cloud.port,
         "pid": cloud.pid,
+        "portal": portal,
     }
     STATE.write_text(json.dumps(record))
+    page = f"\n    xdg-open $PORTAL          # the page: {address}" if address else ""
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
 
@@ -98,7 +137,7 @@ It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
     gsutil cp photo.jpg gs://$UPLOADS/
     gsutil ls "gs://$RESULTS/**"
     make logs OBJECT=gs://$UPLOADS/photo.jpg
-    make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}
+    make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}{page}
     deactivate_local""")
     return 0
 
@@ -108,6 +147,7 @@ def stop() -> int:
     if cloud is None:
         print("No local cloud runs here.")
         return 0
+    stop_portal()
     cloud.stop()
     forget(cloud)
     print("Stopped; nothing is left of it.")

@@ -41,7 +41,7 @@ class Principal:
 ANONYMOUS = Principal("allUsers")
 # The OAuth client that people's own tools have here: the audience of a person's identity token,
 # which Cloud Run takes for any service as it takes that of gcloud.
-CLIENT = "local"
+CLIENT = "32555940559.apps.googleusercontent.com"
 
 
 def speaker(email: str) -> Principal:

@@ -1,0 +1,14 @@
+output "access" {
+  description = "Who may call."
+  value       = var.access
+}
+
+output "status_uri" {
+  description = "The address of the status service, known once it may be called."
+  value       = module.status.uri
+}
+
+output "upload_uri" {
+  description = "The address of the upload service, which serves the page, too; known once it may be called."
+  value       = module.upload.uri
+}
