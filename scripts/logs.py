@@ -32,6 +32,9 @@ from contract.identity import Work
 EVENTS = (
     "done", "duplicate", "enqueued", "failed", "ignored", "rejected", "retry", "started",
     "unavailable",
+    # of the portal
+    "status_broken", "status_failed", "status_refused", "upload_accepted", "upload_broken",
+    "upload_failed", "upload_refused",
 )  # fmt: skip
 FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
 LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"

@@ -390,7 +390,8 @@ def test_every_alert_has_its_section() -> None:
     text = (ROOT / "terraform/modules/monitoring/alerts.tf").read_text()
     alerts = re.findall(r"^    (\w+) = \{\n      severity", text, re.M)
     sections = re.findall(r"^## ([\w-]+)$", RUNBOOK, re.M)
-    assert [alert.replace("_", "-") for alert in alerts] == sections
+    # Those of capabilities follow: each has a test beside its module's.
+    assert [alert.replace("_", "-") for alert in alerts] == sections[: len(alerts)]
     for part in RUNBOOK.split("\n## ")[1:]:
         for heading in ("**Look**", "**Mend.**", "**Mended when**"):
             assert heading in part, part.split("\n")[0]
