@@ -30,8 +30,8 @@ output "portal" {
   description = "Where the portal is, and who may call it."
   value = {
     access = module.portal.access
-    status = module.portal.status_uri
-    upload = module.portal.upload_uri
+    status = module.portal.status_url
+    upload = module.portal.upload_url
   }
 }
 

@@ -25,7 +25,7 @@ output "interface" {
     environment = var.environment
     lanes       = local.bridge_lanes
     # Of the lanes whose processor is deployed here: others have limits of their own.
-    max_file_bytes = { for lane, settings in local.processor_lanes : lane => settings.max_file_bytes }
+    max_file_bytes = { for name, lane in local.processor_lanes : name => lane.processor.max_file_bytes }
     monitoring     = var.monitoring
     name           = local.name
     policy = {

@@ -17,7 +17,7 @@ module "upload" {
   environment_variables = merge(var.pipeline.bridge.settings, local.settings, {
     FOLDERS    = jsonencode(var.folders)
     ORIGINS    = jsonencode(var.origins)
-    STATUS_URL = module.status.uri
+    STATUS_URL = module.status.url
   })
 
   # Whoever reads the address may use it.

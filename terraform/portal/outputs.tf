@@ -3,12 +3,12 @@ output "access" {
   value       = var.access
 }
 
-output "status_uri" {
+output "status_url" {
   description = "The address of the status service, known once it may be called."
-  value       = module.status.uri
+  value       = module.status.url
 }
 
-output "upload_uri" {
+output "upload_url" {
   description = "The address of the upload service, which serves the page, too; known once it may be called."
-  value       = module.upload.uri
+  value       = module.upload.url
 }
