@@ -11,6 +11,7 @@ PERMANENT = {  # trying again cannot help
     "image_too_large_for_memory": "decoding takes more memory than an instance has",
     "corrupt_image": "the decoder refuses the image",
     "truncated_image": "the image ends too early",
+    "unsupported_image": "a valid image, of a form that is not drawn here",
     "corrupt_document": "the PDF cannot be opened",
     "corrupt_encoding": "stored as gzip, but the content is not",
     "type_mismatch": "declared as a kind that is processed, but the content is none",

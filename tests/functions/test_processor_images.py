@@ -484,7 +484,8 @@ def test_a_corrupt_image_is_named(processor: Any) -> None:
 def test_a_refusal_says_the_same_each_time(processor: Any) -> None:
     data = b"\x89PNG\r\n\x1a\n" + bytes(90)
     details = {processor.process(data, name=name)["detail"] for name in "ab"}
-    assert details == {"The decoder says: UnidentifiedImageError: cannot identify image file"}
+    assert len(details) == 1
+    assert details.pop().startswith("The decoder says: SyntaxError: broken PNG file")
 
 
 def test_content_that_is_not_what_was_declared_is_named(processor: Any) -> None:

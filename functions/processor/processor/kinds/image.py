@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import warnings
 
 from PIL import Image
 
-from contract.records import Camera
 from contract.records import Image as ImageFacts
 from processor.errors import Fault, PermanentError
 from processor.formats import BY_TYPE, Format, header, memory
 from processor.headers import Header
 from processor.kinds import Job, Outcome
-from processor.kinds.render import SPARE, UPRIGHT, render, scale_of
+from processor.kinds.decoders import opened
+from processor.kinds.facts import Exif
+from processor.kinds.frames import MAX_FRAMES, count
+from processor.kinds.render import SPARE, render, scale_of
 from processor.settings import Config
-
-_MAX_FRAMES = 10_000
-_ORIENTATION, _MAKE, _MODEL, _EXIF, _TAKEN = 0x0112, 0x010F, 0x0110, 0x8769, 0x9003
 
 warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
 
@@ -36,38 +34,34 @@ def process(job: Job) -> Outcome:
     if found:
         _admit(job, format, found)
     file = job.source.all(config.max_file_bytes)
-    if format.decoder == "HEIF":
-        import pi_heif  # type: ignore[import-untyped]
-
-        pi_heif.register_heif_opener(thumbnails=False)
     Image.MAX_IMAGE_PIXELS = config.max_pixels
     try:
-        image = Image.open(file, formats=[format.decoder])
+        image = opened(file, format.decoder)
         size = image.size
         if not found or (found.width, found.height) != size:
             _admit(job, format, Header(*size, found.scans if found else 9.0))
-        frames = _frames(image)
-        exif = image.getexif()
-        facts = _facts(exif)
-        orientation = facts["orientation"]
-        image.draft(None, _draft_size(size, orientation, config))
+        frames = _frames(image, file, format)
+        exif = Exif(image)
+        turn = getattr(image, "turn", exif.turn)
+        image.draft(None, _draft_size(size, turn, config))
         image.load()
-        if format.decoder == "TIFF":  # comes upright out of its decoder
-            size, orientation = image.size, 1
+        if format.decoder in ("AVIF", "HEIF"):  # cut by its decoder
+            size = image.size
     except Image.DecompressionBombError as error:
         raise PermanentError("too_many_pixels", _pixels(config)) from error
     except (Fault, MemoryError):
         raise
     except Exception as error:  # a decoder may raise anything over hostile bytes
         raise _broken(error, file, format) from error
-    outputs = render(image, size, orientation, config.renditions)
-    upright = size[::-1] if orientation >= 5 else size
+    outputs = render(image, size, turn, config.renditions)
+    upright = size[::-1] if turn >= 5 else size
     learnt: ImageFacts = {
         "format": format.name,
         "width": upright[0],
         "height": upright[1],
         "frames": frames,
-        **facts,
+        **exif.facts(),
+        "orientation": turn,
     }
     return Outcome(job.sniffed or "", {"image": learnt}, outputs)
 
@@ -97,33 +91,15 @@ def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tupl
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
 
 
-def _frames(image: Image.Image) -> int:
+def _frames(image: Image.Image, file: io.BytesIO, format: Format) -> int:
     """Raises PermanentError beyond the limit."""
-    frames = 1
-    if image.format == "TIFF":  # Pillow compares each with all before it: no more than allowed
-        with contextlib.suppress(EOFError):
-            while frames <= _MAX_FRAMES:
-                image.seek(frames)
-                frames += 1
-        image.seek(0)
-    else:
-        frames = getattr(image, "n_frames", 1)
-    if frames > _MAX_FRAMES:
-        raise PermanentError("too_many_frames", f"It has more than {_MAX_FRAMES} frames.")
+    with file.getbuffer() as data:
+        frames = count(data, format.decoder)
+    if frames is None:
+        frames = int(getattr(image, "n_frames", 1))
+    if frames > MAX_FRAMES:
+        raise PermanentError("too_many_frames", f"It has more than {MAX_FRAMES} frames.")
     return frames
-
-
-def _facts(exif: Image.Exif) -> Camera:
-    """A few facts; never a place."""
-    camera = " ".join(str(exif[tag]).strip("\0 ") for tag in (_MAKE, _MODEL) if exif.get(tag))
-    taken = str(exif.get_ifd(_EXIF).get(_TAKEN, ""))
-    turn = exif.get(_ORIENTATION)
-    facts: Camera = {"orientation": turn if turn in UPRIGHT else 1}
-    if camera:
-        facts["camera"] = camera[:200]
-    if re.fullmatch(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", taken):
-        facts["takenAt"] = taken[:10].replace(":", "-") + "T" + taken[11:]
-    return facts
 
 
 def _pixels(config: Config) -> str:

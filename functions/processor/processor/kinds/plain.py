@@ -23,6 +23,7 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_TEXT_BYTES = bytes(range(32, 256)) + b"\t\n\f\r\x1b"
 _UNKNOWN = "unknown-8bit"  # RFC 1428's name for it
 
 
@@ -83,7 +84,8 @@ def guesses(data: bytes) -> list[str]:
     sample = data[max(0, first - _BEFORE_BYTES) :][:_SAMPLE_BYTES]
     if len(sample) == _SAMPLE_BYTES:
         sample = sample[: sample.rfind(b"\n") + 1] or sample
-    for cut in range(4):  # the sample may end within a character
+    is_clean = not sample.translate(None, _TEXT_BYTES)
+    for cut in range(4 if is_clean else 1):  # the sample may end within a character
         if not charset_normalizer.is_binary(part := sample[: len(sample) - cut]):
             found = list(charset_normalizer.from_bytes(part))[:_CANDIDATES]
             # Where several say the same of these bytes, it is most often this one.

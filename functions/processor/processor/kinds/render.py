@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from processor.formats import ENCODED
 from processor.kinds import Output
@@ -102,10 +102,27 @@ def _converted(image: Image.Image, fx: int, fy: int) -> Image.Image:
 
 def _working(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
-        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")  # not clipped
+        return _of_16_bits(image)
     if image.has_transparency_data:
         return image.convert("RGBA").convert("RGBa")
     return image.convert("L" if image.mode in ("1", "I", "F") else "RGB")
+
+
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    """L, or RGBa where one grey stands for what is transparent."""
+    grey = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")  # not clipped
+    if image.info.get("white_is_zero"):
+        grey = ImageChops.invert(grey)
+    clear = image.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey
+    data, alpha = image.tobytes(), None
+    for part, wanted in enumerate(clear.to_bytes(2, "little")):
+        half = Image.frombytes("L", image.size, data[part::2])
+        differs = half.point([255 * (value != wanted) for value in range(256)])
+        alpha = ImageChops.lighter(alpha, differs) if alpha else differs
+    assert alpha
+    return Image.merge("LA", (grey, alpha)).convert("RGBA").convert("RGBa")
 
 
 def _srgb(picture: Image.Image, source: Image.Image) -> Image.Image:

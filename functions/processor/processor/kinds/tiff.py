@@ -1,0 +1,157 @@
+"""TIFF, whose decoder is given what it shows rightly, whole, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import ImagePalette, TiffImagePlugin
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    COLORMAP,
+    COMPRESSION,
+    ICCPROFILE,
+    PHOTOMETRIC_INTERPRETATION,
+    PLANAR_CONFIGURATION,
+    RESOLUTION_UNIT,
+    ROWSPERSTRIP,
+    SAMPLEFORMAT,
+    SAMPLESPERPIXEL,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    X_RESOLUTION,
+    XMP,
+    Y_RESOLUTION,
+)  # fmt: skip
+
+from processor.kinds import decoders
+
+_ORIENTATION = 0x0112
+_WHITE_IS_ZERO, _PALETTE = 0, 3
+_SEPARATE = 2
+_OPTIONAL = (X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, XMP)
+# TIFF 6.0, and what libtiff registers beside it: valid, whether drawn here or not.
+_COMPRESSIONS = frozenset({
+    *range(1, 11), 32766, 32771, 32773, 32809, 32895, 32896, 32897, 32898, 32908, 32909, 32946,
+    34661, 34676, 34677, 34712, 34887, 34925, 34933, 34934, 50000, 50001, 50002,
+})  # fmt: skip
+_PHOTOMETRICS = frozenset({*range(7), 8, 9, 10, 32803, 32844, 32845, 34892})
+_BITS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64})
+_FORMATS = frozenset(range(1, 7))
+
+
+class Tiff(TiffImagePlugin.TiffImageFile):
+    turn = 1
+
+    def _open(self) -> None:
+        assert self.fp
+        if self.fp.read(4) == b"MM\0+":
+            decoders.unsupported("a big-endian BigTIFF")
+        self.fp.seek(0)
+        super()._open()
+
+    def _setup(self) -> None:
+        for tag in _OPTIONAL:
+            if tag in self.tag_v2:
+                del self.tag_v2[tag]
+        if not isinstance(self.tag_v2.get(ICCPROFILE, b""), bytes):
+            del self.tag_v2[ICCPROFILE]
+        form = self._form()
+        if form:
+            self._refuse(*form)
+            if form[1:3] == (_WHITE_IS_ZERO, 16) and form[4] == 1:  # not turned by its decoder
+                self.tag_v2[PHOTOMETRIC_INTERPRETATION] = 1
+                self.info["white_is_zero"] = True
+        try:
+            super()._setup()
+        except SyntaxError as error:
+            if form and "unknown pixel mode" in str(error):
+                decoders.unsupported(f"a TIFF {_described(*form)}")
+            raise
+        if form and form[1] == _PALETTE:
+            self._widen_palette()
+        self._check_extents()
+        turn = self.tag_v2.get(_ORIENTATION)
+        self.turn = next((one for one in range(1, 9) if one == turn), 1)
+        self._size = self._tile_size  # as it is stored
+
+    def load_end(self) -> None:
+        """Neither turned nor searched for more metadata."""
+
+    def _form(self) -> tuple[int, int, int, int, int, int] | None:
+        """Compression, photometric, bits, format, samples, planes; None where that is not valid."""
+        get = self.tag_v2.get
+        bits, formats = _numbers(get(BITSPERSAMPLE, (1,))), _numbers(get(SAMPLEFORMAT, (1,)))
+        found = (
+            get(COMPRESSION, 1), get(PHOTOMETRIC_INTERPRETATION, 0), max(bits, default=0),
+            max(formats, default=0), get(SAMPLESPERPIXEL, 1), get(PLANAR_CONFIGURATION, 1),
+        )  # fmt: skip
+        if not all(isinstance(one, int) for one in found):
+            return None
+        compression, photometric, depth, format, samples, planes = found
+        is_valid = (
+            compression in _COMPRESSIONS and photometric in _PHOTOMETRICS and depth in _BITS
+            and format in _FORMATS and 1 <= samples <= 64 and planes in (1, 2)
+        )  # fmt: skip
+        return found if is_valid else None
+
+    def _refuse(
+        self, compression: int, photometric: int, bits: int, format: int, samples: int, planes: int
+    ) -> None:
+        """What Pillow opens and shows wrongly, or cannot open though it is valid."""
+        wrong = (
+            compression not in TiffImagePlugin.COMPRESSION_INFO
+            or (planes == _SEPARATE and samples > 1 and bits != 8)
+            or (photometric == _WHITE_IS_ZERO and format == 3)
+        )
+        if wrong:
+            form = (compression, photometric, bits, format, samples, planes)
+            decoders.unsupported(f"a TIFF {_described(*form)}")
+
+    def _widen_palette(self) -> None:
+        """Some writers give a palette of 8 bits where 16 are meant (libtiff's checkcmap)."""
+        values = self.tag_v2[COLORMAP]
+        if isinstance(values, tuple) and max(values, default=0) < 256:
+            self.palette = ImagePalette.raw("RGB;L", bytes(values))
+
+    def _check_extents(self) -> None:
+        """Raises truncated_image where strips or tiles are missing, or end beyond the file."""
+        assert self.fp
+        tags = self.tag_v2
+        is_tiled = TILEOFFSETS in tags
+        starts = _numbers(tags.get(TILEOFFSETS if is_tiled else STRIPOFFSETS))
+        counts = _numbers(tags.get(TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS))
+        width, height = self._tile_size
+        across = 1
+        if is_tiled:
+            across = -(-width // max(1, _numbers(tags.get(TILEWIDTH, width))[0]))
+            rows = _numbers(tags.get(TILELENGTH, height))[0]
+        else:
+            rows = _numbers(tags.get(ROWSPERSTRIP, height))[0]
+        wanted = across * -(-height // max(1, rows))
+        if tags.get(PLANAR_CONFIGURATION, 1) == _SEPARATE:
+            wanted *= tags.get(SAMPLESPERPIXEL, 1)
+        size = self.fp.seek(0, 2)
+        ends = [start + count for start, count in zip(starts, counts, strict=False)]
+        if len(starts) < wanted or max(ends, default=0) > size:
+            raise decoders.truncated()
+
+
+def _numbers(value: Any) -> tuple[int, ...]:
+    """A tag's values; () where they are no whole numbers."""
+    values = value if isinstance(value, tuple) else (value,)
+    return values if all(isinstance(one, int) for one in values) else ()
+
+
+def _described(
+    compression: int, photometric: int, bits: int, format: int, samples: int, planes: int
+) -> str:
+    kind = {2: " signed", 3: " floating-point", 5: " complex", 6: " complex"}.get(format, "")
+    apart = ", each sample in a plane of its own," if planes == _SEPARATE else ""
+    return (
+        f"of {samples} ×{kind} {bits} bits{apart} with compression {compression} and "
+        f"photometric interpretation {photometric}"
+    )
