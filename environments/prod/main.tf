@@ -19,7 +19,9 @@ module "pipeline" {
   # An instance of each is always warm, so that a single upload does not wait for a start.
   bridge = { min_instances = 1 }
 
-  # Five times the tutorial's rate. 80 instances of 8 requests, less a tenth, take 500 at once.
+  # Five times the tutorial's rate. 80 instances of 8 requests, less a tenth, take 500 at once. They
+  # have 160 vCPU and 160 GiB, and the bridge 10 and 5: ask for 170 vCPU (CpuAllocPerProjectRegion) and
+  # 165 GiB (MemAllocPerProjectRegion) of Cloud Run first, since a new project often has 20 and 40.
   lanes = {
     default = {
       processor = { max_instances = 80, min_instances = 1 }

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import deploy
 from build_functions import BuildError
-from deploy import Environment, Failed, Refused
 from deployables import deployables
+from patience import apply
 from prepare import Unprepared
+from runner import PROJECT, Early, Environment, Failed, Refused, terraform
 
 from . import ROOT, affected, plans, texts
 from .github import GitHub
@@ -139,10 +140,11 @@ def command_apply(arguments: argparse.Namespace) -> None:
     try:
         deploy.use_bucket(environment)
         try:
-            deploy.terraform(environment, "apply", "-input=false", str(plan_file))
+            deploy.compare(environment, plan_file)
+            apply(environment, plan_file)
         except (Failed, Refused) as error:
             # Stale plans and held locks are refused before anything is done.
-            if isinstance(error, Failed) or "login" in str(error):
+            if isinstance(error, (Failed, Early)) or "login" in str(error):
                 show(texts.half_applied(environment.name))
             raise
     finally:
@@ -236,9 +238,9 @@ def fresh_plan(environment: Environment) -> tuple[Json, dict[str, str], Path]:
     path = HERE / f"{environment.name}.tfplan"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    deploy.terraform(environment, "plan", "-input=false", "-lock=false", f"-out={path}", quiet=True)
+    terraform(environment, "plan", "-input=false", "-lock=false", f"-out={path}", quiet=True)
     path.chmod(0o600)
-    shown = deploy.terraform(environment, "show", "-json", str(path), quiet=True)
+    shown = terraform(environment, "show", "-json", str(path), quiet=True)
     return json.loads(shown), zips, path
 
 
@@ -330,7 +332,7 @@ def parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=function.__doc__)
         if name in ("plan", "prepare", "apply", "drift"):
             command.add_argument("--environment", required=True)
-            command.add_argument("--project", default=os.environ.get(deploy.PROJECT, ""))
+            command.add_argument("--project", default=os.environ.get(PROJECT, ""))
             command.add_argument("--prefix", default="files")
         if name in ("comment", "issue"):
             command.add_argument("--run", default="", help="address of the run")

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from deploy import Refused
+from runner import Refused
 
 API = "https://storage.googleapis.com"
 

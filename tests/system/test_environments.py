@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +138,14 @@ class Stack:
         finally:
             path.unlink()
             self.build()
+
+    @contextlib.contextmanager
+    def unlimited(self) -> Iterator[None]:
+        """Without quota and delay once the block is over."""
+        try:
+            yield
+        finally:
+            self.cloud.delete("/faults")
 
     def objects(self, bucket: str, prefix: str = "") -> list[dict[str, Any]]:
         """The live objects of a bucket."""
@@ -267,6 +276,37 @@ def test_the_order_of_inputs_means_nothing(stack: Stack) -> None:
 
 
 # What changes, changes that
+
+
+def test_a_function_beyond_the_project_s_quota_is_refused_before_anything_is_made(
+    stack: Stack,
+) -> None:
+    stack.cloud.post("/faults", {"run_quota": {"cpu": 9000, "memory": 40 * 2**30}})
+    with stack.settings("renditions = { thumbnail = { width = 640 } }"), stack.unlimited():
+        with pytest.raises(CommandFailed) as refused:
+            stack.apply()
+        told = " ".join(str(refused.value).split())
+        assert "files-dev-processor-default takes 10 vCPU with all its instances" in told
+        assert f"{stack.cloud.project} may take 9 in us-central1, so Google would refuse it" in told
+        # And Google would.
+        stack.changes()
+        with pytest.raises(CommandFailed, match="CpuAllocPerProjectRegion requested: 10000"):
+            stack.apply_changes()
+
+
+def test_the_objective_waits_until_its_metrics_are_known(stack: Stack) -> None:
+    stack.cloud.post("/faults", {"metric_seconds": 8})
+    patient = "import patience, deploy; patience.LOOKS_EVERY = 2; raise SystemExit(deploy.main())"
+    words = ("apply", "--environment", "dev", "--project", stack.cloud.project, "--yes")
+    with stack.settings("monitoring = { enabled = true }"), stack.unlimited():
+        done = stack.deployment.run(
+            sys.executable, "-c", patient, *words,
+            PYTHONPATH=str(stack.deployment.checkout / "scripts"),
+        )  # fmt: skip
+        assert "deploy: Cloud Monitoring does not know the new metrics yet" in done.stdout
+        assert stack.changes() == {}
+    stack.changes()
+    stack.apply_changes()
 
 
 def test_changed_source_changes_its_object_and_its_function_and_nothing_else(stack: Stack) -> None:

@@ -152,6 +152,7 @@ PLANNING = """#!/bin/sh
 case "$*" in
   version*) echo 'Terraform v1.11.4' ;;
   *apply*) echo 'applied a stale plan' >&2; exit 1 ;;
+  *show*) echo '{}' ;;
   *-out=*) for word; do case "$word" in -out=*) echo plan > "${word#-out=}" ;; esac; done; exit 2 ;;
 esac
 """

@@ -77,19 +77,24 @@ class Faults:
         self.rules: list[Rule] = []
         # Rates by name; a service asks `chance("pubsub.duplicate")`.
         self.rates: dict[str, float] = {}
-        self.iam_seconds = 0.0
+        self.iam_seconds = self.metric_seconds = 0.0
+        self.run_quota: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         self._drawn: Counter[str] = Counter()
 
     def configure(self, settings: dict[str, Any]) -> None:
-        """Sets any of: seed, rules [fields of Rule], rates {name: probability}, iam_seconds."""
+        """Sets any of: seed, rules [fields of Rule], rates {name: probability}, iam_seconds,
+        metric_seconds (until Cloud Monitoring knows a new log metric), run_quota {cpu: thousandths
+        of a vCPU, memory: bytes} of Cloud Run in each region.
+        """
         if "seed" in settings:
             self.seed = settings["seed"]
             self._drawn.clear()
         if "rules" in settings:
             self.rules = [Rule(**rule) for rule in settings["rules"]]
         self.rates |= settings.get("rates", {})
-        self.iam_seconds = settings.get("iam_seconds", self.iam_seconds)
+        for name in ("iam_seconds", "metric_seconds", "run_quota"):
+            setattr(self, name, settings.get(name, getattr(self, name)))
 
     def draw(self, name: str, about: str = "") -> float:
         """The next number from 0 to 1 of the fault `name` about that object."""

@@ -34,7 +34,7 @@ GRANTED = re.compile(r'"(roles/[A-Za-z.]+)"')
 
 def named() -> set[str]:
     """Every role that the repository's Terraform code and its tests name."""
-    files = [*ROOT.glob("terraform/**/*.tf"), *ROOT.glob("environments/**/*.tf")]
+    files = [*ROOT.glob("terraform/**/*.tf"), *ROOT.glob("environments/**/*.tf*")]
     files += ROOT.glob("tests/**/*.py")
     return {
         role

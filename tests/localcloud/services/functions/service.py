@@ -202,7 +202,23 @@ class Functions(Service):
         if "onDeployUpdatePolicy" not in config:
             config.setdefault("automaticUpdatePolicy", {})
         _check_service(service)
+        self._fits(service)
         return function
+
+    def _fits(self, service: Json) -> None:
+        """All instances of one function, against what Cloud Run lets the project have."""
+        count, allowed = service["maxInstanceCount"], self.cloud.faults.run_quota
+        asked = {"Cpu": int(count * float(service["availableCpu"]) * 1000),
+                 "Mem": count * _memory(service["availableMemory"])}  # fmt: skip
+        most = {"Cpu": allowed.get("cpu", asked["Cpu"]), "Mem": allowed.get("memory", asked["Mem"])}
+        wrong = [
+            f"- {kind}AllocPerProjectRegion requested: {asked[kind]} allowed: {most[kind]}"
+            for kind in most
+            if asked[kind] > most[kind]
+        ]
+        fitting = min(count * most[kind] // asked[kind] for kind in most)
+        _need(not wrong, f"Max instances must be set to {fitting} or fewer to set the requested "
+              "total CPU and memory.\nQuota violated:\n" + "\n".join(wrong))  # fmt: skip
 
     def _may_deploy(self, call: Call, name: str, function: Json) -> None:
         """The caller may act as the accounts that the function runs and is built as."""

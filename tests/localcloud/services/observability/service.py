@@ -7,13 +7,18 @@ journal.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...core.api import Call, Json, rpc
 from ...core.errors import ApiError
 from ...core.records import Records
 from .logfilter import FilterError, compiled
+
+if TYPE_CHECKING:
+    from ...core.server import Cloud
 
 METRICS = "logging.projects.metrics"
 POLICIES = "monitoring.projects.alertPolicies"
@@ -58,6 +63,10 @@ def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
 class Logging(Records):
     documents = ("logging.v2",)
 
+    def __init__(self, cloud: Cloud) -> None:
+        super().__init__(cloud)
+        self.known: dict[str, float] = {}  # metric → when Cloud Monitoring knows it
+
     @rpc("logging.entries.list")
     def list_entries(self, call: Call) -> Json:
         project = f"projects/{self.cloud.project}"
@@ -85,6 +94,7 @@ class Logging(Records):
     @rpc(f"{METRICS}.create", "logging.logMetrics.create", on="{parent}")
     def create_metric(self, call: Call) -> Json:
         name = f"{call.params['parent']}/metrics/{call.body['name']}"
+        self.known[call.body["name"]] = self.cloud.clock.now() + self.cloud.faults.metric_seconds
         return self._add(name, {"resourceName": name} | call.body)
 
     @rpc(f"{METRICS}.get", "logging.logMetrics.get", on=lambda call: project(call, "metricName"))
@@ -135,6 +145,11 @@ class Monitoring(Records):
 
     @rpc(f"{OBJECTIVES}.create", "monitoring.slos.create", on=lambda c: project(c, "parent"))
     def create_objective(self, call: Call) -> Json:
+        now, known = self.cloud.clock.now(), self.cloud.logging.known
+        for metric in re.findall(r"logging\.googleapis\.com/user/([\w.-]+)", json.dumps(call.body)):
+            if known.get(metric, math.inf) > now:
+                raise ApiError(400, "Invalid SLO definition: The metric referenced by the provided "
+                               "filter is unknown. Check the metric name and labels.")  # fmt: skip
         objective = call.params.get("serviceLevelObjectiveId") or self.cloud.clock.tick_micros()
         name = f"{call.params['parent']}/serviceLevelObjectives/{objective}"
         return self._add(name, call.body | {"name": name})

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Projects(Service):
     """One project, made with the cloud; its policy is the root of all inheritance."""
 
-    documents = ("cloudresourcemanager.v1", "serviceusage.v1", "cloudbilling.v1")
+    documents = ("cloudresourcemanager.v1", "serviceusage.v1", "serviceusage.v1beta1",
+                 "cloudbilling.v1")  # fmt: skip
     hosts = (
         r"compute\.googleapis\.com",
         r"oauth2\.googleapis\.com",
@@ -101,6 +102,19 @@ class Projects(Service):
         resource = self._own(call.params["parent"])
         self.cloud.iam.require(call.principal, "serviceusage.services.list", resource)
         return {"services": [self._service(name) for name in sorted(self.enabled)]}
+
+    @rpc("serviceusage.services.consumerQuotaMetrics.list")
+    def quotas(self, call: Call) -> Json:
+        """Those of Cloud Run that this cloud keeps to, if any."""
+        parent, _, service = call.params["parent"].rpartition("/services/")
+        self.cloud.iam.require(call.principal, "serviceusage.quotas.get", self._own(parent))
+        kept = self.cloud.faults.run_quota if service == "run.googleapis.com" else {}
+        names = {"cpu": "cpu_allocation", "memory": "mem_allocation"}
+        return {"metrics": [
+            {"metric": f"{service}/{names[kind]}", "consumerQuotaLimits": [
+                {"quotaBuckets": [{"effectiveLimit": str(limit)}]}
+            ]} for kind, limit in kept.items()
+        ]}  # fmt: skip
 
     @rpc("serviceusage.services.batchEnable")
     def batch_enable(self, call: Call) -> Json:

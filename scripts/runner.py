@@ -1,0 +1,263 @@
+"""Terraform, run for one environment: output, signals, and failures with a known way on."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from prepare import ROOT
+
+PREFIX = "files"
+PROJECT = "TF_VAR_project_id"
+
+
+class Refused(Exception):
+    """Something that the user can mend: what, and how."""
+
+
+class NoStateBucket(Refused):
+    """The project was not bootstrapped yet."""
+
+
+class Early(Refused):
+    """Google does not know yet what was made a moment ago: what, and for how long."""
+
+
+class Failed(Exception):
+    """A command said why; nothing is left to add but its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"a command ended with {code}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment of one project: its folder, and where its state and its plan are."""
+
+    name: str
+    project: str
+    prefix: str
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "environments" / self.name
+
+    @property
+    def state_bucket(self) -> str:
+        return f"{self.project}-{self.prefix}-tfstate"
+
+    @property
+    def local_state(self) -> Path:
+        """Bootstrap's state, while it is not in the bucket."""
+        return self.folder / f"{self.project}.tfstate"
+
+    @property
+    def override(self) -> Path:
+        return self.folder / "backend_override.tf"
+
+    @property
+    def saved_plan(self) -> Path:
+        """What `plan` saved for `apply`; git-ignored."""
+        return ROOT / "build" / f"{self.name}-{self.project}.tfplan"
+
+    @property
+    def planned_from(self) -> Path:
+        """What the saved plan was made from, see sources()."""
+        return self.saved_plan.with_suffix(".json")
+
+    def command(self, verb: str) -> str:
+        return f"python3 scripts/deploy.py {verb} --environment {self.name} {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The options that every command on this project needs."""
+        prefix = "" if self.prefix == PREFIX else f" --prefix {self.prefix}"
+        return f"--project {self.project}{prefix}"
+
+
+def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool = False) -> str:
+    """Runs Terraform in the environment's folder.
+
+    Its output is shown as it comes. With `quiet` it is returned instead, and errors are shown only
+    where they have no known way on. Ctrl-C reaches Terraform once, and it is waited for, so that it
+    stops in good order and gives its lock back.
+
+    Raises:
+        Refused: for a failure with a known way on.
+        Failed: for any other; Terraform has shown why.
+        KeyboardInterrupt: once Terraform has ended after Ctrl-C.
+    """
+    errors: list[str] = []
+    with _signals_passed_on() as passed_on:
+        process = subprocess.Popen(
+            ["terraform", f"-chdir={environment.folder}", verb, *_colour(verb), *arguments],
+            env=os.environ
+            | {
+                "TF_IN_AUTOMATION": "1",
+                "TF_INPUT": "0",
+                "TF_VAR_prefix": environment.prefix,
+                PROJECT: environment.project,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if quiet else None,
+            stderr=subprocess.PIPE,
+            text=True,
+            # A group of its own: a terminal's Ctrl-C would reach it beside the one that is passed
+            # on, and at the second Terraform drops everything, its lock too.
+            process_group=0,
+        )
+        passed_on.to(process)
+        reader = threading.Thread(target=_keep, args=(process.stderr, errors, not quiet))
+        reader.start()
+        output = process.stdout.read() if process.stdout else ""
+        process.wait()
+        reader.join()
+    if passed_on.received:
+        raise KeyboardInterrupt
+    if process.returncode == 0:
+        return output
+    known = _known(environment, "".join(errors))
+    if known is None and quiet:
+        sys.stderr.writelines(errors)
+    raise known or Failed(process.returncode)
+
+
+def _colour(verb: str) -> tuple[str, ...]:
+    """Colours are for terminals: not for files, nor for who asks for none."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return () if wanted or verb in ("state", "providers", "force-unlock") else ("-no-color",)
+
+
+def _keep(lines: Iterator[str], kept: list[str], shown: bool) -> None:
+    for line in lines:
+        kept.append(line)
+        if shown:
+            sys.stderr.write(line)
+            sys.stderr.flush()
+
+
+class _PassedOn:
+    """Passes the first SIGINT or SIGTERM on to Terraform; further ones are answered with a line."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._process: subprocess.Popen[str] | None = None
+
+    def to(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        if self.received:
+            process.send_signal(signal.SIGINT)
+
+    def handle(self, _number: int, _frame: object) -> None:
+        os.write(2, b"deploy: waiting for Terraform to finish its step and unlock the state\n")
+        if not self.received and self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        self.received = True
+
+
+@contextmanager
+def _signals_passed_on() -> Iterator[_PassedOn]:
+    passed_on = _PassedOn()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, passed_on.handle) for number in numbers}
+    try:
+        yield passed_on
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _known(environment: Environment, errors: str) -> Refused | None:
+    """The way on from a failure that is known by its text, or None."""
+    text = re.sub(r"\x1b\[[0-9;]*m|[│╷╵]", "", errors)
+    if early := _early(text):
+        return early
+    if "Error acquiring the state lock" in text:
+        found = dict(re.findall(r"^\s*(ID|Who|Operation|Created):\s+(.+?)\s*$", text, re.M))
+        if "ID" in found:
+            return Refused(
+                f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
+                f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
+                "Wait for that run to end; if it died, release its lock with: "
+                f"{environment.command('unlock')} --lock {found['ID']}"
+            )
+    if "Failed to unlock state" in text:
+        return Refused(
+            f"the state of {environment.name} is not locked with this id. Either it is free "
+            "already, or the id is another: a plan that is refused shows it"
+        )
+    if "Saved plan is stale" in text or "inconsistent final plan" in text:
+        return Refused(
+            "the plan is older than the state or the zips, and is dropped. "
+            f"Plan again: {environment.command('plan')}"
+        )
+    if "bucket doesn't exist" in text or "bucket does not exist" in text:
+        return NoStateBucket(
+            f"the state bucket {environment.state_bucket} does not exist. Make it first: "
+            f"python3 scripts/deploy.py bootstrap {environment.where}"
+        )
+    if "Failed to query available provider packages" in text:
+        return Refused(
+            "the Terraform registry cannot be reached, nor is the provider on this machine. "
+            "Check the network and run this again"
+        )
+    if re.search(
+        r"could not find default credentials|invalid_grant|invalid authentication", text, re.I
+    ):
+        return Refused(
+            "Google does not accept the login. Log in with: gcloud auth application-default login"
+        )
+    if re.search(
+        r"billing account for|absent billing account|billing (must|to) be enabled", text, re.I
+    ):
+        return Refused(
+            f"{environment.project} has no billing account, and needs one. Give it one with: "
+            f"gcloud billing projects link {environment.project} --billing-account=ACCOUNT"
+        )
+    if re.search(
+        r"permission to use project|not found or permission denied|denied to \w+ service", text
+    ):
+        return Refused(
+            f"there is no project {environment.project}, or this login may not use it. "
+            "gcloud projects list shows yours; log in as its owner with: "
+            "gcloud auth application-default login"
+        )
+    if re.search(r"has not been used in project|SERVICE_DISABLED|accessNotConfigured", text):
+        return Refused(
+            f"an API of {environment.project} is not on, or not yet: that takes some minutes after "
+            f"bootstrap. Run this again then; first, if that was not done: "
+            f"python3 scripts/deploy.py bootstrap {environment.where}"
+        )
+    return None
+
+
+# What each error of an apply says where Google needs minutes to know what it was just told.
+# https://docs.cloud.google.com/iam/docs/access-change-propagation, GoogleCloudPlatform/
+# cloud-ops-sandbox issue 896, hashicorp/terraform-provider-google issue 20571
+EARLY = {
+    r"metric referenced by the provided filter is unknown": (
+        "Cloud Monitoring does not know the new metrics yet, which takes up to 10 minutes"
+    ),
+    r"missing permission on the build service account|iam\.service[Aa]ccounts\.actAs": (
+        "IAM does not know a new binding yet, which takes up to 7 minutes"
+    ),
+}
+
+
+def _early(text: str) -> Early | None:
+    """Where every error of a run is one of those that go by themselves."""
+    errors = re.split(r"^\s*Error: ", text, flags=re.M)[1:]
+    found = [
+        next((known for said, known in EARLY.items() if re.search(said, error)), "")
+        for error in errors
+    ]
+    return Early("; ".join(dict.fromkeys(found))) if found and all(found) else None
