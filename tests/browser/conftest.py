@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,3 +57,11 @@ def opened(browser: Browser) -> Iterator[Open]:
 def _note(line: str, faults: list[str]) -> None:
     if "Content Security Policy" in line or "Trusted" in line:
         faults.append(line)
+
+
+@pytest.fixture
+def big(tmp_path: Path) -> Path:
+    """24 MiB, chosen from disk, so that it is the same file when it is chosen again."""
+    path = tmp_path / "recording.bin"
+    path.write_bytes(bytes(24 * 2**20))
+    return path

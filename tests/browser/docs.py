@@ -29,8 +29,8 @@ def block(heading: str) -> str:
 
 
 @contextmanager
-def application(fake: Fake, script: str, body: str) -> Iterator[str]:
-    """An application whose server hands out the portal's tokens, each while it is valid."""
+def application(token_now: Callable[[], str | None], script: str, body: str) -> Iterator[str]:
+    """An application whose server hands out tokens for the portal."""
 
     async def page(request: Any) -> Response:
         return HTMLResponse(PAGE % body)
@@ -39,7 +39,7 @@ def application(fake: Fake, script: str, body: str) -> Iterator[str]:
         return PlainTextResponse(script, media_type="text/javascript")
 
     async def token(request: Any) -> Response:
-        return PlainTextResponse(fake.token or "")
+        return PlainTextResponse(token_now() or "")
 
     routes = [Route("/", page), Route("/app.js", app), Route("/token", token)]
     with served(Starlette(routes=routes)) as url:

@@ -15,6 +15,6 @@ console.log = (name, state) => {
 
 def test_plain_javascript_as_the_page_shows_it(fake: Fake, opened: Open) -> None:
     code = block("In a page of your own").replace("https://upload-abc.a.run.app", fake.url)
-    with application(fake, code + SHOW, '<input type="file">') as url:
+    with application(lambda: fake.token, code + SHOW, '<input type="file">') as url:
         page = opened(url)
         sends_with_tokens_that_expire(fake, page, "{}: done", by_input(page))

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.browser.acts import choose, file, has_state, row
 from tests.browser.conftest import Open
 from tests.browser.portal import Fake
 from tests.system.pipeline import jpeg
@@ -19,30 +20,6 @@ from tests.system.pipeline import jpeg
 MIB = 2**20
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SCHEMES = ("light", "dark")
-
-
-def file(name: str, data: bytes, kind: str = "image/jpeg") -> Any:
-    return {"name": name, "mimeType": kind, "buffer": data}
-
-
-def choose(page: Page, *files: Any) -> None:
-    page.set_input_files("#input", list(files))
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.locator("li").filter(has=page.get_by_text(name, exact=True))
-
-
-def has_state(page: Page, name: str, state: str) -> None:
-    expect(row(page, name)).to_have_attribute("data-state", state, timeout=15_000)
-
-
-@pytest.fixture
-def big(tmp_path: Path) -> Path:
-    """24 MiB, chosen from disk, so that it is the same file when it is chosen again."""
-    path = tmp_path / "recording.bin"
-    path.write_bytes(bytes(24 * MIB))
-    return path
 
 
 def arrived(fake: Fake, least: int) -> None:

@@ -71,14 +71,18 @@ def test_the_types_hold(folder: Path) -> None:
 
 
 def test_react_as_the_page_shows_it(folder: Path, fake: Fake, opened: Open) -> None:
-    with application(fake, bundled(folder, fake, "React", REACT), "<main></main>") as url:
+    with application(
+        lambda: fake.token, bundled(folder, fake, "React", REACT), "<main></main>"
+    ) as url:
         page = opened(url)
         sends_with_tokens_that_expire(fake, page, "{}: done", by_input(page))
         assert page.get_by_role("link", name="thumbnail").count() == 2
 
 
 def test_uppy_as_the_page_shows_it(folder: Path, fake: Fake, opened: Open) -> None:
-    with application(fake, bundled(folder, fake, "Uppy", UPPY), "<main></main>") as url:
+    with application(
+        lambda: fake.token, bundled(folder, fake, "Uppy", UPPY), "<main></main>"
+    ) as url:
         page = opened(url)
 
         def choose(name: str, data: bytes) -> None:
