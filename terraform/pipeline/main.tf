@@ -30,13 +30,18 @@ module "object_events" {
   source = "../modules/object_events"
 
   project_id                 = var.project_id
-  name_prefix                = local.name
   bucket                     = module.uploads.name
-  endpoint                   = module.bridge.url
+  url                        = module.bridge.url
   invoker_email              = module.events_invoker.email
   delivery                   = var.delivery
   dead_letter_retention_days = var.dead_letter_retention_days
   deletion_policy            = var.deletion_policy
+
+  names = {
+    dead_letters = "${local.name}-dead-letters"
+    subscription = "${local.name}-bridge"
+    topic        = "${local.name}-uploads"
+  }
 }
 
 module "bridge" {

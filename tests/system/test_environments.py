@@ -349,7 +349,7 @@ def test_changed_settings_change_in_place_what_they_name(stack: Stack) -> None:
         }
       }
     """
-    subscription = f"{PIPELINE}.module.object_events.google_pubsub_subscription.bridge"
+    subscription = f"{PIPELINE}.module.object_events.google_pubsub_subscription.push"
     results = f"{PIPELINE}.module.results.google_storage_bucket.this"
     expected = {
         QUEUE: {"rate_limits.0.max_dispatches_per_second"},

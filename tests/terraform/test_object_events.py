@@ -5,8 +5,13 @@ import pytest
 from .conftest import MakeRoot
 from .plans import Case, Plan, Root, case_id, unseen
 
-SUBSCRIPTION = "google_pubsub_subscription.bridge"
+SUBSCRIPTION = "google_pubsub_subscription.push"
 DEAD_LETTERS = "google_pubsub_subscription.dead_letters"
+NAMES = {
+    "dead_letters": "files-dev-dead-letters",
+    "subscription": "files-dev-bridge",
+    "topic": "files-dev-uploads",
+}
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +19,9 @@ def events(root: MakeRoot) -> Root:
     return root(
         "terraform/modules/object_events",
         project_id="demo-project",
-        name_prefix="files-dev",
+        names=NAMES,
         bucket="demo-project-uploads",
-        endpoint="https://bridge.example.com",
+        url="https://bridge.example.com",
         invoker_email="invoker@demo-project.iam.gserviceaccount.com",
     )
 
@@ -131,8 +136,8 @@ REFUSED: list[Case] = [
         "delivery.retention_days is 32; Pub/Sub keeps messages at most 31",
     ),
     (
-        {"name_prefix": "google"},
-        "name_prefix is google; it begins with a letter, but not with goog",
+        {"names": NAMES | {"topic": "google-x"}},
+        "names has files-dev-dead-letters, files-dev-bridge, google-x; each has 3 to 255",
     ),
 ]
 

@@ -26,7 +26,7 @@ from .plans import (
 BRIDGE = "module.bridge.google_cloudfunctions2_function.this"
 PROCESSOR = 'module.processor["default"].google_cloudfunctions2_function.this'
 QUEUE = 'module.queue["default"].google_cloud_tasks_queue.this'
-SUBSCRIPTION = "module.object_events.google_pubsub_subscription.bridge"
+SUBSCRIPTION = "module.object_events.google_pubsub_subscription.push"
 UPLOADS = "module.uploads.google_storage_bucket.this"
 RESULTS = "module.results.google_storage_bucket.this"
 SERVICE = {

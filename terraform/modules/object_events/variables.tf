@@ -29,7 +29,7 @@ variable "deletion_policy" {
 }
 
 variable "delivery" {
-  description = "How events are pushed: the endpoint has ack_deadline_seconds to answer; a failed push comes again after min_backoff_seconds to max_backoff_seconds, max_attempts times and for retention_days at most."
+  description = "How events are pushed: the address has ack_deadline_seconds to answer; a failed push comes again after min_backoff_seconds to max_backoff_seconds, max_attempts times and for retention_days at most."
   # 60 s and 7 days are the tutorial's. 10 s to 600 s (Pub/Sub's maximum) and 100 attempts (the
   # maximum, too) give about 16 hours: 5 attempts, as one source has it, would be over in minutes.
   type = object({
@@ -63,31 +63,35 @@ variable "delivery" {
   }
 }
 
-variable "endpoint" {
-  description = "The HTTPS address that events are pushed to. It is the audience of their tokens, too."
-  type        = string
-  nullable    = false
-}
-
 variable "invoker_email" {
   description = "The account in whose name events are pushed."
   type        = string
   nullable    = false
 }
 
-variable "name_prefix" {
-  description = "What the names of topics and subscriptions begin with."
-  type        = string
-  nullable    = false
+variable "names" {
+  description = "What the topic, the push subscription and, as topic and subscription, the dead letters are called."
+  type = object({
+    dead_letters = string
+    subscription = string
+    topic        = string
+  })
+  nullable = false
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,200}$", var.name_prefix)) && !startswith(var.name_prefix, "goog")
-    error_message = "name_prefix is ${var.name_prefix}; it begins with a letter, but not with goog, and goes on with lower-case letters, digits and hyphens."
+    condition     = alltrue([for name in values(var.names) : can(regex("^[a-z][a-z0-9-]{2,254}$", name)) && !startswith(name, "goog")])
+    error_message = "names has ${join(", ", values(var.names))}; each has 3 to 255 lower-case letters, digits and hyphens and begins with a letter, but not with goog."
   }
 }
 
 variable "project_id" {
   description = "The project that owns topics and subscriptions."
+  type        = string
+  nullable    = false
+}
+
+variable "url" {
+  description = "The https:// address that events are pushed to. It is the audience of their tokens, too."
   type        = string
   nullable    = false
 }
