@@ -43,6 +43,8 @@ class Image(Camera):
 class Document(TypedDict):
     encrypted: bool
     pages: NotRequired[int]  # absent where a password is needed
+    # Text of the first page is drawn in other fonts than its own, which the file does not hold.
+    substitutedFonts: NotRequired[bool]
 
 
 class Text(TypedDict):

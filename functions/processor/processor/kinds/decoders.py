@@ -6,6 +6,7 @@ good as none. What a decoder would show wrongly, or pass as whole when it is not
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
 import struct
@@ -42,6 +43,16 @@ def opened(file: io.BytesIO, decoder: str) -> ImageFile.ImageFile:
         return heif(file)
     image: ImageFile.ImageFile = _CLASSES[decoder](file)
     return image
+
+
+def preload(decoder: str) -> None:
+    """Imports whatever `opened` may need."""
+    from PIL import TiffImagePlugin  # noqa: F401 (EXIF, too)
+
+    if decoder == "AVIF":
+        from PIL import _avif  # noqa: F401
+    elif decoder in ("HEIF", "TIFF"):
+        importlib.import_module(f"processor.kinds.{decoder.lower()}")
 
 
 def unsupported(what: str) -> NoReturn:

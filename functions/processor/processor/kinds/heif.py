@@ -14,6 +14,7 @@ from processor.kinds import decoders, iso
 from processor.kinds.render import UPRIGHT
 
 pi_heif.options.THUMBNAILS = False
+pi_heif.options.DECODE_THREADS = 0  # a file has one thread
 # Items that are coded in other ways than HEVC (their boxes' registered names).
 _OTHER_CODECS = frozenset(
     {b"av01", b"avc1", b"evc1", b"j2k1", b"jpeg", b"lhv1", b"mski", b"unci", b"vvc1"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import contextlib
 import threading
-from typing import Any
 
 import pypdfium2  # type: ignore[import-untyped]
 
@@ -12,13 +11,12 @@ from contract.records import Document
 from processor.errors import PermanentError
 from processor.formats import RENDERED
 from processor.kinds import Job, Outcome
+from processor.kinds.page import Page
 from processor.kinds.render import render
 from processor.settings import Config
 
 _BASE = 24 * 1024 * 1024  # beside the file: the library, and one page's resources
 _NEED = 96 * 1024 * 1024  # with an image of ten megapixels on the page
-# Bytes per pixel of an image that is decoded whole before it is drawn, small as it may be drawn.
-_WHOLE = {"DCTDecode": 7, "JPXDecode": 16}
 _MAX_SIDE = 4096  # pixels of the bitmap, however long and thin the page
 _one_at_a_time = threading.Lock()  # the library is not made for threads
 
@@ -31,18 +29,25 @@ def process(job: Job) -> Outcome:
     file = job.source.all(job.config.max_file_bytes)
     with _one_at_a_time:
         try:
+            # Else a document without pages would be given the last one's error.
+            pypdfium2.raw.FPDF_LoadMemDocument64(b"", 0, None)
             document = pypdfium2.PdfDocument(file)
         except pypdfium2.PdfiumError as error:
             if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
                 return Outcome("application/pdf", {"document": {"encrypted": True}})
             raise PermanentError("corrupt_document", "The PDF cannot be opened.") from error
         try:
+            with contextlib.suppress(pypdfium2.PdfiumError):  # then fields are left out
+                document.init_forms()
             facts: Document = {
                 "pages": len(document),
                 "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
             }
             page = document[0]
-            _admit(job, page)
+            objects = Page(page, file)
+            _admit(job, objects)
+            if objects.has_substitutes():
+                facts["substitutedFonts"] = True
             side = max(page.get_size())
             scale = min(2 * _target(job.config), _MAX_SIDE) / max(side, 1.0)
             image = page.render(scale=scale).to_pil()
@@ -55,12 +60,14 @@ def process(job: Job) -> Outcome:
     return Outcome("application/pdf", {"document": facts}, outputs)
 
 
-def _admit(job: Job, page: Any) -> None:
-    """Raises what Room.need raises, before any of the page's images is decoded."""
-    most = 0
-    for image in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
-        each = sum(_WHOLE.get(name, 0) for name in image.get_filters())
-        most = max(most, math.prod(image.get_px_size()) * each)
+def _admit(job: Job, page: Page) -> None:
+    """Raises what Room.need raises, before any of the page's images is decoded.
+
+    What only may be drawn counts up to a quarter of the instance: it alone refuses no file.
+    """
+    doubt = job.config.memory_bytes // 4
+    hidden = min(page.hidden_bytes(), doubt) if page.is_countable else doubt
+    most = max(page.shown_bytes(), hidden)
     job.room.need(need(b"", job.size, "", job.config) + max(0, _BASE + most - _NEED))
 
 
