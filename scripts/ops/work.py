@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +18,7 @@ from bridge.decisions import lane_of, rejection
 from bridge.notification import Notification
 from bridge.settings import Config
 from contract.identity import Work
-from sweep.listing import KINDS, Listings, Upload
+from sweep.listing import Listings, Upload
 from sweep.restore import Restorer
 
 from .clients import Clients
@@ -97,17 +97,15 @@ class Queues:
         Raises Problem as soon as one is refused for good, such as for a missing role.
         """
         paces = {lane: Pace(rate) for lane, rate in self.per_second.items()}
-        restorer = Restorer(self._clients.tasks, self._config, self._recorded, replace=True)
-        return in_parallel(partial(self._enqueue, restorer), self._paced(items, paces))
-
-    def _recorded(self, work: Work) -> bool:
-        """Whether the run, or a later one, has a record."""
-        key, listings = replace(work, run=0).key, Listings(self._clients.storage)
-        return any(
-            record.run >= work.run
-            for kind in KINDS
-            for record in listings.records_of(self._config.results_bucket, kind, key)
+        results = self._config.results_bucket
+        restorer = Restorer(
+            self._clients.tasks,
+            self._config,
+            # A listing counts its requests, which several threads must not share.
+            lambda work: Listings(self._clients.storage).recorded(results, work),
+            replace=True,
         )
+        return in_parallel(partial(self._enqueue, restorer), self._paced(items, paces))
 
     def _paced(self, items: Iterable[Item], paces: dict[str, Pace]) -> Iterator[Item]:
         for item in items:

@@ -9,17 +9,18 @@ of their keys on the way. What is held for that are the uploads whose names begi
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from contract.identity import MAX_KEY_NAME_BYTES, parse_key, shortened
+from contract.identity import MAX_KEY_NAME_BYTES, Work, parse_key, shortened
 from contract.task import FIELDS
 
 Kind = Literal["manifests", "failures"]
 KINDS: tuple[Kind, Kind] = ("manifests", "failures")
 SUFFIX = ".json"
+PAGE = 1000
 # Keys of names with the same beginning of this many bytes may come in any order: a shortened name
 # keeps the name's beginning, less `~`, 64 hex digits and a cut character.
 ALIKE_BYTES = MAX_KEY_NAME_BYTES - 68
@@ -115,6 +116,55 @@ class Listings:
             for blob in self.blobs(bucket, prefix=f"{kind}/{key}", fields=RECORD_FIELDS, **bounds)
         )
         return [record for record in records if record and record.key == key]
+
+    def recorded(self, bucket: str, work: Work) -> bool:
+        """Whether a run, or a later one of its generation, has a record."""
+        key = replace(work, run=0).key
+        return any(
+            record.run >= work.run
+            for kind in KINDS
+            for record in self.records_of(bucket, kind, key)
+        )
+
+    def with_records(self, bucket: str, uploads: Iterable[Upload]) -> list[Generation]:
+        """Some uploads, each with all its records.
+
+        Reads pages of the records from each key that is not accounted for yet: a page or two where
+        the uploads are neighbours, at most one for each upload and kind where records of what
+        expired lie between them.
+        """
+        found = {upload.key: Generation(upload.key, upload) for upload in uploads}
+        keys = sorted(found, key=place)
+        for kind in KINDS:
+            at, start = 0, ""
+            while at < len(keys):
+                start = max(start, f"{kind}/{place(keys[at])}")
+                names, last = self._page(bucket, kind, start, found)
+                if last:
+                    break
+                start = names[-1]
+                while at < len(keys) and f"{kind}/{keys[at]}{SUFFIX}" <= start:
+                    at += 1
+        return list(found.values())
+
+    def _page(
+        self, bucket: str, kind: Kind, start: str, found: Mapping[str, Generation]
+    ) -> tuple[list[str], bool]:
+        """Adds the records of a page to what is found: its names, and whether it is the last."""
+        listed = self._client.list_blobs(
+            bucket, prefix=f"{kind}/", start_offset=start, fields=RECORD_FIELDS, page_size=PAGE
+        )
+        names: list[str] = []
+        for page in listed.pages:
+            self.requests += 1
+            for blob in page:
+                names.append(blob.name)
+                record = record_of(kind, blob)
+                if record and record.key in found:
+                    found[record.key].add(record)
+            if len(names) > 1:
+                break
+        return names, not listed.next_page_token
 
 
 def upload_of(bucket: str, blob: Any) -> Upload:
