@@ -58,3 +58,8 @@ module "portal" {
     uploads = {}
   }
 }
+
+module "sweep" {
+  source   = "../../terraform/sweep"
+  pipeline = module.pipeline.interface
+}

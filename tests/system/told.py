@@ -1,0 +1,155 @@
+"""An environment whose subscribers are webhooks of a test's own, with observers and the sweep."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.deployment import Deployment
+from tests.system.watched import Watched
+
+# Beside dev's own call of the module: Terraform merges the first in.
+OVERRIDE = """\
+module "pipeline" {
+  monitoring = { enabled = true }
+}
+"""
+TOLD = """\
+module "application" {
+  source = "../../terraform/modules/service_account"
+
+  project_id = var.project_id
+  account_id = "files-dev-app"
+}
+
+module "completions" {
+  source   = "../../terraform/completions"
+  pipeline = module.pipeline.interface
+
+  subscribers = {
+    crm   = { push_url = "https://crm.example.com/files" }
+    bad   = { push_url = "https://bad.example.com/failed", only = "failed", audience = "bad" }
+    app   = { reader = module.application.member }
+  }
+}
+
+module "observers" {
+  source      = "../../terraform/observers"
+  pipeline    = module.pipeline.interface
+  subscribers = { scan = { push_url = "https://scan.example.com/uploads" } }
+}
+
+module "sweep" {
+  source   = "../../terraform/sweep"
+  pipeline = module.pipeline.interface
+}
+
+output "completions" {
+  value = {
+    accounts                 = module.completions.accounts
+    dead_letter_subscription = module.completions.dead_letter_subscription
+    subscriptions            = module.completions.subscriptions
+    topic                    = module.completions.topic
+  }
+}
+
+output "observers" {
+  value = {
+    accounts                 = module.observers.accounts
+    dead_letter_subscription = module.observers.dead_letter_subscription
+    subscriptions            = module.observers.subscriptions
+    topic                    = module.pipeline.interface.topics.uploads
+  }
+}
+"""
+HOSTS = ("crm.example.com", "bad.example.com", "scan.example.com")
+
+
+@dataclass
+class Webhook:
+    """What it was told, by objectId; answers what `answer` says."""
+
+    answer: Callable[[], int] = lambda: 204
+    heard: Counter[str] = field(default_factory=Counter)
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, body: bytes, headers: Any) -> int:
+        status = self.answer()
+        if status < 300:
+            message = json.loads(body)["message"]
+            with self.lock:
+                self.heard[message["attributes"]["objectId"]] += 1
+                self.messages.append(message | {"authorization": headers["Authorization"]})
+        return status
+
+
+@contextlib.contextmanager
+def listening(cloud: LocalCloud, host: str) -> Iterator[Webhook]:
+    """A webhook at https://host/."""
+    webhook = Webhook()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(webhook.take(body, self.headers))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    cloud.post("/hosts", {"host": host, "port": server.server_address[1]})
+    try:
+        yield webhook
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class Told(Watched):
+    hooks: dict[str, Webhook] = field(default_factory=dict)
+
+    def pull(self, subscription: str) -> list[dict[str, Any]]:
+        """Takes what waits in a subscription, as its messages' attributes."""
+        url = f"https://pubsub.googleapis.com/v1/{subscription}"
+        body = {"maxMessages": 1000, "returnImmediately": True}
+        received = self.call("POST", f"{url}:pull", body).get("receivedMessages", [])
+        if received:
+            acks = [one["ackId"] for one in received]
+            self.call("POST", f"{url}:acknowledge", {"ackIds": acks})
+        return [one["message"]["attributes"] for one in received]
+
+
+def extend(deployment: Deployment, override: str = OVERRIDE) -> None:
+    """Adds the capabilities to the copy's dev."""
+    dev = deployment.checkout / "environments/dev"
+    if override:
+        (dev / "told_override.tf").write_text(override)
+    (dev / "told.tf").write_text(TOLD)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[Told]:
+    """A local cloud with that environment, and its webhooks listening."""
+    with LocalCloud.start() as cloud, contextlib.ExitStack() as stack:
+        deployment = Deployment.prepare(cloud)
+        extend(deployment)
+        hooks = {h.partition(".")[0]: stack.enter_context(listening(cloud, h)) for h in HOSTS}
+        deployment.make("bootstrap", "YES=1", "CAPABILITIES=completions observers sweep")
+        deployment.make("apply", "ENV=dev", "YES=1")
+        one = Told.of(deployment)
+        yield Told(deployment, one.outputs, one.client, hooks)
