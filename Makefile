@@ -41,9 +41,9 @@ ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJE
 	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(or $(ARGS),--help)
 
 .PHONY: logs
-logs: ## One file's story: make logs OBJECT=gs://… (PROJECT=), or EVENT=retry: its newest lines (ENV=)
+logs: ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=retry: newest lines (ENV= PROJECT=)
 	@$(PYTHON) scripts/logs.py $(NAMED) --environment $(ENV) \
-		$(if $(OBJECT),--object "$(OBJECT)",--event "$(EVENT)")
+		$(if $(OBJECT),--object "$(OBJECT)",$(if $(FILE),--file "$(FILE)",$(if $(TASK),--task "$(TASK)",--event "$(EVENT)")))
 
 .PHONY: test-terraform
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist

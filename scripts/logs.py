@@ -2,6 +2,8 @@
 
     make logs PROJECT=my-project OBJECT=gs://…-uploads/cats/tom.jpg        all its generations
     make logs PROJECT=my-project OBJECT=gs://…-uploads/cats/tom.jpg#1732…  one generation
+    make logs PROJECT=my-project FILE=photos-0123…                         a file_id of the portal
+    make logs PROJECT=my-project TASK=9f86…                                a task, by its id
     make logs PROJECT=my-project ENV=prod EVENT=retry                      the newest such lines
 
 The trace id follows from the object, so a story needs no search. Reads with the login of gcloud, or
@@ -35,7 +37,10 @@ EVENTS = (
     # of the portal
     "status_broken", "status_failed", "status_refused", "upload_accepted", "upload_broken",
     "upload_failed", "upload_refused",
+    # of the sweep
+    "left", "redriven", "restored", "sweep_failed", "swept",
 )  # fmt: skip
+FILE_ID = re.compile(r"([a-z0-9][a-z0-9-]*)-([0-9a-f]{32})")
 FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
 LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"
 
@@ -155,6 +160,8 @@ def main() -> int:
     parser.add_argument("--environment", default="dev")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--object", help="gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION")
+    what.add_argument("--file", default="", help="a file_id: FOLDER-32 hex digits")
+    what.add_argument("--task", default="", help="a task's id, or its full name")
     what.add_argument("--event", default="", help="an event of docs/reasons.md, such as retry")
     parser.add_argument("--prefix", default="files", help="as in environments/bootstrap")
     parser.add_argument("--hours", type=float, default=24, help="how far back --event looks")
@@ -163,6 +170,8 @@ def main() -> int:
     try:
         if not options.project:
             raise Problem("no project is named. Say which with --project (make: PROJECT=…)")
+        if options.file or options.task:
+            return searched(options)
         if not options.object and options.event not in EVENTS:
             raise Problem(
                 (f"there is no event {options.event}; " if options.event else "")
@@ -187,6 +196,27 @@ def story(options: argparse.Namespace) -> int:
             lines += 1
     if not lines:
         print("No line yet: logs appear within seconds, and are kept for 30 days.")
+    return 0
+
+
+def searched(options: argparse.Namespace) -> int:
+    """The lines of a file_id, or of a task. Raises Problem."""
+    since = (datetime.now(UTC) - timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if options.task:
+        filter_ = f'jsonPayload.task="{options.task.rpartition("/")[2]}"'
+    elif match := FILE_ID.fullmatch(options.file):
+        # <folder>/<owner>/<id>/<name>; where names are hashed, ask by OBJECT.
+        filter_ = f'jsonPayload.object=~"^{match[1]}/[^/]+/{match[2]}/"'
+    else:
+        raise Problem(f"{options.file} is not a file_id: it is FOLDER-, then 32 hex digits")
+    filter_ = f'timestamp>="{since}" AND resource.type="cloud_run_revision" AND {filter_}'
+    print(filter_)
+    lines = 0
+    for entry in entries(options.project, filter_, token()):
+        print("  " + told(entry, with_object=True))
+        lines += 1
+    if not lines:
+        print("No such line: logs appear within seconds, and are kept for 30 days.")
     return 0
 
 

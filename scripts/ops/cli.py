@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import click
 
-from . import costs, filters
-from .clients import Clients
-from .declared import State
+from . import costs
 from .doctor import Doctor, Finding
-from .environment import Environment, load
 from .filters import Filter
+from .options import SPAN, Session, acting, as_json, filtered
 from .output import Output
 from .problems import Problem, explained
 from .reconcile import Reconciliation, cost_of
 from .redrive import Redrive, first
 from .status import failed, status_of
+from .subscribers import ROLES, Subscribers
 from .verify import Verification
 from .work import Queues
 
 FOUND, STOPPED, INTERRUPTED = 1, 2, 130
 SHOWN = 20  # names that are printed; --json has all
-F = TypeVar("F", bound=Callable[..., Any])
 
 EPILOG = """
 Exit codes: 0 all is well · 1 something is wrong in the environment, as printed · 2 the command
@@ -35,91 +32,6 @@ could not do its work; one line says why and how to go on · 130 interrupted.
 Commands that enqueue only show what they would do; --apply makes them do it. All are safe to
 repeat, to interrupt and to run twice at once: the name of a task follows from its work.
 """
-
-
-class _Parsed(click.ParamType[Any]):
-    """An option that a function reads; a ValueError is a usage error."""
-
-    def __init__(self, name: str, parse: Callable[[str], Any], form: str) -> None:
-        self.name, self._parse, self._form = name, parse, form
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return self._parse(value)
-        except ValueError:
-            self.fail(f"{value!r} is no {self.name}: it is written {self._form}", param, ctx)
-
-
-TIME = _Parsed("time", filters.moment, "2026-11-21, 2026-11-21T10:00 (UTC), or 2h for so long ago")
-SPAN = _Parsed("span", filters.span, "90s, 15m, 2h, 7d, or 0")
-
-
-class Session:
-    """What all commands have in common; the environment is read when it is first needed."""
-
-    def __init__(self, name: str, project: str, outputs: Path | None, **overrides: str) -> None:
-        self._name, self._project, self._outputs = name, project, outputs
-        self._overrides = overrides
-        self._environment: Environment | None = None
-        self._clients: Clients | None = None
-
-    @property
-    def environment(self) -> Environment:
-        if self._environment is None:
-            self._environment = load(self._name, self._project, self._outputs, self._overrides)
-        return self._environment
-
-    @property
-    def clients(self) -> Clients:
-        if self._clients is None:
-            self._clients = Clients(self.environment.project)
-        return self._clients
-
-    def state(self) -> State:
-        return State.read(self._name)
-
-
-def filtered(command: F) -> F:
-    """--prefix, --since, --until."""
-    for option in (
-        click.option("--until", type=TIME, help="Only before this time."),
-        click.option(
-            "--since",
-            type=TIME,
-            help="Only from this time on: 2026-11-21T10:00 (UTC), or 2h ago, as 2h.",
-        ),
-        click.option("--prefix", default="", help="Only objects whose name begins so."),
-    ):
-        command = option(command)
-    return command
-
-
-def acting(limit: int) -> Callable[[F], F]:
-    """--apply, --limit, --rate."""
-
-    def add(command: F) -> F:
-        for option in (
-            click.option(
-                "--rate", type=click.FloatRange(0.01), metavar="PER_SECOND",
-                help="Tasks a second for each lane. [default: 80 % of its queue's rate]",
-            ),
-            click.option(
-                "--limit", type=click.IntRange(1), default=limit, show_default=True,
-                help="At most so many tasks; run again for the rest.",
-            ),
-            click.option(
-                "--apply", "--yes", "apply", is_flag=True, help="Do it. Without: only show it."
-            ),
-        ):  # fmt: skip
-            command = option(command)
-        return command
-
-    return add
-
-
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
@@ -242,16 +154,19 @@ def _show_object(session: Session, output: Output, url: str) -> None:
 @click.option("--reason", "reasons", multiple=True, help="Failures: only of this reason.")
 @click.option("--permanent", is_flag=True, help="Failures: also those not worth a retry.")
 @click.option("--all-generations", is_flag=True, help="Rerender: replaced generations, too.")
+@click.option("--subscribers", type=click.Choice(ROLES), help="What webhooks never took.")
 @filtered
 @acting(limit=1000)
 @as_json
 @click.pass_obj
 def redrive(
     session: Session, dead_letters: bool, rerender: bool, reasons: tuple[str, ...],
-    permanent: bool, all_generations: bool, prefix: str, since: datetime | None,
-    until: datetime | None, apply: bool, limit: int, rate: float | None, as_json: bool,
+    permanent: bool, all_generations: bool, subscribers: str | None, prefix: str,
+    since: datetime | None, until: datetime | None, apply: bool, limit: int, rate: float | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
-    """Try again: failures as their next run (by default), dead letters as run 0, or done objects.
+    """Try again: failures as their next run (by default), dead letters as run 0, or done objects;
+    or tell webhooks again what they never took.
 
     Failures are chosen by the time of their newest record, done objects by that of their newest
     manifest, dead letters by the upload's. --rerender needs --until, the time of the change: what
@@ -261,11 +176,16 @@ def redrive(
     redrive --reason attempts_exhausted           what would be tried again
     redrive --reason attempts_exhausted --apply   do it
     redrive --dead-letters --apply
+    redrive --subscribers completions --apply
     redrive --rerender --until 2026-11-21T10:00 --prefix cats/ --apply
     """
     output = Output(as_json)
-    if dead_letters and rerender:
-        raise click.UsageError("--dead-letters and --rerender exclude each other")
+    if bool(subscribers) + dead_letters + rerender > 1:
+        raise click.UsageError("--dead-letters, --rerender and --subscribers exclude each other")
+    if subscribers:
+        _tell_again(session, output, Subscribers(session.clients, session.environment, subscribers),
+                    apply, limit)  # fmt: skip
+        return
     if (dead_letters or rerender) and (reasons or permanent):
         raise click.UsageError("--reason and --permanent are about failures")
     if all_generations and not rerender:
@@ -302,6 +222,23 @@ def redrive(
         if selection.cut:
             output.say(f"There are more than {limit:,}: run again, or raise --limit.")
     _exit_for(selection.enqueued)
+
+
+def _tell_again(
+    session: Session, output: Output, job: Subscribers, apply: bool, limit: int
+) -> None:
+    with output.progress("looking") as step:
+        counts = job.redrive(limit, apply, step)
+    if output.as_json:
+        output.document({"messages": dict(counts), "applied": apply})
+    elif not counts:
+        output.say("No webhook has dead letters.")
+    else:
+        output.table(("webhook", "messages"), counts.most_common())
+        told = (
+            "Published again, each for its webhook." if apply else "--apply publishes them again."
+        )
+        output.say(told)
 
 
 @cli.command()

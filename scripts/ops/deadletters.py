@@ -20,7 +20,8 @@ EMPTY_PULLS = 2  # in a row: Pub/Sub may answer "nothing" although there is some
 
 
 class DeadLetter:
-    """One message. notification is None, and fault says why, where it announces no upload."""
+    """One message. notification is None, and fault says why, where it announces no upload.
+    data: in base64."""
 
     def __init__(self, received: Any) -> None:
         message = received.message
@@ -28,9 +29,13 @@ class DeadLetter:
         self.message_id: str = message.message_id
         self.notification: Notification | None = None
         self.fault = ""
+        self.attributes, self.data = (
+            dict(message.attributes),
+            base64.b64encode(message.data).decode(),
+        )
         body = {
-            "data": base64.b64encode(message.data).decode(),
-            "attributes": dict(message.attributes),
+            "data": self.data,
+            "attributes": self.attributes,
             "messageId": message.message_id,
         }
         try:

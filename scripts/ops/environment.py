@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -26,11 +26,13 @@ NEEDED = ("bridge_settings", "dead_letter_subscription", "results_bucket", "uplo
 
 @dataclass(frozen=True)
 class Environment:
-    """config holds what the bridge decides by: buckets, lanes with their queues, prefixes."""
+    """config holds what the bridge decides by: buckets, lanes with their queues, prefixes.
+    outputs: all of Terraform's, of capabilities too."""
 
     name: str
     config: Config
     dead_letters: str
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def project(self) -> str:
@@ -98,7 +100,7 @@ def load(
             f"{name} was last initialized for {config.project_id}, not {project}. "
             f"Switch with: make verify ENV={name} PROJECT={project}"
         )
-    return Environment(name, config, found["dead_letter_subscription"])
+    return Environment(name, config, found["dead_letter_subscription"], found)
 
 
 def terraform(name: str, *arguments: str, project: str = "") -> str:

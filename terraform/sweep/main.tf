@@ -52,10 +52,11 @@ module "function" {
   account_email = module.account.email
 
   build = {
-    account_email = var.pipeline.build.account_email
-    repository    = var.pipeline.build.repository
-    source_bucket = var.pipeline.build.source_bucket
-    source_object = google_storage_bucket_object.zip.name
+    account_email     = var.pipeline.build.account_email
+    repository        = var.pipeline.build.repository
+    source_bucket     = var.pipeline.build.source_bucket
+    source_generation = google_storage_bucket_object.zip.generation
+    source_object     = google_storage_bucket_object.zip.name
   }
 
   invokers = {

@@ -56,5 +56,13 @@ def test_without_a_login_it_says_how_to_get_one(tmp_path: Path) -> None:
 def test_its_events_are_those_of_the_page() -> None:
     page = (ROOT / "docs/reasons.md").read_text()
     rows = re.findall(r"^\| `\w+` \| `(\w+)` \| \d|^\| `(\w+)` \| (?:\d+[, \d]*)?\|", page, re.M)
-    found = {bridge or processor for bridge, processor in rows}
+    found = {bridge or other for bridge, other in rows}
     assert sorted(found) == sorted(logs.EVENTS)
+
+
+@pytest.mark.parametrize("words", [("--file", "photos-12"), ("--file", "x")])
+def test_what_is_not_a_file_id_is_refused(words: tuple[str, str]) -> None:
+    command = [sys.executable, "scripts/logs.py", "--project", "p", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is not a file_id: it is FOLDER-, then 32 hex digits" in done.stderr

@@ -389,7 +389,9 @@ def commands(kind: str) -> list[str]:
 def test_every_alert_has_its_section() -> None:
     """Those of the pipeline first, in their order; then those of capabilities."""
     found = []
-    paths = sorted((ROOT / "terraform").rglob("*.tf"), key=lambda path: "monitoring/" not in str(path))
+    paths = sorted(
+        (ROOT / "terraform").rglob("*.tf"), key=lambda path: "monitoring/" not in str(path)
+    )
     for path in paths:
         for alert in re.findall(r'^ +"?([\w${}.]+)"? = \{\n +severity', path.read_text(), re.M):
             roles = ("completions", "observers") if "${var.role}" in alert else ("",)

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
 
-from tests.system.pipeline import jpeg
+from contract.identity import Work
+from tests.localcloud.client import ROOT
+from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
+from tests.system.soak import stub
 from tests.system.told import Told, telling
 
 BROKEN = b"\xff\xd8\xffbroken"
+PERIOD = 900  # seconds between two sweeps
+TASKS = "https://cloudtasks.googleapis.com/v2/"
+PAGE = (ROOT / "docs/applications.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def told() -> Iterator[Told]:
     with telling() as one:
         yield one
+
+
+@pytest.fixture(autouse=True)
+def clean(told: Told) -> Iterator[None]:
+    yield
+    told.cloud.delete("/faults")
+    for hook in told.hooks.values():
+        hook.answer = lambda: 204
+    for service in (BRIDGE, PROCESSOR):
+        told.cloud.post("/run/up", {"service": service})
+    told.ask("POST", TASKS + queue(told) + ":resume", {})
+    told.settle()
+
+
+def queue(told: Told) -> str:
+    return str(told.outputs["queues"]["default"])
+
+
+# Completions and observers
 
 
 def test_each_record_is_told_to_whom_it_concerns(told: Told) -> None:
@@ -32,5 +66,380 @@ def test_each_record_is_told_to_whom_it_concerns(told: Told) -> None:
     }  # fmt: skip
 
 
+def test_the_token_names_the_webhooks_own_account_and_its_audience(told: Told) -> None:
+    told.process("tokens/bad.jpg", BROKEN)
+    for hook, audience in (("crm", "https://crm.example.com/files"), ("bad", "bad")):
+        token = told.hooks[hook].messages[-1]["authorization"].removeprefix("Bearer ")
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert claims["aud"] == audience
+        assert claims["email"] == told.outputs["completions"]["accounts"][hook]
+
+
+def test_a_webhook_away_for_good_has_dead_letters_an_alert_and_a_redrive(told: Told) -> None:
+    told.hooks["crm"].answer = told.hooks["scan"].answer = lambda: 503
+    before = dict(told.hooks["bad"].heard)
+    generation = told.process("away/one.jpg", jpeg(32, 32))
+    record = f"manifests/away/one.jpg/{generation}.json"
+    told.cloud.advance(2 * 3600)
+    assert {"completions_waiting", "observers_waiting"} <= told.firing()
+    told.cloud.advance(18 * 3600)
+    assert {"completions_dead_letters", "observers_dead_letters"} <= told.firing()
+    sick = doctor(told)
+    assert "1 messages were taken by no webhook" in sick["dead letters of completions"]
+    told.hooks["crm"].answer = told.hooks["scan"].answer = lambda: 204
+    shown = json.loads(told.operate("redrive", "--subscribers", "completions", "--json"))
+    assert shown == {"messages": {"crm": 1}, "applied": False}
+    assert record not in told.hooks["crm"].heard
+    bridged = len(told.dispatches("away/one.jpg", generation))
+    for role in ("completions", "observers"):
+        told.operate("redrive", "--subscribers", role, "--apply")
+    told.settle()
+    assert told.hooks["crm"].heard[record] == 1
+    assert told.hooks["scan"].heard["away/one.jpg"] == 1
+    assert told.hooks["bad"].heard == before  # what is redriven for one is not told to others
+    assert len(told.dispatches("away/one.jpg", generation)) == bridged
+    assert told.operate("redrive", "--subscribers", "completions").strip().endswith("letters.")
+    assert "dead letters of completions" not in doctor(told)
+
+
+def doctor(told: Told) -> dict[str, str]:
+    """Check → what it found wrong."""
+    command = [sys.executable, "-m", "scripts.ops", "doctor", "--json"]
+    done = told.deployment.run(*command, check=False)
+    findings = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
+    return {f["check"]: f["what"] for f in findings if f["level"] not in ("ok", "note")}
+
+
+def test_the_doctor_finds_nothing_wrong(told: Told) -> None:
+    assert doctor(told) == {}
+
+
+def test_the_doctor_sees_a_schedule_paused_by_hand(told: Told) -> None:
+    with paused(told):
+        assert "is PAUSED, declared is ENABLED" in doctor(told)["schedule of the sweep"]
+
+
 def test_another_plan_changes_nothing(told: Told) -> None:
     assert "No changes." in told.deployment.make("plan", "ENV=dev").stdout
+
+
+def test_the_runbooks_commands_run(told: Told) -> None:
+    text = (ROOT / "docs/runbook.md").read_text()
+    blocks = re.findall(r"^```sh told\n(.*?)^```$", text, re.M | re.S)
+    python = Path(sys.executable)
+    ours = f"-o prepare BIN={python.parent} PYTHON={python}"
+    make = f'make() {{ command make --no-print-directory {ours} "$@"; }}\n'
+    env = {"ENV": "dev", "PROJECT": told.cloud.project}
+    for command in dict.fromkeys("".join(blocks).splitlines()):
+        done = told.deployment.run("bash", "-c", make + command, check=False, **env)
+        assert done.returncode == 0, (command, done.stdout)
+
+
+def test_logs_are_found_by_file_id_and_by_task(told: Told) -> None:
+    name = f"photos/somebody/{'7' * 32}/tom.jpg"
+    generation = told.process(name, jpeg(32, 32))
+    task = Work(told.uploads, name, str(generation)).task_id
+    for words in ("--file", f"photos-{'7' * 32}"), ("--task", task):
+        command = [sys.executable, "scripts/logs.py", "--project", told.cloud.project, *words]
+        until(lambda c=command: "manifest written" in told.deployment.run(*c).stdout, seconds=30)
+
+
+# The receivers of docs/applications.md
+
+
+def receiver(language: str, tmp_path: Path) -> list[str]:
+    """The page's receiver as a program, and the command that runs it."""
+    (code,) = [
+        text
+        for text in re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+        if "AUDIENCE" in text
+    ]
+    path = tmp_path / {"python": "receiver.py", "javascript": "receiver.mjs"}[language]
+    path.write_text(code)
+    return [sys.executable if language == "python" else "node", str(path)]
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_the_pages_receivers_take_what_is_pubsubs_and_nothing_else(
+    told: Told, language: str, tmp_path: Path
+) -> None:
+    if language == "javascript" and not shutil.which("node"):
+        pytest.skip("node is not here: the receiver in JavaScript did not run")
+    crm, port = told.outputs["completions"]["accounts"]["crm"], free_port()
+    audience = "https://crm.example.com/files"
+    environ = told.deployment.environ | {
+        "AUDIENCE": audience, "CALLER": crm, "PORT": str(port),
+        "CERTS": f"http://127.0.0.1:{port_of_certs(told)}/",
+    }  # fmt: skip
+    program = subprocess.Popen(receiver(language, tmp_path), env=environ, text=True,
+                               stdout=subprocess.PIPE)  # fmt: skip
+    try:
+        until(lambda: answers(port), seconds=30)
+        told.cloud.post("/hosts", {"host": "receiver.example.com", "port": port})
+        name = f"photos/somebody/{'5' * 32}/{language}.jpg"
+        other = told.outputs["completions"]["accounts"]["bad"]
+        for email, aud, status in (
+            (crm, audience, 204), (other, audience, 401), (crm, "https://elsewhere.example/", 401),
+        ):  # fmt: skip
+            token = told.cloud.post("/oidc", {"email": email, "audience": aud})["token"]
+            assert deliver(port, token, f"failures/{name}/7.json", "failed") == status
+        good = told.cloud.post("/oidc", {"email": crm, "audience": audience})["token"]
+        assert deliver(port, "nonsense", f"manifests/{name}/7.json", "done") == 401
+        forged = ".".join([*good.split(".")[:2], "AAAA"])
+        assert deliver(port, forged, f"manifests/{name}/7.json", "done") == 401
+        for record, status in (
+            (f"failures/{name}/7.json", "failed"),  # a duplicate
+            (f"manifests/{name}/7-1.json", "done"),
+            (f"failures/{name}/7.json", "failed"),  # late
+            ("manifests/plain.jpg/9.json", "done"),
+        ):
+            assert deliver(port, good, record, status) == 204
+    finally:
+        program.terminate()
+    heard = [json.loads(line) for line in program.communicate()[0].splitlines()]
+    file = [name, "7", f"photos-{'5' * 32}"]
+    assert heard == [
+        {"file": file, "status": "failed"},
+        {"file": file, "status": "done"},
+        {"file": ["plain.jpg", "9", None], "status": "done"},
+    ]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    import socket
+
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def port_of_certs(told: Told) -> int:
+    """Node's fetch knows no proxy: Google's keys, served on loopback as they are."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    keys = json.dumps(told.ask("GET", "https://www.googleapis.com/oauth2/v3/certs")).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(keys)))
+            self.end_headers()
+            self.wfile.write(keys)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return int(server.server_address[1])
+
+
+def deliver(port: int, token: str, record: str, status: str) -> int:
+    import requests
+
+    attributes = {"objectId": record, "status": status}
+    return requests.post(
+        f"http://127.0.0.1:{port}/files", json={"message": {"attributes": attributes}},
+        headers={"Authorization": f"Bearer {token}"}, timeout=30,
+        proxies={"http": ""},
+    ).status_code  # fmt: skip
+
+
+def test_the_pages_newest_is_the_manifest_of_the_highest_run(told: Told) -> None:
+    (code,) = [
+        text
+        for text in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S)
+        if "def newest" in text
+    ]
+    names: dict[str, Any] = {"json": json}
+    exec(code, names)
+    results = told.client.bucket(told.results)
+    for kind, run, at in (("failures", "", 0), ("manifests", "-1", 1), ("manifests", "-10", 10)):
+        assert (names["newest"](results, "newest.jpg", 5) or {}).get("run") != at
+        blob = results.blob(f"{kind}/newest.jpg/5{run}.json")
+        blob.upload_from_string(json.dumps({"run": at}))
+        assert names["newest"](results, "newest.jpg", 5) == {"run": at}
+    results.blob("manifests/newest.jpg/55.json").upload_from_string('{"run": 99}')
+    assert names["newest"](results, "newest.jpg", 5) == {"run": 10}
+
+
+# The sweep
+
+
+@contextmanager
+def paused(told: Told) -> Iterator[None]:
+    """The schedule rests: days pass without hundreds of calls."""
+    place = f"projects/{told.cloud.project}/locations/us-central1/jobs/files-dev-sweep"
+    url = f"https://cloudscheduler.googleapis.com/v1/{place}"
+    told.ask("POST", f"{url}:pause", {})
+    try:
+        yield
+    finally:
+        told.ask("POST", f"{url}:resume", {})
+
+
+def restored(told: Told, name: str) -> list[dict[str, Any]]:
+    """Lines that say that the sweep gave an object its task back."""
+    lines = [line["payload"] for line in told.cloud.journal("log")]
+    return [x for x in lines if isinstance(x, dict) and x.get("event") == "restored"
+            and x["object"] == name]  # fmt: skip
+
+
+def within_two_periods(told: Told) -> None:
+    told.cloud.advance(2 * PERIOD + 60)
+    told.settle()
+
+
+def swept_once(told: Told, name: str, generation: int) -> None:
+    """Found, alerted once, processed once; and not touched again."""
+    for _ in range(6):
+        told.cloud.advance(PERIOD / 3 + 10)
+        told.settle()
+        if told.manifest(name, generation):
+            break
+    until(lambda: restored(told, name))
+    assert "swept_files" in told.firing()
+    assert told.manifest(name, generation)
+    assert len(told.attempts(name, generation)) == 1
+    within_two_periods(told)
+    assert len(restored(told, name)) == 1
+    assert len(told.attempts(name, generation)) == 1
+
+
+def test_a_task_deleted_by_hand_is_found(told: Told) -> None:
+    told.ask("POST", TASKS + queue(told) + ":pause", {})
+    generation = told.process("swept/deleted.jpg", jpeg(32, 32))
+    (task,) = told.tasks()
+    told.ask("DELETE", TASKS + task)
+    told.ask("POST", TASKS + queue(told) + ":resume", {})
+    swept_once(told, "swept/deleted.jpg", generation)
+
+
+def test_a_purged_queue_is_found(told: Told) -> None:
+    told.ask("POST", TASKS + queue(told) + ":pause", {})
+    generation = told.process("swept/purged.jpg", jpeg(32, 32))
+    told.ask("POST", TASKS + queue(told) + ":purge", {})
+    told.ask("POST", TASKS + queue(told) + ":resume", {})
+    swept_once(told, "swept/purged.jpg", generation)
+
+
+def test_a_task_that_was_given_up_is_found(told: Told) -> None:
+    config = told.ask("GET", TASKS + queue(told))["retryConfig"]
+    mask = f"{TASKS}{queue(told)}?updateMask=retryConfig"
+    told.ask("PATCH", mask, {"retryConfig": config | {"maxRetryDuration": "60s"}})
+    try:
+        told.cloud.post("/run/down", {"service": PROCESSOR})
+        generation = told.process("swept/given-up.jpg", jpeg(32, 32))
+        told.cloud.advance(600)
+        assert told.tasks() == []
+        told.cloud.post("/run/up", {"service": PROCESSOR})
+    finally:
+        told.ask("PATCH", mask, {"retryConfig": config})
+    swept_once(told, "swept/given-up.jpg", generation)
+
+
+def test_what_the_bridge_acknowledged_and_lost_is_found(told: Told) -> None:
+    with stub(told, BRIDGE):
+        generation = told.process("swept/lost.jpg", jpeg(32, 32))
+    swept_once(told, "swept/lost.jpg", generation)
+
+
+def test_a_live_task_is_never_doubled(told: Told) -> None:
+    told.ask("POST", TASKS + queue(told) + ":pause", {})
+    generation = told.process("swept/live.jpg", jpeg(32, 32))
+    for _ in range(3):
+        within_two_periods(told)
+    with paused(told):
+        told.cloud.advance(2 * 86_400)
+    within_two_periods(told)
+    assert len(told.tasks()) == 1
+    told.ask("POST", TASKS + queue(told) + ":resume", {})
+    told.settle()
+    assert len(told.dispatches("swept/live.jpg", generation)) == 1
+    assert restored(told, "swept/live.jpg") == []
+
+
+def test_a_retryable_failure_is_tried_once_more_after_an_hour(told: Told) -> None:
+    name = "swept/poison.jpg"
+    rule = {"method": "storage.objects.insert", "object": f"files/{name}/*", "kill": True}
+    told.cloud.post("/faults", {"rules": [rule]})
+    generation = told.process(name, jpeg(32, 32))
+    told.cloud.advance(1200)
+    told.settle()
+    assert told.failure(name, generation)
+    told.cloud.advance(3600 + 2 * PERIOD)
+    told.settle()
+    told.cloud.advance(1200)
+    told.settle()
+    assert told.failure(name, generation, run=1)
+    told.cloud.delete("/faults")
+    told.cloud.advance(3600 + 2 * PERIOD)
+    told.settle()
+    assert told.dispatches(name, generation, run=2) == []
+    assert told.manifest(name, generation, run=1) is None
+
+
+def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:
+    kept = told.process("swept/kept.jpg", jpeg(32, 32))
+    gone = told.process("swept/gone.jpg", jpeg(32, 32))
+    told.client.bucket(told.uploads).blob("swept/gone.jpg").delete()
+    with paused(told):
+        told.cloud.advance(32 * 86_400)
+    assert told.attempts("swept/kept.jpg", kept) == []  # the claims have expired
+    within_two_periods(told)
+    for name, generation in (("swept/kept.jpg", kept), ("swept/gone.jpg", gone)):
+        assert len(told.dispatches(name, generation)) == 1
+        assert restored(told, name) == []
+
+
+# Every binding of the sweep is needed
+
+
+BINDINGS = [
+    ("uploads", "roles/storage.objectViewer"),
+    ("results", "roles/storage.objectViewer"),
+    ("sweeps", "roles/storage.objectViewer"),
+    ("sweeps", "roles/storage.objectCreator"),
+    ("queue", "roles/cloudtasks.enqueuer"),
+    ("queue", "roles/cloudtasks.viewer"),
+    ("tasks-invoker", "roles/iam.serviceAccountUser"),
+    ("function", "roles/run.invoker"),
+]
+
+
+@pytest.mark.parametrize(("where", "role"), BINDINGS)
+def test_without_a_binding_the_sweep_fails(told: Told, where: str, role: str) -> None:
+    project = told.cloud.project
+    domain = f"{project}.iam.gserviceaccount.com"
+    resource = {
+        "uploads": f"projects/_/buckets/{told.uploads}",
+        "results": f"projects/_/buckets/{told.results}",
+        "sweeps": f"projects/_/buckets/{project}-files-dev-sweeps",
+        "queue": queue(told),
+        "tasks-invoker": f"projects/{project}/serviceAccounts/files-dev-tasks-invoker@{domain}",
+        "function": f"projects/{project}/locations/us-central1/services/files-dev-sweep",
+    }[where]
+    account = "files-dev-sweep-invoker" if where == "function" else "files-dev-sweep"
+    row = {"resource": resource, "role": role, "member": f"serviceAccount:{account}@{domain}"}
+    assert [resource, role, row["member"], None] in told.cloud.get("/bindings")
+    name = f"needed/{where}-{role.rpartition('.')[2]}.jpg"
+    told.cloud.post("/bindings", row | {"present": False})
+    try:
+        with stub(told, BRIDGE):  # something to do
+            generation = told.process(name, jpeg(32, 32))
+        before = len(told.cloud.journal("scheduler.attempt"))
+        within_two_periods(told)
+        statuses = [one["status"] for one in told.cloud.journal("scheduler.attempt")[before:]]
+        assert statuses[-1] not in (None, 200)
+    finally:
+        told.cloud.post("/bindings", row | {"present": True})
+    within_two_periods(told)
+    assert told.manifest(name, generation)
