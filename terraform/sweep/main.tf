@@ -34,11 +34,11 @@ resource "google_cloud_scheduler_job" "this" {
 
   http_target {
     http_method = "POST"
-    uri         = module.function.uri
+    uri         = module.function.url
 
     oidc_token {
       service_account_email = module.invoker_account.email
-      audience              = module.function.uri
+      audience              = module.function.url
     }
   }
 }
