@@ -12,8 +12,8 @@ module "pipeline" {
   bridge = { max_instances = 4 }
   lanes = {
     default = {
-      max_concurrent_dispatches = 57
-      max_instances             = 8
+      processor = { max_instances = 8 }
+      queue     = { max_concurrent_dispatches = 57 }
     }
   }
 
