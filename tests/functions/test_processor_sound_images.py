@@ -401,6 +401,21 @@ def test_planes_are_shown_right_or_refused(
         shows(processor, data, [R, G, B, W], 3)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_floats_of_grey_are_shown_in_either_order(
+    processor: Any, order: str, is_packed: bool
+) -> None:
+    values = grey([0, 80, 160, 255])
+    rows = struct.pack(f"{order}{len(values)}f", *values)
+    fields = [short(339, 3, order=order)]
+    if is_packed:
+        rows = zlib.compress(rows)
+        fields.append(short(259, 8, order=order))
+    data = made.tiff(160, 120, rows, 1, *fields, bits=(32,), order=order)
+    shows(processor, data, [(level,) * 3 for level in (0, 80, 160, 255)], 3)
+
+
 @pytest.mark.parametrize("factor", [1, 256, 257])
 def test_a_palette_is_read_whatever_its_bits(processor: Any, factor: int) -> None:
     colours = [R, G, B, W]
@@ -414,6 +429,8 @@ UNSUPPORTED = {
     "Lab of 16 bits": made.tiff(4, 4, bytes(4 * 4 * 6), 8, bits=(16, 16, 16)),
     "big-endian BigTIFF": b"MM\0+\0\x08\0\0" + struct.pack(">Q", 16) + bytes(200),
     "JPEG 2000 within": made.tiff(4, 4, bytes(48), 2, short(259, 34712), bits=(8, 8, 8)),
+    "signed numbers": made.tiff(4, 4, bytes(32), 1, short(339, 2), bits=(16,)),
+    "WebP within": made.tiff(4, 4, bytes(48), 2, short(259, 50001), bits=(8, 8, 8)),
     "raw sensor data": made.tiff(4, 4, bytes(32), 32803, bits=(16,)),
     "complex numbers": made.tiff(4, 4, bytes(128), 1, short(339, 6), bits=(64,)),
 }

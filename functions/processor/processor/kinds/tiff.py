@@ -40,6 +40,10 @@ _COMPRESSIONS = frozenset({
 })  # fmt: skip
 _PHOTOMETRICS = frozenset({*range(7), 8, 9, 10, 32803, 32844, 32845, 34892})
 _BITS = frozenset({1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64})
+_NOT_BUILT = frozenset({50001})  # WebP within TIFF, in Pillow's libtiff
+# libtiff gives its values in the machine's order, which Pillow knows of 16 bits only.
+_NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS"}
+_SIGNED = 2
 _FORMATS = frozenset(range(1, 7))
 
 
@@ -71,6 +75,11 @@ class Tiff(TiffImagePlugin.TiffImageFile):
             if form and "unknown pixel mode" in str(error):
                 decoders.unsupported(f"a TIFF {_described(*form)}")
             raise
+        if self.use_load_libtiff:
+            for number, one in enumerate(self.tile):
+                if isinstance(one.args, tuple):
+                    mode = _NATIVE.get(one.args[0], one.args[0])
+                    self.tile[number] = one._replace(args=(mode, *one.args[1:]))
         if form and form[1] == _PALETTE:
             self._widen_palette()
         self._check_extents()
@@ -103,7 +112,8 @@ class Tiff(TiffImagePlugin.TiffImageFile):
     ) -> None:
         """What Pillow opens and shows wrongly, or cannot open though it is valid."""
         wrong = (
-            compression not in TiffImagePlugin.COMPRESSION_INFO
+            compression not in TiffImagePlugin.COMPRESSION_INFO.keys() - _NOT_BUILT
+            or (format == _SIGNED and bits == 16)  # nobody agrees on which of them is black
             or (planes == _SEPARATE and samples > 1 and bits != 8)
             or (photometric == _WHITE_IS_ZERO and format == 3)
         )
