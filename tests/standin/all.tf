@@ -269,3 +269,34 @@ resource "google_cloud_scheduler_job" "topic" {
     attributes = { a = "b" }
   }
 }
+
+resource "google_cloud_run_v2_job" "j" {
+  name                = "demo-job"
+  location            = "us-central1"
+  deletion_protection = false
+  labels              = { a = "b" }
+  template {
+    task_count = 2
+    template {
+      max_retries     = 0
+      service_account = google_service_account.s.email
+      timeout         = "90s"
+      containers {
+        image = "us-central1-docker.pkg.dev/p/images/worker:1"
+        args  = ["sweep"]
+        env {
+          name  = "A"
+          value = "b"
+        }
+        env { name = "EMPTY" }
+        resources { limits = { cpu = "1", memory = "1024Mi" } }
+      }
+    }
+  }
+}
+resource "google_cloud_run_v2_job_iam_member" "j" {
+  name     = google_cloud_run_v2_job.j.name
+  location = "us-central1"
+  role     = "roles/run.jobsExecutor"
+  member   = google_service_account.s.member
+}

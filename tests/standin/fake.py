@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-OPERATIONS = ("cloudfunctions", "artifactregistry", "workloadIdentityPools", "nable")
+OPERATIONS = ("cloudfunctions", "artifactregistry", "workloadIdentityPools", "nable", "/run.")
 
 
 class Fake:
@@ -112,7 +112,7 @@ class Fake:
         elif method == "DELETE":
             del self.store[path]
             self.policies.pop(path, None)
-        if method != "GET" and any(word in host + path for word in OPERATIONS):
+        if method != "GET" and any(word in f"/{host}/{path}" for word in OPERATIONS):
             return 200, {"name": "operations/1"}
         return 200, self.store.get(path, {})
 

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, unquote
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from .departures import RENAMED, SAID, STANDARD, UNLISTED, UNSERVED
 from .errors import ApiError, Reset, invalid, not_implemented
 from .identity import Principal
 
@@ -30,21 +31,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Handler = Callable[["Call"], Any]
-
-# Parameters that clients send and the discovery documents do not list.
-UNLISTED = {
-    "pubsub.projects.subscriptions.patch": {"updateMask"},
-    "pubsub.projects.topics.patch": {"updateMask"},
-    "storage.objects.insert": {"upload_id"},
-}
-RENAMED = {"repository_id": "repositoryId"}  # the provider sends the first, Google takes both
-# Query parameters that would change an answer and that no service reads: refused, not ignored.
-UNSERVED = {
-    *("copySourceAcl", "destinationKmsKeyName", "dropContextGroups", "enableObjectRetention"),
-    *("filter", "matchGlob", "orderBy", "overrideUnlockedRetention", "restoreToken"),
-    *("rewriteToken", "validateOnly"),
-}
-STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}
 
 
 @dataclass(slots=True)
@@ -190,6 +176,7 @@ class Document:
             name
             for name, spec in specs.items()
             if name != "acl" and spec.get("type") != "integer"
+            if name not in SAID.get(method.id, ())
             if spec.get("required")
             or method.id in spec.get("annotations", {}).get("required", ())
             or spec.get("description", "").lower().startswith("required")

@@ -27,6 +27,17 @@ TABLE = Path(__file__).with_name("roles.json")
 CANDIDATES = ROOT / "tests/permissions/candidates.json"
 # Google writes these into the policy of each new bucket, for owners, editors and viewers.
 LEGACY = [f"roles/storage.legacy{k}" for k in ("BucketOwner", "BucketReader", "ObjectReader")]
+# Roles that the data set leaves out, from Google's own pages.
+# https://docs.cloud.google.com/iam/docs/roles-permissions
+LEFT_OUT = {
+    "roles/iam.roleAdmin": [
+        *("iam.roles.create", "iam.roles.delete", "iam.roles.get", "iam.roles.list"),
+        *("iam.roles.undelete", "iam.roles.update"),
+    ],
+    "roles/run.jobsExecutorWithOverrides": [
+        *("run.executions.cancel", "run.jobs.run", "run.jobs.runWithOverrides"),
+    ],
+}
 BASIC = ("roles/owner", "roles/editor", "roles/viewer")
 SECRETS = ("Token", ".signBlob")  # of an account, which not even an owner takes
 GRANTED = re.compile(r'"(roles/[A-Za-z.]+)"')
@@ -59,7 +70,7 @@ def asked_for(known: set[str]) -> set[str]:
 
 def table(document: dict[str, Any]) -> dict[str, Any]:
     """What roles.json should hold."""
-    roles: dict[str, list[str]] = document["roles"]
+    roles: dict[str, list[str]] = LEFT_OUT | document["roles"]
     asked = asked_for({p for permissions in roles.values() for p in permissions})
     kept = {role: set(roles[role]) & asked for role in named() | set(LEGACY) if role in roles}
     # Basic roles are not in such documents: these are inferred. A viewer may what the services' own
@@ -81,7 +92,7 @@ def candidates(document: dict[str, Any]) -> dict[str, Any]:
 
     {"size": number of permissions at Google, "permissions": those that the local cloud asks for}
     """
-    roles: dict[str, list[str]] = document["roles"]
+    roles: dict[str, list[str]] = LEFT_OUT | document["roles"]
     asked = asked_for({p for permissions in roles.values() for p in permissions})
     asked.discard("resourcemanager.projects.get")  # which most roles hold
     granted = {

@@ -16,12 +16,15 @@ from typing import Any
 from starlette.requests import Request
 
 from ..services.artifacts.service import Artifacts
+from ..services.builds.service import Builds
 from ..services.functions.service import Functions
 from ..services.iam.pools import Pools
+from ..services.iam.roles import Roles
 from ..services.iam.service import Accounts
 from ..services.observability.service import Logging, Monitoring
 from ..services.projects.service import Projects
 from ..services.pubsub.service import PubSub
+from ..services.run.jobs import Jobs
 from ..services.run.service import Run
 from ..services.scheduler.service import Scheduler
 from ..services.storage.objects import Storage
@@ -61,26 +64,32 @@ class Cloud:
         self.projects = Projects(self)
         self.accounts = Accounts(self)
         self.pools = Pools(self)
+        self.roles = Roles(self)
         self.storage = Storage(self)
         self.pubsub = PubSub(self)
         self.tasks = Tasks(self)
         self.scheduler = Scheduler(self)
         self.run = Run(self)
         self.functions = Functions(self)
+        self.jobs = Jobs(self)
         self.artifacts = Artifacts(self)
+        self.builds = Builds(self)
         self.logging = Logging(self)
         self.monitoring = Monitoring(self)
         self.services: list[Service] = [
             self.projects,
             self.accounts,
             self.pools,
+            self.roles,
             self.storage,
             self.pubsub,
             self.tasks,
             self.scheduler,
             self.run,
             self.functions,
+            self.jobs,
             self.artifacts,
+            self.builds,
             self.logging,
             self.monitoring,
         ]

@@ -227,3 +227,19 @@ class SchedulerJob(Resource):
                     }
         found = super().decode(cloud, answer, state)
         return found | {"paused": answer.get("state") == "PAUSED"}
+
+
+class RunJob(Resource):
+    """Protected from deletion unless its state says otherwise."""
+
+    def remove(self, cloud: Cloud, state: State) -> None:
+        if state["deletion_protection"] is not False:
+            raise ApiError(
+                0,
+                "cannot destroy job without setting deletion_protection=false and running "
+                "`terraform apply`",
+            )
+        super().remove(cloud, state)
+
+    def import_state(self, cloud: Cloud, text: str) -> State:
+        return super().import_state(cloud, text) | {"deletion_protection": True}

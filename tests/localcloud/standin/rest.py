@@ -25,6 +25,7 @@ HOSTS = {
     "openidconnect": "https://openidconnect.googleapis.com/v1/",
     "pubsub": "https://pubsub.googleapis.com/v1/",
     "run": "https://{location}-run.googleapis.com/",
+    "runv2": "https://run.googleapis.com/v2/",
     "serviceusage": "https://serviceusage.googleapis.com/v1/",
     "storage": "https://storage.googleapis.com/storage/v1/",
     "upload": "https://storage.googleapis.com/upload/storage/v1/",

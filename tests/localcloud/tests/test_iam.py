@@ -133,6 +133,32 @@ def test_what_was_used_is_recorded_and_what_is_lost_with_a_binding(
     assert cloud.post("/permissions", {"member": member}) == [["pubsub.topics.get", topic]]
 
 
+def test_a_custom_role_grants_its_permissions_until_it_is_deleted(
+    cloud: LocalCloud, http: Http, topic: str
+) -> None:
+    root = f"https://iam.googleapis.com/v1/projects/{cloud.project}/roles"
+    role = {"title": "x", "stage": "GA", "includedPermissions": ["pubsub.topics.get"]}
+    body = {"roleId": "topicReader", "role": role}
+    made = http("POST", root, json=body).json()
+    assert made["name"] == f"projects/{cloud.project}/roles/topicReader"
+    assert http("POST", root, json=body).status_code == 409
+    member = "user:custom@example.com"
+    bound(cloud, topic, made["name"], member)
+    assert may_read(http, topic, member) == 200
+    url = f"https://iam.googleapis.com/v1/{made['name']}"
+    changed = {"includedPermissions": ["pubsub.topics.update"]}
+    http("PATCH", url, params={"updateMask": "includedPermissions"}, json=changed)
+    assert may_read(http, topic, member) == 403
+    http("PATCH", url, json=role)
+    assert http("DELETE", url).json()["deleted"]
+    assert may_read(http, topic, member) == 403
+    assert http("POST", f"{url}:undelete", json={}).status_code == 200
+    assert may_read(http, topic, member) == 200
+    http("DELETE", url)
+    cloud.advance(8 * 86400)
+    assert http("GET", url).status_code == 404
+
+
 # The table
 
 

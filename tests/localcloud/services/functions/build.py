@@ -77,7 +77,9 @@ def interpreter(runtime: str) -> tuple[str, str]:
     return sys.executable, ".".join(map(str, sys.version_info[:3]))
 
 
-async def environment(cache: Path, source: Path, runtime: str, say: Say) -> Environment:
+async def environment(
+    cache: Path, source: Path, runtime: str, say: Say, image: bool = False
+) -> Environment:
     """The environment for the unpacked zip at `source`, made unless `cache` holds it.
 
     Two processes that want the same one do not clash: one builds, the other waits for it. It
@@ -85,7 +87,8 @@ async def environment(cache: Path, source: Path, runtime: str, say: Say) -> Envi
 
     Args:
         cache: folder kept between runs.
-        source: holds requirements.txt, or none.
+        source: holds requirements.txt, or none; of an image, that file itself.
+        image: whether it is one's own image, which gets no framework that it does not name.
         runtime: as declared, such as "python313".
         say: takes one line of progress.
 
@@ -93,9 +96,10 @@ async def environment(cache: Path, source: Path, runtime: str, say: Say) -> Envi
         BuildError: pip failed; the line says why.
     """
     python, version = await asyncio.to_thread(interpreter, runtime)
-    file = source / "requirements.txt"
+    file = source if image else source / "requirements.txt"
     wanted = file.read_text() if file.exists() else ""
-    framework = "" if re.search(r"(?mi)^functions[-_.]framework\b", wanted) else FRAMEWORK
+    named = re.search(r"(?mi)^functions[-_.]framework\b", wanted)
+    framework = "" if named or image else FRAMEWORK
     key = hashlib.sha256(f"{version}\n{python}\n{framework}\n{wanted}".encode()).hexdigest()[:24]
     target = cache / "functions" / key
     target.parent.mkdir(parents=True, exist_ok=True)

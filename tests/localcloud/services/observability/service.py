@@ -39,8 +39,15 @@ PAGE = 50
 
 def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
     """The LogEntry that Cloud Run makes of a line of the journal (kind log)."""
-    labels = {"service_name": line["service"], "configuration_name": line["service"]}
-    labels |= {"revision_name": line["revision"], "location": line["location"]}
+    kind, more = "cloud_run_revision", {}
+    if job := line.get("job"):
+        kind, labels = "cloud_run_job", {"job_name": job, "location": line["location"]}
+        about = {"execution_name": line["execution"], "task_index": str(line["task"])}
+        about |= {"task_attempt": str(line["attempt"])}
+        more = {"labels": {f"run.googleapis.com/{k}": v for k, v in about.items()}}
+    else:
+        labels = {"service_name": line["service"], "configuration_name": line["service"]}
+        labels |= {"revision_name": line["revision"], "location": line["location"]}
     made: Json = {
         "insertId": f"{number:012d}",
         "logName": f"projects/{project}/logs/run.googleapis.com%2Fstdout",
@@ -48,10 +55,10 @@ def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
         "receiveTimestamp": line["time"],
         "severity": line["severity"],
         "resource": {
-            "type": "cloud_run_revision",
+            "type": kind,
             "labels": labels | {"project_id": project},
         },
-    }
+    } | more
     payload = line["payload"]
     if not isinstance(payload, dict):
         return made | {"textPayload": str(payload)}

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..functions.build import Environment
-from .instances import Instance, Result, StartFailed, payload
+from .instances import Instance, Result, StartFailed
+from .programs import payload
 
 if TYPE_CHECKING:
     from .service import Run

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import os
-import shutil
-import signal
 import socket
-import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httptools
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
+from .programs import Program
+
 # gunicorn closes a connection after 2 s without a request: ours are not reused for that long, so
 # that an answer which never comes always means a crash.
 KEEP_ALIVE = 1.0
@@ -210,31 +205,25 @@ class StartFailed(Exception):
     """The process ended, or did not listen in time."""
 
 
-class Instance(asyncio.SubprocessProtocol):
-    """One running copy of a function, in its own process group, folder and HOME.
+class Instance(Program):
+    """One running copy of a function.
 
     Args:
-        folder: its own; removed with it.
-        log: takes each line that it writes.
+        folder, log: see Program.
         ended: called when it is gone.
     """
 
     def __init__(
         self, folder: Path, log: Callable[[str], None], ended: Callable[[Instance], None]
     ) -> None:
-        self.folder, self._log, self._ended = folder, log, ended
+        super().__init__(folder, log)
+        self._ended = ended
         self.busy = 0
         self.served = 0
-        self.pid = 0
         self.seconds = 0.0  # from start to listening
         self.idle_since = 0.0  # on the cloud's clock
-        self.alive = False
         self.draining = False
-        self.peak = 0  # bytes
-        self._measured = 0, 0  # the cheap and the exact sum, when the latter was made
         self.sampled = 0.0
-        self._partial = {1: b"", 2: b""}
-        self._exited = asyncio.get_running_loop().create_future()
 
     async def start(
         self, python: Path, source: Path, target: str, environment: dict[str, str], patience: float
@@ -245,28 +234,15 @@ class Instance(asyncio.SubprocessProtocol):
             StartFailed: it did not.
         """
         start = time.monotonic()
-        home, work = self.folder / "home", self.folder / "workspace"
         # Bound but not listening: nobody else gets the port, gunicorn's SO_REUSEADDR may have it.
         holder = socket.socket()
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         holder.bind(("127.0.0.1", 0))
         port = holder.getsockname()[1]
-        own = {"HOME": str(home), "TMPDIR": str(home / "tmp"), "PORT": str(port)}
-        loop = asyncio.get_running_loop()
+        environment = environment | {"PORT": str(port)}
+        command = [str(python), "-c", LAUNCH, str(os.getpid()), f"--target={target}"]
         try:
-            (home / "tmp").mkdir(parents=True)
-            shutil.copytree(source, work)
-            transport, _ = await loop.subprocess_exec(
-                lambda: self,
-                *(str(python), "-c", LAUNCH, str(os.getpid()), f"--target={target}"),
-                *("--source=main.py", "--host=127.0.0.1"),
-                stdin=subprocess.DEVNULL,
-                cwd=work,
-                env=environment | own,
-                start_new_session=True,
-            )
-            self.pid = transport.get_pid()
-            self.alive = True
+            await self.run([*command, "--source=main.py", "--host=127.0.0.1"], source, environment)
             self.client = Client(port)
             while not await self._listens(port):
                 if not self.alive or time.monotonic() - start > patience:
@@ -292,78 +268,8 @@ class Instance(asyncio.SubprocessProtocol):
         self.client._idle.append(connection)
         return True
 
-    def kill(self, number: int = signal.SIGKILL) -> None:
-        if self.alive:
-            self.alive = number != signal.SIGKILL  # no request may meet it from now on
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
-
-    async def exited(self) -> None:
-        await asyncio.shield(self._exited)
-
-    def memory(self, exact: bool = False) -> int:
-        """Bytes of memory of its processes; pages shared by them count once if `exact`.
-
-        The exact sum costs milliseconds: it is made anew when the cheap one has moved.
-        """
-        pids = self._pids()
-        total = sum(_resident(pid) for pid in pids)
-        if not exact:
-            return total
-        if abs(total - self._measured[0]) > 1 << 20:
-            self._measured = total, sum(_proportional(pid) for pid in pids)
-            self.peak = max(self.peak, self._measured[1])
-        return self._measured[1]
-
-    def _pids(self) -> list[int]:
-        found, queue = [], [self.pid]
-        while queue:
-            found.append(pid := queue.pop())
-            with contextlib.suppress(OSError):
-                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        *lines, self._partial[fd] = (self._partial[fd] + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                self._log(line.decode(errors="replace"))
-
-    def process_exited(self) -> None:
-        # Workers that outlive their master would be nobody's.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.alive = False
-
     def connection_lost(self, error: Exception | None) -> None:
-        """The process has ended and its pipes are closed: all that it wrote has been read."""
-        for rest in self._partial.values():
-            if rest.strip():
-                self._log(rest.decode(errors="replace"))
         if hasattr(self, "client"):
             self.client.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if not self._exited.done():
-            self._exited.set_result(None)
+        super().connection_lost(error)
         self._ended(self)
-
-
-def _resident(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
-    return 0
-
-
-def _proportional(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError):  # a process that ends has an empty one
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return int(rollup.split("\nPss:", 1)[1].split(None, 1)[0]) << 10
-    return 0
-
-
-def payload(line: str) -> Any:
-    """A line of output as Cloud Logging takes it: JSON objects are structured."""
-    if line.startswith("{"):
-        with contextlib.suppress(ValueError):
-            return json.loads(line)
-    return line

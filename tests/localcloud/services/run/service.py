@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -171,7 +172,14 @@ class Run(Service):
         down {service, seconds?}: 503 to every call, for that long on the clock or until `up`
         stub {service, port}: that loopback port answers instead of instances; null: no longer
         pending {seconds}: how long a call waits for room before 429
+        tasks {job?}: execution, index, attempt, pid, memory of each task of a job that runs
+        kill {job}: all its running tasks, now
         """
+        if action == "tasks":
+            return self.cloud.jobs.processes(body.get("job", ""))
+        if action == "kill" and "job" in body:
+            self.cloud.jobs.kill(body["job"])
+            return {}
         if action == "pending":
             self.pending = body["seconds"]
             return {}
@@ -212,6 +220,7 @@ class Run(Service):
             if fleet.revision.account == email and instance.alive:
                 instance.kill()
                 await instance.exited()
+        self.cloud.jobs.kill(account=email)
 
     async def stop(self) -> None:
         """Ends every process that was started here, within a second."""
@@ -220,6 +229,7 @@ class Run(Service):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self.cloud.jobs.stop()
         instances = list(self.instances)
         for instance in instances:
             instance.kill()
@@ -237,22 +247,34 @@ class Run(Service):
 
     async def variables(self, revision: Revision) -> dict[str, str]:
         """The environment of an instance: Google's, the way into this cloud, the declared one."""
+        surroundings = await self.surroundings(
+            revision.environment.python, revision.account, revision.location
+        )
+        return (
+            surroundings
+            | {
+                "K_SERVICE": revision.service,
+                "K_REVISION": revision.name,
+                "K_CONFIGURATION": revision.service,
+                "FUNCTION_TARGET": revision.target,
+                "FUNCTION_SIGNATURE_TYPE": "http",
+                "LOG_EXECUTION_ID": "true",
+                "CLOUD_RUN_TIMEOUT_SECONDS": str(revision.timeout),
+                # functions-framework's own rule, for the declared cores, not this machine's.
+                "THREADS": str(4 * max(1, math.ceil(revision.cpu))),
+            }
+            | revision.variables
+        )
+
+    async def surroundings(self, python: Path, account: str, location: str) -> dict[str, str]:
+        """What every program here finds in its environment: the way into this cloud."""
         door = f"http://127.0.0.1:{self.cloud.port}"
         bundle = str(self.cloud.house.bundle)
-        metadata = await self.metadata.address(revision.account, revision.location)
+        metadata = await self.metadata.address(account, location)
         return {
-            "PATH": f"{revision.environment.python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "TRUE",
-            "K_SERVICE": revision.service,
-            "K_REVISION": revision.name,
-            "K_CONFIGURATION": revision.service,
-            "FUNCTION_TARGET": revision.target,
-            "FUNCTION_SIGNATURE_TYPE": "http",
-            "LOG_EXECUTION_ID": "true",
-            "CLOUD_RUN_TIMEOUT_SECONDS": str(revision.timeout),
-            # functions-framework's own rule, for the declared cores instead of this machine's.
-            "THREADS": str(4 * max(1, math.ceil(revision.cpu))),
             "HTTPS_PROXY": door,
             "https_proxy": door,
             "NO_PROXY": "127.0.0.1",
@@ -262,7 +284,7 @@ class Run(Service):
             "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
             "GCE_METADATA_HOST": metadata,
             "GCE_METADATA_IP": metadata,
-        } | revision.variables
+        }
 
     def log(self, revision: Revision, severity: str, content: Any) -> None:
         """One line of Cloud Logging."""
