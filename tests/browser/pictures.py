@@ -21,7 +21,7 @@ from tests.browser.browser import launched
 from tests.browser.portal import portal
 
 DOCS = Path(__file__).parents[2] / "docs"
-SIZES = {"light": (860, 900), "dark": (860, 900), "phone": (360, 780)}
+SIZES = {"light": (860, 600), "dark": (860, 600), "phone": (360, 780)}
 FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>
 <include>/etc/fonts/fonts.conf</include>
 <match target="pattern"><edit name="family" mode="prepend" binding="strong">
@@ -131,7 +131,8 @@ def main() -> None:
         browser = stack.enter_context(launched())
         chosen = files(folder)
         for name in SIZES:
-            save(shown(browser, url, name, chosen).screenshot(), name)
+            page = shown(browser, url, name, chosen)
+            save(page.screenshot(full_page=name != "phone"), name)
 
 
 if __name__ == "__main__":

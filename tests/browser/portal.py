@@ -63,6 +63,7 @@ class Fake:
     no_streams: bool = False
     forget_answer: bool = False  # the next complete upload's answer is lost, and its session
     hold: bool = False  # nothing is processed
+    held: int = 0  # nor the first so many files
     open: int = 0  # requests under way
     unchanged: int = 0  # answers of 304
     watched: list[int] = field(default_factory=list)  # files of each stream
@@ -78,7 +79,8 @@ class Fake:
         file = self.files.get(file_id)
         if file is None:
             return {"file_id": file_id, "status": "waiting"}
-        if file.complete and not self.hold and file.status in ("waiting", "processing"):
+        held = self.hold or file_id in list(self.files)[: self.held]
+        if file.complete and not held and file.status in ("waiting", "processing"):
             self._process(file_id, file)
         return {"file_id": file_id, "status": file.status, **file.facts}
 

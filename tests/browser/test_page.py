@@ -205,8 +205,9 @@ def test_a_phone_shows_all_of_it(fake: Fake, opened: Open) -> None:
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(wide) == 0
     for button in page.get_by_role("button").all():
-        box = button.bounding_box() or {"width": 0, "height": 0}
+        box = button.bounding_box() or {"x": 0, "width": 0, "height": 0}
         assert min(box["width"], box["height"]) >= 36, button.get_attribute("aria-label")
+        assert box["x"] + box["width"] <= 360, button.get_attribute("aria-label")
     expect(page.get_by_text("Drop files anywhere")).to_be_hidden()
 
 

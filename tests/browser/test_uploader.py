@@ -141,11 +141,16 @@ def test_without_streams_it_asks_and_only_for_what_is_new(fake: Fake, applicatio
 
 def test_more_files_than_a_stream_carries_all_end(fake: Fake, application: Page) -> None:
     fake.hold = True
+    application.clock.install()
     application.evaluate("for (let i = 0; i < 120; i++) send(`${i}.bin`, 10 + i)")
     waiting = "uploader.items.filter((one) => one.state === 'waiting').length === 120"
-    application.wait_for_function(waiting)
-    fake.hold = False
-    application.wait_for_function("uploader.items.every((one) => one.state === 'done')")
+    ended = "uploader.items.every((one) => one.state === 'done')"
+    until(lambda: application.evaluate(waiting))
+    fake.hold, fake.held = False, 60  # the first are under way for long, and the rest not
+    turned = "uploader.items.filter((one) => one.state === 'done').length === 60"
+    until(lambda: application.clock.fast_forward(6_000) or application.evaluate(turned))
+    fake.held = 0
+    until(lambda: application.clock.fast_forward(6_000) or application.evaluate(ended))
     assert max(fake.watched) <= 50
 
 
@@ -166,7 +171,8 @@ def test_paused_nothing_is_sent_and_cancelled_nothing_is_kept(
     application.evaluate("send('b.bin', 24 * 2 ** 20)")
     until(lambda: len(fake.files) == 2)
     application.evaluate("uploader.cancel(uploader.items[1].id)")
-    until(lambda: any(call.startswith("DELETE") for call in fake.calls))
+    until(lambda: any(call.startswith("DELETE") for call in fake.calls) and fake.idle())
+    assert len(fake.named("b.bin").data) < 24 * MIB
     assert application.evaluate("uploader.items.length") == 1
 
 

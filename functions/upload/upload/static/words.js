@@ -66,7 +66,7 @@ function learnt({ result, size, type }) {
   /** @type {Record<string, string>} */
   const encodings = { ascii: "ASCII", "utf-8": "UTF-8", "utf-8-sig": "UTF-8 with BOM" };
   return [
-    image?.format ?? kindOf(facts.detected?.contentType ?? type),
+    image?.format?.toUpperCase() ?? kindOf(facts.detected?.contentType ?? type),
     image && `${number.format(image.width)} × ${number.format(image.height)}`,
     image?.frames > 1 && counted(image.frames, "frame"),
     document?.pages && counted(document.pages, "page"),
