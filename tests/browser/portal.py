@@ -61,6 +61,7 @@ class Fake:
     down: bool = False  # every connection ends unanswered
     token: str | None = None  # the one that is valid, where one is needed
     no_streams: bool = False
+    early: bool = False  # that a file is there already is said before its bytes are sent
     forget_answer: bool = False  # the next complete upload's answer is lost, and its session
     hold: bool = False  # nothing is processed
     held: int = 0  # nor the first so many files
@@ -131,8 +132,9 @@ def _app(fake: Fake) -> Starlette:
         fake.sessions[upload] = file_id
         links = {"status": f"{fake.url}/files/{file_id}"}
         answer = {"method": "PUT", "url": f"{fake.url}/storage/sessions/{upload}"}
-        body = {"status": "accepted", "file_id": file_id, "upload": answer, "links": links}
-        return JSONResponse(body, 201)
+        there = fake.early and fake.files[file_id].complete
+        body = {"status": "accepted", "file_id": file_id, "links": links}
+        return JSONResponse(body | {"upload": None if there else answer}, 200 if there else 201)
 
     async def put(request: Request) -> Response:
         file_id = fake.sessions.get(request.path_params["upload"])

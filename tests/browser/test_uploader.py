@@ -105,13 +105,16 @@ def test_who_is_signed_out_goes_on_after_signing_in(fake: Fake, application: Pag
     ended(application, "b.bin")
 
 
-def test_a_lost_answer_makes_no_second_file(fake: Fake, application: Page) -> None:
-    fake.forget_answer = True
+@pytest.mark.parametrize("early", [False, True], ids=["at the end", "at the start"])
+def test_a_lost_answer_makes_no_second_file(fake: Fake, application: Page, early: bool) -> None:
+    fake.forget_answer, fake.early = True, early
     application.evaluate("send('a.bin', 5 * 2 ** 20)")
     ended(application, "a.bin")
     assert len(fake.files) == 1
     assert len(fake.keys) == 1
-    assert fake.calls.count("POST /files") == 2  # the second session's 412 says: there already
+    assert (
+        fake.calls.count("POST /files") == 2
+    )  # whose answer, or whose session's 412, says: there already
 
 
 def test_while_the_portal_is_away_nothing_is_given_up(fake: Fake, application: Page) -> None:

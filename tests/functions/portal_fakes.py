@@ -52,6 +52,7 @@ class FakeBuckets:
         self.results: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.fault: Callable[[str], int | None] = lambda request: None
+        self.says = "injected"
         self.lock = threading.Lock()
 
     def client(self) -> Any:
@@ -69,7 +70,7 @@ class FakeBuckets:
         with self.lock:
             self.requests.append(text)
         if status := self.fault(text):
-            return _answer(status, b'{"error": {"message": "injected"}}')
+            return _answer(status, json.dumps({"error": {"message": self.says}}).encode())
         if method == "PUT":  # the bytes of the session that began last
             name, resource = list(self.uploads.items())[-1]
             self.stored[name] = sent["data"]

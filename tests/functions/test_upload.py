@@ -75,6 +75,18 @@ def test_a_repeated_request_names_the_same_file(upload: Front) -> None:
     assert answers[0].json["file_id"] == f"photos-{expected}"
 
 
+@pytest.mark.parametrize("status", [412, 403])
+def test_a_repeated_request_for_a_file_that_is_there_says_so(upload: Front, status: int) -> None:
+    first = upload.offer({"Idempotency-Key": KEY}).json
+    upload.cloud.fault = lambda request: status
+    upload.cloud.says = "this account does not have storage.objects.delete access"
+    answer = upload.offer({"Idempotency-Key": KEY})
+    assert answer.status_code == 200
+    assert answer.json["upload"] is None
+    assert answer.json["file_id"] == first["file_id"]
+    assert answer.json["links"] == first["links"]
+
+
 @pytest.mark.parametrize(
     "other",
     [{"name": "kim.jpg"}, {"size": 11}, {"contentType": "image/png"}, {"owner": "shop"}],

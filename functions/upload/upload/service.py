@@ -24,6 +24,7 @@ from upload.storage import Storage
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024  # what Google lets through to a function
 SESSION = timedelta(days=7)
+SEND = "Send the file's bytes to upload.url; it is processed once they are there."
 _FORM = ("folder", "owner", "processAfter")
 
 
@@ -42,17 +43,16 @@ class Upload:
         made = offer(fields, owner, _key(request), self.config, self.rules)
         url = self.storage.session(made, self._origin(request, fields.get("origin")))
         self._accepted(made, "session")
-        expires = (datetime.now(UTC) + SESSION).isoformat(timespec="seconds")
         links = self._links(made)
         body = {
             "status": "accepted",
             "file_id": made.file.file_id,
-            "message": "Send the file's bytes to upload.url; it is processed once they are there.",
+            "message": SEND if url else "The file is there already, from an earlier request.",
             "results": f"gs://{self.config.results_bucket}/files/{made.file.prefix}",
-            "upload": {"method": "PUT", "url": url, "expires": expires.replace("+00:00", "Z")},
+            "upload": _session(url) if url else None,
             "links": links,
         }
-        return _answer(body, 201, Location=links["status"])
+        return _answer(body, 201 if url else 200, Location=links["status"])
 
     def form(self, request: Request) -> Response:
         """POST /upload: the bytes themselves, as `curl -F file=@…` sends them."""
@@ -137,6 +137,11 @@ class Upload:
             "INFO", "upload_accepted", "a file was accepted", way=way, file_id=made.file.file_id,
             folder=made.file.folder, size=made.size,
         )  # fmt: skip
+
+
+def _session(url: str) -> dict[str, str]:
+    expires = (datetime.now(UTC) + SESSION).isoformat(timespec="seconds")
+    return {"method": "PUT", "url": url, "expires": expires.replace("+00:00", "Z")}
 
 
 def _json_body(request: Request) -> bytes:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from portal.problems import reached
@@ -36,12 +37,15 @@ class Storage:
     def __init__(self, client: Callable[[], Client], bucket: str) -> None:
         self._client, self._bucket = client, bucket
 
-    def session(self, offer: Offer, origin: str | None) -> str:
+    def session(self, offer: Offer, origin: str | None) -> str | None:
         """A resumable upload that creates the object once: its URI is a key, good for a week.
+
+        None: the object is there already. Cloud Storage has been seen to say so at the end only,
+        but its documents do not promise that (googleapis/google-cloud-java issue 201).
 
         origin: the page whose script will send the bytes; Cloud Storage lets no other in.
         """
-        with reached(SERVICE):
+        with reached(SERVICE), there_already():
             uri = self._blob(offer).create_resumable_upload_session(
                 content_type=offer.content_type,
                 size=offer.size,
@@ -51,33 +55,40 @@ class Storage:
                 timeout=CALL_SECONDS,
                 retry=_retry(),
             )
-        return str(uri)
+            return str(uri)
+        return None
 
     def create(self, offer: Offer, content: IO[bytes]) -> None:
         """Stores the bytes; what is there already, from an earlier try, stays as it is."""
-        from google.api_core.exceptions import Forbidden, PreconditionFailed
-
-        with reached(SERVICE):
-            try:
-                self._blob(offer).upload_from_file(
-                    content,
-                    size=offer.size,
-                    content_type=offer.content_type,
-                    if_generation_match=0,
-                    timeout=CALL_SECONDS,
-                    retry=_retry(),
-                )
-            except PreconditionFailed:
-                return
-            except Forbidden as error:
-                # An account that may only create may be told, instead, that it may not overwrite.
-                if "storage.objects.delete" not in str(error):
-                    raise
+        with reached(SERVICE), there_already():
+            self._blob(offer).upload_from_file(
+                content,
+                size=offer.size,
+                content_type=offer.content_type,
+                if_generation_match=0,
+                timeout=CALL_SECONDS,
+                retry=_retry(),
+            )
 
     def _blob(self, offer: Offer) -> Blob:
         blob = self._client().bucket(self._bucket).blob(offer.object)
         blob.metadata = dict(offer.metadata) or None
         return blob
+
+
+@contextmanager
+def there_already() -> Iterator[None]:
+    """Ends quietly where an object is not created because there is one of its name."""
+    from google.api_core.exceptions import Forbidden, PreconditionFailed
+
+    try:
+        yield
+    except PreconditionFailed:
+        return
+    except Forbidden as error:
+        # An account that may only create may be told, instead, that it may not overwrite.
+        if "storage.objects.delete" not in str(error):
+            raise
 
 
 def _retry() -> Any:
