@@ -108,7 +108,7 @@ class Handler(BaseHTTPRequestHandler):
         except requests.RequestException as error:
             self._refuse(502, f"No answer came: {type(error).__name__}. Try again.")
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = handle_any
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_TRACE = handle_any
 
     def _guard(self) -> None:
         """Refuses what a page of somebody else's could have sent."""
