@@ -175,6 +175,172 @@ def test_the_apis_of_the_modules_in_use_are_needed_and_all_pages_are_read(
     assert finding.fix == 'make bootstrap PROJECT=my-project CAPABILITIES="portal"'
 
 
+# What it sees of each thing, beside what it lacks
+
+
+ACCESS = {
+    "uniformBucketLevelAccess": {"enabled": True}, "publicAccessPrevention": "enforced"
+}  # fmt: skip
+BUCKET: dict[str, Any] = {
+    "versioning": {"enabled": True},
+    "iamConfiguration": ACCESS,
+}
+
+
+def seen(environment: Environment, check: str, kind: str, values: Any, **answers: Any) -> list[str]:
+    """What the check says of one resource of the pipeline; answers by the host's first part."""
+    declared_ = Resource(f"module.pipeline.{kind}.this", kind, values)
+    urls = {f"https://{host}.googleapis.com/": answer for host, answer in answers.items()}
+    return [f.what for f in examined(environment, [declared_], urls, check) if f.level != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("protection", "said"),
+    [
+        ({}, []),
+        ({"versioning": {}}, ["gs://up: versioning is off"]),
+        (
+            {"iamConfiguration": {"publicAccessPrevention": "enforced"}},
+            ["gs://up: uniform access is off"],
+        ),
+        (
+            {
+                "iamConfiguration": BUCKET["iamConfiguration"]
+                | {"publicAccessPrevention": "inherited"}
+            },
+            ["gs://up: public access prevention is off"],
+        ),
+    ],
+)
+def test_a_bucket_without_one_of_its_protections_is_told(
+    environment: Environment, protection: dict[str, Any], said: list[str]
+) -> None:
+    answer = BUCKET | protection
+    told = seen(environment, "buckets", "google_storage_bucket", {"name": "up"}, storage=answer)
+    assert told == said
+
+
+NOTIFICATION = {
+    "bucket": "up", "topic": "projects/p/topics/t", "payload_format": "JSON_API_V1",
+    "event_types": ["OBJECT_FINALIZE"],
+}  # fmt: skip
+ANNOUNCED = {
+    "id": "1", "topic": "//pubsub.googleapis.com/projects/p/topics/t",
+    "payload_format": "JSON_API_V1", "event_types": ["OBJECT_FINALIZE"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        ([ANNOUNCED], ""),
+        ([], "gs://up announces no objects to t: uploads stay pending"),
+        ([ANNOUNCED | {"topic": "//pubsub.googleapis.com/projects/p/topics/x"}], "announces no"),
+        ([ANNOUNCED | {"event_types": ["OBJECT_DELETE"]}], "events is ['OBJECT_DELETE']"),
+        ([ANNOUNCED | {"payload_format": "NONE"}], "format is NONE, declared is JSON_API_V1"),
+        ([ANNOUNCED, ANNOUNCED], "announces each object 2 times to t"),
+    ],
+)
+def test_a_notification_that_is_missing_or_another_is_told(
+    environment: Environment, there: list[dict[str, Any]], said: str
+) -> None:
+    answer = {"items": there}
+    kind = "google_storage_notification"
+    told = seen(environment, "notifications", kind, NOTIFICATION, storage=answer)
+    assert len(told) == bool(said)
+    assert said in "".join(told)
+
+
+RUNS: dict[str, Any] = {
+    "state": "ACTIVE",
+    "serviceConfig": {
+        "serviceAccountEmail": "a@p", "ingressSettings": "ALLOW_INTERNAL_ONLY",
+        "environmentVariables": {"A": "1", "SOURCE_VERSION": "v", "LOG_EXECUTION_ID": "true"},
+    },
+}  # fmt: skip
+DEPLOYED = {
+    "project": "p", "location": "l", "name": "f",
+    "service_config": [{
+        "service_account_email": "a@p", "ingress_settings": "ALLOW_INTERNAL_ONLY",
+        "environment_variables": {"A": "1", "SOURCE_VERSION": "v"},
+    }],
+    "build_config": [{"source": [{"storage_source": [{"object": "none/v.zip"}]}]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("live", "said"),
+    [
+        ({}, []),
+        ({"ingressSettings": "ALLOW_ALL"}, ["ingress is ALLOW_ALL"]),
+        ({"serviceAccountEmail": "b@p"}, ["account is b@p"]),
+        (
+            {"environmentVariables": {"A": "2", "SOURCE_VERSION": "v"}},
+            ["settings is changed in A"],
+        ),
+        (
+            {"environmentVariables": {"A": "1", "SOURCE_VERSION": "w"}},
+            ["source is w, declared is v"],
+        ),
+    ],
+)
+def test_a_function_that_is_not_as_declared_is_told(
+    environment: Environment, live: dict[str, Any], said: list[str]
+) -> None:
+    answer = RUNS | {"serviceConfig": RUNS["serviceConfig"] | live}
+    told = seen(environment, "functions", FUNCTION, DEPLOYED, cloudfunctions=answer)
+    errors = [what for what in told if "declared is" in what]
+    assert [words in what for words, what in zip(said, errors, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize("state", ["FAILED", "DEPLOYING", "UNKNOWN"])
+def test_a_function_that_is_not_active_is_told_with_its_reason(
+    environment: Environment, state: str
+) -> None:
+    answer = RUNS | {"state": state, "stateMessages": [{"message": "no such image"}]}
+    told = seen(environment, "functions", FUNCTION, DEPLOYED, cloudfunctions=answer)
+    assert f"projects/p/locations/l/functions/f is {state}: no such image" in told
+
+
+def test_a_subscription_with_another_dead_letter_topic_is_told(environment: Environment) -> None:
+    dead = "projects/p/topics/dead"
+    values = {
+        "project": "p", "name": "s", "topic": "t", "ack_deadline_seconds": 10,
+        "dead_letter_policy": [{"dead_letter_topic": dead, "max_delivery_attempts": 100}],
+    }  # fmt: skip
+    live = {"topic": "t", "ackDeadlineSeconds": 10}
+    for policy, said in (
+        ({"deadLetterTopic": dead, "maxDeliveryAttempts": 100}, []),
+        ({"deadLetterTopic": "_deleted-topic_", "maxDeliveryAttempts": 100}, ["dead-letter topic"]),
+        ({"deadLetterTopic": dead, "maxDeliveryAttempts": 5}, ["delivery attempts is 5"]),
+        ({}, ["dead-letter topic is None", "delivery attempts is None"]),
+    ):
+        answer = live | {"deadLetterPolicy": policy}
+        told = seen(environment, "subscriptions", SUBSCRIPTION, values, pubsub=answer)
+        assert [words in what for words, what in zip(said, told, strict=True)] == [True] * len(said)
+
+
+@pytest.mark.parametrize(
+    ("declared_", "live", "level", "said"),
+    [
+        ("RUNNING", "RUNNING", "ok", "as declared"),
+        ("RUNNING", "PAUSED", "error", "is PAUSED, by hand"),
+        ("PAUSED", "RUNNING", "warning", "runs, although it is declared PAUSED"),
+        ("PAUSED", "PAUSED", "warning", "is PAUSED, as declared"),
+    ],
+)
+def test_a_queue_that_runs_or_rests_against_its_declaration_is_told(
+    environment: Environment, declared_: str, live: str, level: str, said: str
+) -> None:
+    kind = "google_cloud_tasks_queue"
+    values = {"project": "p", "location": "l", "name": "q", "desired_state": declared_}
+    state = [Resource(f"module.pipeline.{kind}.this", kind, values)]
+    answers = {"https://cloudtasks.googleapis.com/": {"state": live}}
+    (finding,) = examined(environment, state, answers, "queues")
+    assert finding.level == level
+    assert said in finding.what
+
+
 def test_every_kind_of_binding_in_terraform_is_looked_at() -> None:
     texts = [path.read_text() for path in (ROOT / "terraform").rglob("*.tf")]
     kinds = {kind for text in texts for kind in re.findall(r'"(google_\w+_iam_\w+)" "', text)}

@@ -189,12 +189,14 @@ class Plan:
     Attributes:
         resources: full address → planned values; what is only known after apply is left out.
         outputs: name → value, where it is known.
+        after: address, without keys → what it says it depends on, in its own module's words.
     """
 
     def __init__(self, output: Any) -> None:
         self.resources: dict[str, dict[str, Any]] = {}
         self._types: dict[str, str] = {}
         self._collect(output["planned_values"]["root_module"])
+        self.after = dict(_after(output["configuration"]["root_module"]))
         planned = output["planned_values"].get("outputs", {})
         self.outputs = {name: value.get("value") for name, value in planned.items()}
 
@@ -225,6 +227,19 @@ class Plan:
                 resource = f"{what}/{short(name)}{only}"
                 found.add((short(values.get("member", "(after apply)")), values["role"], resource))
         return found
+
+
+def _after(module: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+    for resource in module.get("resources", []):
+        if names := resource.get("depends_on"):
+            yield prefix + resource["address"], set(names)
+    for name, output in module.get("outputs", {}).items():
+        if names := output.get("depends_on"):
+            yield f"{prefix}output.{name}", set(names)
+    for name, call in module.get("module_calls", {}).items():
+        if names := call.get("depends_on"):
+            yield f"{prefix}module.{name}", set(names)
+        yield from _after(call["module"], f"{prefix}module.{name}.")
 
 
 def short(name: str) -> str:

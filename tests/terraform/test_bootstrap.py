@@ -107,6 +107,17 @@ def test_who_delivers_a_capability_gets_the_roles_that_it_needs(
     }
 
 
+def test_nothing_is_made_before_its_api_is_on(delivered: Plan) -> None:
+    waiting = {a for a, names in delivered.after.items() if "google_project_service.this" in names}
+    assert waiting == {
+        "google_artifact_registry_repository.functions",
+        "google_iam_workload_identity_pool.github",
+        "module.build_account",
+        "module.plans",
+        "module.state",
+    }
+
+
 def test_the_state_is_versioned_and_kept(default: Plan) -> None:
     state = default["module.state.google_storage_bucket.this"]
     assert state["name"] == "demo-project-files-tfstate"

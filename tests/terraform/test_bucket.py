@@ -208,8 +208,12 @@ REFUSED: list[Case] = [
     ),
     ({"retention": {"noncurrent_days": 0}}, "noncurrent_days is 0; it must be at least 1"),
     (
-        {"retention": {"soft_delete_days": 3}},
-        "soft_delete_days is 3; Cloud Storage takes 0 (off) or 7 to 90",
+        {"retention": {"soft_delete_days": 6}},
+        "soft_delete_days is 6; Cloud Storage takes 0 (off) or 7 to 90",
+    ),
+    (
+        {"retention": {"soft_delete_days": 91}},
+        "soft_delete_days is 91; Cloud Storage takes 0 (off) or 7 to 90",
     ),
     (
         {"retention": {"storage_class_days": {"COLD": 1}}},
@@ -217,6 +221,12 @@ REFUSED: list[Case] = [
     ),
     ({"location": None}, "The given value is not suitable for var.location"),
 ]
+
+
+def test_the_bounds_themselves_are_taken(bucket: Root) -> None:
+    least = {"expire_prefix_days": {"a/": 1}, "noncurrent_days": 1, "soft_delete_days": 7}
+    bucket.plan(retention=least)
+    bucket.plan(retention={"soft_delete_days": 90})
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=case_id)

@@ -67,6 +67,83 @@ def test_prod_refuses_to_be_destroyed(plans: dict[str, Plan]) -> None:
         assert values["deletion_policy"] == "PREVENT"
 
 
+def test_prod_keeps_what_is_gone_for_a_quarter_and_uploads_for_a_year(
+    plans: dict[str, Plan],
+) -> None:
+    def kept(environment: str, bucket: str) -> tuple[list[int], dict[str, int], int]:
+        """Days of earlier versions, age at which a class is changed, days of soft delete."""
+        values = plans[environment][f"{PIPELINE}.{bucket}.google_storage_bucket.this"]
+        rules = [(rule["action"][0], rule["condition"][0]) for rule in values["lifecycle_rule"]]
+        earlier = [c["days_since_noncurrent_time"] for _, c in rules]
+        classes = {a["storage_class"]: c["age"] for a, c in rules if a["storage_class"]}
+        (soft,) = values["soft_delete_policy"]
+        return [days for days in earlier if days], classes, soft["retention_duration_seconds"]
+
+    week = 7 * 86400
+    assert kept("prod", "results") == ([90], {}, week)
+    assert kept("prod", "uploads") == ([365], {"NEARLINE": 30}, week)
+    assert kept("staging", "results") == ([30], {}, week)
+    assert kept("staging", "uploads") == ([70], {}, week)
+    assert kept("dev", "results") == ([1], {}, 0)
+    assert kept("dev", "uploads")[2] == 0
+
+
+# What must be there before it, and why: in another order things are lost or refused, at times.
+EVENTS = "module.pipeline.module.object_events."
+ORDER = {
+    # A topic without a subscription drops its messages; Cloud Storage may publish.
+    f"{EVENTS}google_storage_notification.this": {
+        "google_pubsub_subscription.push",
+        "google_pubsub_topic_iam_member.publisher",
+    },
+    # A dead letter published before its subscription exists would be lost.
+    f"{EVENTS}google_pubsub_subscription.push": {"google_pubsub_subscription.dead_letters"},
+    # Pub/Sub's agent is there once the project uses Pub/Sub.
+    f"{EVENTS}google_pubsub_topic_iam_member.dead_letters_publisher": {
+        "google_pubsub_subscription.dead_letters"
+    },
+}
+
+
+def test_what_needs_an_order_has_it(plans: dict[str, Plan]) -> None:
+    after = plans["staging"].after
+    resources = {a: names for a, names in after.items() if ".output." not in a}
+    assert {a: n for a, n in resources.items() if a.startswith(EVENTS)} == ORDER
+    alerts = "module.pipeline.module.monitoring.module.alerts"
+    assert resources.keys() - ORDER.keys() == {alerts}
+    assert resources[alerts] == {"google_logging_metric.counter"}
+
+
+# Whoever reads one of these gets something that can be used: its bindings are there.
+READY = {
+    "module.bridge.output.name": {"google_cloud_run_service_iam_member.invoker"},
+    "module.bridge.output.url": {"google_cloud_run_service_iam_member.invoker"},
+    "module.bridge_account.output.email": {
+        "google_service_account.this", "google_service_account_iam_member.this"
+    },
+    "module.bridge_account.output.member": {
+        "google_service_account.this", "google_service_account_iam_member.this"
+    },
+    "module.queue.output.id": {"google_cloud_tasks_queue_iam_member.enqueuer"},
+    "module.uploads.output.name": {"google_storage_bucket_iam_member.this"},
+    "module.object_events.output.topic": {"google_storage_notification.this"},
+    "module.object_events.output.subscription": {
+        "google_pubsub_subscription_iam_member.dead_letters_subscriber"
+    },
+    "module.object_events.output.dead_letter_subscription": {
+        "google_pubsub_subscription_iam_member.dead_letters_subscriber",
+        "google_pubsub_topic_iam_member.dead_letters_publisher",
+    },
+    "output.uploads_bucket": {"module.object_events"},
+    "output.interface": {"module.object_events"},
+}  # fmt: skip
+
+
+def test_what_is_handed_on_can_be_used(plans: dict[str, Plan]) -> None:
+    after = plans["staging"].after
+    assert {name: after.get(f"module.pipeline.{name}") for name in READY} == READY
+
+
 def test_prod_is_faster_and_always_warm(plans: dict[str, Plan]) -> None:
     plan = plans["prod"]
     queue = plan[f'{PIPELINE}.queue["default"].google_cloud_tasks_queue.this']

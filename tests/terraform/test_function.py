@@ -166,13 +166,25 @@ REFUSED: list[Case] = [
         "build.source_object is bridge.zip; it must",
     ),
     (with_resources(cpu=3), "resources.cpu is 3; Cloud Run takes"),
-    (with_resources(memory_mib=64), "resources.memory_mib is 64; Cloud Run takes 128 to 32768"),
+    (with_resources(cpu=0.07, concurrency=1), "resources.cpu is 0.07; Cloud Run takes 0.08"),
+    (with_resources(concurrency=0), "resources.concurrency is 0"),
+    (with_resources(memory_mib=127), "resources.memory_mib is 127; Cloud Run takes 128 to 32768"),
+    (with_resources(memory_mib=32769), "memory_mib is 32769; Cloud Run takes 128 to 32768"),
+    (with_resources(min_instances=-1), "resources ask for -1 to 20 instances"),
+    (with_resources(max_instances=0), "resources ask for 0 to 0 instances"),
+    (with_resources(timeout_seconds=0), "resources.timeout_seconds is 0; Cloud Run takes 1 to"),
     (with_resources(min_instances=21), "resources ask for 21 to 20 instances"),
     (
         with_resources(timeout_seconds=3601),
         "resources.timeout_seconds is 3601; Cloud Run takes 1 to 3600",
     ),
 ]
+
+
+def test_the_bounds_themselves_are_taken(function: Root) -> None:
+    least = {"concurrency": 1, "cpu": 0.08, "max_instances": 1, "memory_mib": 128}
+    function.plan(**with_resources(**least, timeout_seconds=1))
+    function.plan(**with_resources(memory_mib=32768, cpu=8, timeout_seconds=3600))
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=case_id)

@@ -152,11 +152,19 @@ REFUSED: list[Case] = [
     ({"lanes": {"own": LANE | {"service": ""}}}, "None of lanes has a service"),
     ({"lanes": {"default": LANE | {"retry_days": 1}}}, "retry_days must be at least 2"),
     ({"notification_channels": ["me@example.com"]}, "notification_channels has me@example.com"),
+    ({"objective": {"days": 0}}, "objective.days is 0; Cloud Monitoring takes whole days"),
+    ({"objective": {"days": 1.5}}, "objective.days is 1.5; Cloud Monitoring takes whole days"),
+    ({"objective": {"goal": 0}}, "objective.goal is 0; it is a share above 0 and below 1"),
     ({"objective": {"goal": 1}}, "objective.goal is 1; it is a share above 0 and below 1"),
     ({"objective": {"days": 31}}, "objective.days is 31; Cloud Monitoring takes whole days"),
     ({"objective": {"seconds": 59}}, "objective.seconds is 59"),
     ({"runbook_url": "http://x"}, "runbook_url is http://x; it must be an https:// address"),
 ]
+
+
+def test_the_bounds_themselves_are_taken(monitoring: Root) -> None:
+    monitoring.plan(objective={"days": 1, "seconds": 60}, lanes={"a": LANE | {"retry_days": 2}})
+    monitoring.plan(objective={"days": 30})
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=case_id)

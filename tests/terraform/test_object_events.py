@@ -116,6 +116,11 @@ def test_topics_and_subscriptions_can_be_kept(events: Root) -> None:
 
 
 REFUSED: list[Case] = [
+    ({"dead_letter_retention_days": 0}, "dead_letter_retention_days is 0; Pub/Sub keeps messages"),
+    ({"delivery": {"ack_deadline_seconds": 9}}, "ack_deadline_seconds is 9; Pub/Sub takes 10 to"),
+    ({"delivery": {"min_backoff_seconds": -1}}, "delivery waits -1 to 600 s"),
+    ({"delivery": {"min_backoff_seconds": 601}}, "delivery waits 601 to 600 s"),
+    ({"delivery": {"retention_days": 0}}, "delivery.retention_days is 0; Pub/Sub keeps messages"),
     (
         {"dead_letter_retention_days": 32},
         "dead_letter_retention_days is 32; Pub/Sub keeps messages at most 31",
@@ -140,6 +145,15 @@ REFUSED: list[Case] = [
         "names has files-dev-dead-letters, files-dev-bridge, google-x; each has 3 to 255",
     ),
 ]
+
+
+LEAST = {"ack_deadline_seconds": 10, "max_attempts": 5, "min_backoff_seconds": 0}
+MOST = {"ack_deadline_seconds": 600, "max_attempts": 100, "max_backoff_seconds": 600}
+
+
+def test_the_bounds_themselves_are_taken(events: Root) -> None:
+    events.plan(delivery=LEAST | {"retention_days": 1}, dead_letter_retention_days=1)
+    events.plan(delivery=MOST | {"retention_days": 31}, dead_letter_retention_days=31)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=case_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
 import os
 import shutil
 import subprocess
@@ -454,3 +456,31 @@ def test_any_other_failure_is_terraforms_own_words(machine: dict[str, str], tmp_
         machine, "unlock", "--lock", "1", "--environment", "staging", "--project", "demo-project"
     )
     assert (code, said) == (1, "Error: something else")
+
+
+def test_what_is_installed_is_what_its_hash_says_and_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package of the test's own, so that no index is asked."""
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    prepare = importlib.import_module("prepare")
+    wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        about = "tiny-1.0.dist-info"
+        archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
+        archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{about}/RECORD", "")
+    pinned = tmp_path / "requirements.txt"
+    options = ("--no-index", "--find-links", str(tmp_path), "--dry-run", "--isolated")
+    good = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    for text, refused in (
+        (f"tiny==1.0 --hash=sha256:{good}", ""),
+        ("tiny==1.0", "(?i)hash"),
+        (f"tiny==1.0 --hash=sha256:{'0' * 64}", "(?i)hash"),
+    ):
+        pinned.write_text(text)
+        if refused:
+            with pytest.raises(prepare.Unprepared, match=refused):
+                prepare._pip(Path(sys.prefix), pinned, options)
+        else:
+            prepare._pip(Path(sys.prefix), pinned, options)

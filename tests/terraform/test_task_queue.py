@@ -90,6 +90,9 @@ REFUSED: list[Case] = [
         "enqueuers has an entry whose because does not say why it is granted",
     ),
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
+    ({"logging_ratio": -0.1}, "logging_ratio is -0.1; it must be between 0 and 1"),
+    ({"retry": {"min_backoff_seconds": 0}}, "retry waits 0 to 300 s"),
+    ({"retry": {"max_doublings": -1}}, "retry.max_doublings is -1; it must be between 0 and 16"),
     ({"logging_ratio": 2}, "logging_ratio is 2; it must be between 0 and 1"),
     (
         {"max_concurrent_dispatches": 5001},
@@ -122,6 +125,15 @@ REFUSED: list[Case] = [
         "retry.max_doublings is 17; it must be between 0 and 16",
     ),
 ]
+
+
+def test_the_bounds_themselves_are_taken(queue: Root) -> None:
+    least = {"max_attempts": 1, "max_doublings": 0, "retry_days": 0.1}
+    queue.plan(retry=least, max_concurrent_dispatches=1, logging_ratio=0)
+    most = {"max_backoff_seconds": 3600, "max_doublings": 16}
+    queue.plan(
+        retry=most, max_concurrent_dispatches=5000, max_dispatches_per_second=500, logging_ratio=1
+    )
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=case_id)
