@@ -71,7 +71,7 @@ lint: prepare ## Format, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@for f in functions/*/main.py; do d=$${f%/main.py}; MYPYPATH=$$(echo functions $(dir $(wildcard functions/*/main.py)) | tr " " ":") $(BIN)/mypy functions/contract functions/runtime functions/portal $$d || exit 1; done
+	@for f in functions/*/main.py; do d=$${f%/main.py}; MYPYPATH=$$(echo functions $(dir $(wildcard functions/*/main.py)) | tr " " ":") $(BIN)/mypy $(patsubst %/,%,$(dir $(wildcard functions/*/__init__.py))) $$d || exit 1; done
 	@terraform fmt -check -recursive terraform environments
 
 .PHONY: gates

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import secrets
 import unicodedata
 import uuid
 from dataclasses import dataclass
 
-from portal.problems import Problem
+from web.access import digest
+from web.problems import Problem, bad
 
-NOBODY = "-"
 MAX_NAME_BYTES = 200
 _FILE_ID = re.compile(r"([a-z0-9][a-z0-9-]{0,62})-([0-9a-f]{32})")
-_OWNER = re.compile(r"-|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # What ends a line or turns what follows around: nothing that a person typed into a name.
 _CONTROL = {"Cc", "Zl", "Zp", "Cs"}
 
@@ -45,12 +42,6 @@ class File:
             detail = "A file_id is what POST /files answered: a folder, a hyphen, 32 hex digits."
             raise Problem(404, "no_such_file", detail)
         return cls(match[1], owner, match[2])
-
-
-def digest(*parts: object) -> str:
-    """The first 128 bits of SHA-256 over the parts as a JSON list, in hex."""
-    text = json.dumps(parts, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def new_id(key: str | None, owner: str, *fields: object) -> str:
@@ -83,17 +74,3 @@ def checked_name(name: object, field: str = "name") -> str:
     if len(name.encode()) > MAX_NAME_BYTES:
         raise bad(field, f"must have at most {MAX_NAME_BYTES} bytes in UTF-8")
     return name
-
-
-def checked_owner(owner: object) -> str:
-    """A label that a calling server gives. Raises Problem 400."""
-    if not (isinstance(owner, str) and _OWNER.fullmatch(owner)):
-        raise bad(
-            "owner",
-            "must be 1 to 64 letters, digits, dots, underscores or hyphens, the first not a mark",
-        )
-    return owner
-
-
-def bad(field: str, rule: str, reason: str = "bad_request") -> Problem:
-    return Problem(400, reason, f"{field} {rule}.", field=field)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import functions_framework
 from flask import Request, Response
 
-from portal.access import Callers
-from portal.web import Site
 from runtime.logs import Log
 from runtime.once import once
 from status.events import Places
@@ -14,6 +12,8 @@ from status.records import Records, cloud_storage
 from status.service import Status
 from status.settings import Config
 from status.signing import Signer
+from web.access import Callers
+from web.site import Site
 
 
 @once

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functions_framework
 from flask import Request, Response
 
-from portal.access import Callers
-from portal.web import Handler, Site
 from runtime.logs import Log
 from runtime.once import once
 from upload.pages import Pages
 from upload.service import Upload
 from upload.settings import Config, rules
 from upload.storage import Storage, cloud_storage
+from web.access import Callers
+from web.site import Handler, Site
 
 
 def site(upload: Upload) -> Site:

@@ -123,8 +123,8 @@ class Front:
         self.configure()
 
     def configure(self, verify: Any = None, **changes: str) -> None:
-        from portal.access import Callers
         from runtime.logs import Log
+        from web.access import Callers
 
         config = self.main.Config.from_env(self._env | changes)
         callers, log = Callers(config.access, verify), Log(config.project_id, False)

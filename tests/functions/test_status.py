@@ -187,7 +187,7 @@ def test_a_folder_s_hyphen_makes_no_other_owner(status: Front) -> None:
 
 
 def test_under_tokens_another_s_file_is_not_found(status: Front) -> None:
-    from portal.names import digest
+    from web.access import digest
 
     tokens = {"kind": "tokens", "issuer": "https://accounts.google.com", "audience": "me"}
     status.configure(lambda token: {"iss": "i", "sub": token}, ACCESS=json.dumps(tokens))

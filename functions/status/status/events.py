@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from portal.names import File
-from portal.problems import Problem, Unreached
 from status.document import Json
 from status.records import Seen
+from web.problems import Problem, Unreached
 
 MAX_FILES = 50
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.5, 5.0, 1.4  # seconds

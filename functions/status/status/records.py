@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.identity import Key, parse_key
 from portal.names import File
-from portal.problems import reached
+from web.problems import reached
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

@@ -9,15 +9,16 @@ from typing import Any
 
 from flask import Request, Response
 
-from portal.access import Callers
-from portal.names import File, bad
-from portal.web import Handler, Site
+from portal.names import File
 from runtime.logs import Log
 from status.document import RETRY_AFTER, document, etag
 from status.events import MAX_FILES, Places, stream
 from status.records import Records, Seen
 from status.settings import Config
 from status.signing import Signer
+from web.access import Callers
+from web.problems import bad
+from web.site import Handler, Site
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portal.access import Access
 from runtime.settings import read
+from web.access import Access
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from portal.problems import reached
+from web.problems import reached
 
 if TYPE_CHECKING:
     from google.cloud.storage import Client

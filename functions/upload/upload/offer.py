@@ -14,9 +14,9 @@ from bridge.notification import Notification
 from bridge.settings import Config as Rules
 from bridge.settings import Lane
 from contract.identity import Work
-from portal.names import File, bad, checked_name, new_id
-from portal.problems import Problem
+from portal.names import File, checked_name, new_id
 from upload.settings import Config, Folder
+from web.problems import Problem, bad
 
 UNDECLARED = "application/octet-stream"
 MAX_METADATA, MAX_METADATA_BYTES = 20, 2048

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from flask import Request, Response
 
-from portal.problems import Problem
-from portal.web import Handler
+from web.problems import Problem
+from web.site import Handler
 
 STATIC = Path(__file__).with_name("static")
 DOCUMENT = Path(__file__).with_name("openapi.json")

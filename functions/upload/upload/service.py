@@ -14,13 +14,12 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from bridge.settings import Config as Rules
-from portal.access import IAM, Callers
-from portal.names import NOBODY, bad
-from portal.problems import Problem
 from runtime.logs import Log
 from upload.offer import Offer, fields_of, offer
 from upload.settings import Config
 from upload.storage import Storage
+from web.access import IAM, NOBODY, Callers
+from web.problems import Problem, bad
 
 MAX_REQUEST_BYTES = 32 * 1024 * 1024  # what Google lets through to a function
 SESSION = timedelta(days=7)

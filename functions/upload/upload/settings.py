@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bridge.settings import Config as Rules
-from portal.access import Access
 from runtime.settings import ConfigError, read, table
+from web.access import Access
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
-from portal.problems import reached
 from upload.offer import Offer
+from web.problems import reached
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client

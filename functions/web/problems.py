@@ -71,3 +71,7 @@ def reached(service: str) -> Iterator[None]:
     except (GoogleAPIError, GoogleAuthError, HTTPError, OSError) as error:
         code = int(error.code) if isinstance(error, GoogleAPICallError) and error.code else None
         raise Unreached(service, type(error).__name__, code) from None
+
+
+def bad(field: str, rule: str, reason: str = "bad_request") -> Problem:
+    return Problem(400, reason, f"{field} {rule}.", field=field)

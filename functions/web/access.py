@@ -9,18 +9,21 @@ anyone: nobody is asked; who knows a file_id sees the file.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from portal.names import NOBODY, checked_owner, digest
-from portal.problems import Problem, Unreached
+from web.problems import Problem, Unreached, bad
 
 IAM, TOKENS, ANYONE = "iam", "tokens", "anyone"
 FIREBASE = "https://securetoken.google.com/"
+NOBODY = "-"
+_OWNER = re.compile(r"-|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_TOKEN_BYTES = 8192
 CERTIFICATE_SECONDS = 300  # where Google's answer says nothing
 
@@ -143,3 +146,19 @@ def _max_age(headers: Mapping[str, str]) -> float:
         if name == "max-age" and value.isascii() and value.isdigit():
             return min(float(value), 86400.0)
     return CERTIFICATE_SECONDS
+
+
+def digest(*parts: object) -> str:
+    """The first 128 bits of SHA-256 over the parts as a JSON list, in hex."""
+    text = json.dumps(parts, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def checked_owner(owner: object) -> str:
+    """A label that a calling server gives. Raises Problem 400."""
+    if not (isinstance(owner, str) and _OWNER.fullmatch(owner)):
+        raise bad(
+            "owner",
+            "must be 1 to 64 letters, digits, dots, underscores or hyphens, the first not a mark",
+        )
+    return owner

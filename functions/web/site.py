@@ -10,8 +10,8 @@ from flask import Request, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 from werkzeug.routing import Map, Rule
 
-from portal.problems import Problem, Unreached
 from runtime.logs import Log
+from web.problems import Problem, Unreached
 
 Handler = Callable[..., Response]
 MAX_BODY_BYTES = 64 * 1024  # unless a handler takes more
@@ -119,7 +119,9 @@ class Site:
 
     def _tell(self, problem: Problem, request: Request) -> None:
         about: dict[str, Any] = {"reason": problem.reason, "status": problem.status}
-        about |= {"method": request.method, **problem.more}
+        # `error` repeats the detail, which is not for the log: it quotes what was sent.
+        about |= {"method": request.method}
+        about |= {name: value for name, value in problem.more.items() if name != "error"}
         if isinstance(problem, Unreached):
             self._log.write(
                 "ERROR", f"{self._name}_failed", "a call of Google failed", **about,

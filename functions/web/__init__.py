@@ -1,0 +1,1 @@
+"""What functions with an HTTP interface of their own share: paths, problems, who calls."""
