@@ -300,3 +300,13 @@ resource "google_cloud_run_v2_job_iam_member" "j" {
   role     = "roles/run.jobsExecutor"
   member   = google_service_account.s.member
 }
+
+resource "google_workflows_workflow" "w" {
+  name                = "demo-workflow"
+  region              = "us-central1"
+  service_account     = google_service_account.s.email
+  deletion_protection = false
+  call_log_level      = "LOG_ERRORS_ONLY"
+  user_env_vars       = { A = "b" }
+  source_contents     = "main:\n  steps:\n    - end:\n        return: 1\n"
+}

@@ -17,7 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-OPERATIONS = ("cloudfunctions", "artifactregistry", "workloadIdentityPools", "nable", "/run.")
+OPERATIONS = (
+    *("cloudfunctions", "artifactregistry", "workloadIdentityPools", "nable"),
+    *("/run.", "/workflows."),
+)
 
 
 class Fake:

@@ -37,6 +37,19 @@ LEFT_OUT = {
     "roles/run.jobsExecutorWithOverrides": [
         *("run.executions.cancel", "run.jobs.run", "run.jobs.runWithOverrides"),
     ],
+    "roles/workflows.editor": [
+        *(f"workflows.workflows.{verb}" for verb in ("create", "delete", "get", "list", "update")),
+        *("workflows.operations.get", "workflows.callbacks.list", "workflows.callbacks.send"),
+        *(f"workflows.executions.{verb}" for verb in ("cancel", "create", "get", "list")),
+    ],
+    "roles/workflows.invoker": [
+        *("workflows.callbacks.list", "workflows.callbacks.send"),
+        *(f"workflows.executions.{verb}" for verb in ("cancel", "create", "get", "list")),
+    ],
+    "roles/workflows.viewer": [
+        *("workflows.callbacks.list", "workflows.executions.get", "workflows.executions.list"),
+        *("workflows.operations.get", "workflows.workflows.get", "workflows.workflows.list"),
+    ],
 }
 BASIC = ("roles/owner", "roles/editor", "roles/viewer")
 SECRETS = ("Token", ".signBlob")  # of an account, which not even an owner takes

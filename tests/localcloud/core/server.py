@@ -29,6 +29,7 @@ from ..services.run.service import Run
 from ..services.scheduler.service import Scheduler
 from ..services.storage.objects import Storage
 from ..services.tasks.service import Tasks
+from ..services.workflows.service import Workflows
 from . import grpc_bridge
 from .api import Api, Service
 from .clock import Clock
@@ -74,6 +75,7 @@ class Cloud:
         self.jobs = Jobs(self)
         self.artifacts = Artifacts(self)
         self.builds = Builds(self)
+        self.workflows = Workflows(self)
         self.logging = Logging(self)
         self.monitoring = Monitoring(self)
         self.services: list[Service] = [
@@ -90,6 +92,7 @@ class Cloud:
             self.jobs,
             self.artifacts,
             self.builds,
+            self.workflows,
             self.logging,
             self.monitoring,
         ]

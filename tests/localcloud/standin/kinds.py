@@ -229,14 +229,15 @@ class SchedulerJob(Resource):
         return found | {"paused": answer.get("state") == "PAUSED"}
 
 
-class RunJob(Resource):
-    """Protected from deletion unless its state says otherwise."""
+class Protected(Resource):
+    """Not deleted unless its state says otherwise: jobs of Cloud Run, workflows."""
 
     def remove(self, cloud: Cloud, state: State) -> None:
         if state["deletion_protection"] is not False:
+            what = self.table.name.rpartition("_")[2]
             raise ApiError(
                 0,
-                "cannot destroy job without setting deletion_protection=false and running "
+                f"cannot destroy {what} without setting deletion_protection=false and running "
                 "`terraform apply`",
             )
         super().remove(cloud, state)

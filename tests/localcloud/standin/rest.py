@@ -28,6 +28,7 @@ HOSTS = {
     "runv2": "https://run.googleapis.com/v2/",
     "serviceusage": "https://serviceusage.googleapis.com/v1/",
     "storage": "https://storage.googleapis.com/storage/v1/",
+    "workflows": "https://workflows.googleapis.com/v1/",
     "upload": "https://storage.googleapis.com/upload/storage/v1/",
 }
 PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
