@@ -14,6 +14,7 @@ PERMANENT = {  # trying again cannot help
     "unsupported_image": "a valid image, of a form that is not drawn here",
     "corrupt_document": "the PDF cannot be opened",
     "corrupt_encoding": "stored as gzip, but the content is not",
+    "process_after_invalid": "its own time to be processed at cannot be followed",
     "type_mismatch": "declared as a kind that is processed, but the content is none",
 }
 RETRYABLE = {  # a redrive may help

@@ -38,12 +38,16 @@ class RecordNames(TypedDict):
 
 
 class TaskBody(TypedDict):
-    """enqueued: when the task was created. records is absent where the lane keeps none."""
+    """enqueued: when the task was created. due: from when on the object was to be worked on, where
+    not at once. fault: the reason of contract.reasons to fail it for. records is absent where the
+    lane keeps none."""
 
     object: ObjectResource
     run: int
     lane: str
     enqueued: NotRequired[str]
+    due: NotRequired[str]
+    fault: NotRequired[str]
     records: NotRequired[RecordNames]
 
 
@@ -58,12 +62,15 @@ class Malformed(Exception):
 class Task:
     """source is the object as both records carry it; what the task does not tell is None.
 
-    enqueued is the RFC 3339 time at which this task was created.
+    enqueued is the RFC 3339 time at which this task was created, due the one that it waited for,
+    and fault the reason to fail it for.
     """
 
     work: Work
     source: Source
     enqueued: str | None = None
+    due: str | None = None
+    fault: str | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> "Task":
@@ -89,7 +96,13 @@ class Task:
         )
         if metadata := _metadata(resource.get("metadata")):
             source["metadata"] = metadata
-        return cls(work, source, _text(task, "enqueued"))
+        told = (_text(task, field) for field in ("enqueued", "due", "fault"))
+        return cls(work, source, *told)
+
+    @property
+    def since(self) -> str | None:
+        """From when on its age counts: when it was due, else its upload."""
+        return self.due or self.source["created"]
 
     @property
     def declared(self) -> str | None:
@@ -99,7 +112,12 @@ class Task:
 
 
 def body(
-    work: Work, resource: Mapping[str, Any], lane: str, results_bucket: str | None
+    work: Work,
+    resource: Mapping[str, Any],
+    lane: str,
+    results_bucket: str | None,
+    due: datetime | None = None,
+    fault: str | None = None,
 ) -> TaskBody:
     """resource: the object as Cloud Storage sent it. results_bucket: None where the lane keeps no
     records."""
@@ -110,6 +128,10 @@ def body(
         lane=lane,
         enqueued=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+    if due is not None:
+        made["due"] = due.isoformat()
+    if fault is not None:
+        made["fault"] = fault
     if results_bucket is not None:
         results = f"gs://{results_bucket}"
         made["records"] = RecordNames(

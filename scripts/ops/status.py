@@ -132,9 +132,10 @@ def _tasks(
     candidates = {max(generation.highest_run, 0), generation.highest_run + 1, *runs}
     for run in sorted(candidates - generation.failures.keys()):
         task_id = Work(environment.uploads, name, generation.number, run).task_id
-        for lane_name, lane in environment.config.lanes.items():
+        queues = [(name, q) for name, lane in environment.config.lanes.items() for q in lane.queues]
+        for lane_name, queue in queues:
             try:
-                task = clients.tasks.get_task(name=f"{lane.queue}/tasks/{task_id}")
+                task = clients.tasks.get_task(name=f"{queue}/tasks/{task_id}")
             except api.NotFound:
                 continue
             found.append(

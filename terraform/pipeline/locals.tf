@@ -32,6 +32,15 @@ locals {
   target_lanes    = { for name, lane in var.lanes : name => lane.target if lane.target != null }
   target_accounts = { for name, target in local.target_lanes : name => target.account if target.account != null }
 
+  # What is due later waits in a second queue, where tasks may stand and be old without an alert.
+  later_lanes       = { for name, lane in var.lanes : name => lane if lane.delays || lane.delay_seconds > 0 }
+  max_delay_seconds = max(0, floor((30 - var.retry_days) * 86400))
+
+  queues = merge(
+    { for name, queue in module.queue : name => queue.id },
+    { for name, queue in module.queue_later : "${name}-later" => queue.id },
+  )
+
   processor_zips = { for name, lane in local.processor_lanes : name => lane.kind == "default" ? "processor" : "processor-${lane.kind}" }
   renditions     = { for name, lane in local.processor_lanes : name => lane.renditions == null ? var.renditions : lane.renditions }
   lane_renditions = merge([for name, lane in var.lanes :
@@ -46,6 +55,10 @@ locals {
     prefixes                  = lane.prefixes
     content_types             = lane.content_types
     records                   = lane.target == null ? true : lane.target.records
+    later                     = contains(keys(local.later_lanes), name) ? module.queue_later[name].id : ""
+    delay_seconds             = lane.delay_seconds
+    delays                    = lane.delays
+    max_delay_seconds         = local.max_delay_seconds
   } }
 
   # What a lane's instance must hold, in MiB, counted by the numbers that the processor counts by:

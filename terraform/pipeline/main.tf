@@ -92,6 +92,28 @@ module "queue" {
   }
 }
 
+module "queue_later" {
+  source   = "../modules/task_queue"
+  for_each = local.later_lanes
+
+  project_id                = var.project_id
+  region                    = var.region
+  name                      = "${local.name}-${each.key}-later"
+  enqueuers                 = { bridge = { because = "makes a task of each upload that is due later", member = module.bridge_account.member } }
+  max_concurrent_dispatches = each.value.queue.max_concurrent_dispatches
+  max_dispatches_per_second = each.value.queue.max_dispatches_per_second
+  paused                    = each.value.queue.paused
+  deletion_policy           = var.deletion_policy
+
+  retry = {
+    max_attempts        = each.value.queue.max_attempts
+    max_backoff_seconds = each.value.queue.max_backoff_seconds
+    max_doublings       = each.value.queue.max_doublings
+    min_backoff_seconds = each.value.queue.min_backoff_seconds
+    retry_days          = var.retry_days
+  }
+}
+
 module "processor" {
   source   = "../modules/function"
   for_each = local.processor_lanes

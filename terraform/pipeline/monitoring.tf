@@ -19,6 +19,7 @@ module "monitoring" {
 
   lanes = { for lane, settings in var.lanes : lane => {
     max_backoff_seconds = settings.queue.max_backoff_seconds
+    later               = contains(keys(local.later_lanes), lane) ? module.queue_later[lane].id : ""
     queue               = module.queue[lane].id
     retry_days          = var.retry_days
     service             = settings.target == null ? module.processor[lane].name : ""

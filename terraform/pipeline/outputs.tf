@@ -35,7 +35,7 @@ output "interface" {
       kms_key_name      = var.kms_key_name
     }
     project_id = var.project_id
-    queues     = { for lane, queue in module.queue : lane => queue.id }
+    queues     = local.queues
     region     = var.region
     topics     = { uploads = module.object_events.topic }
   }
@@ -53,8 +53,8 @@ output "processor_urls" {
 }
 
 output "queues" {
-  description = "The full name of each lane's queue."
-  value       = { for lane, queue in module.queue : lane => queue.id }
+  description = "The full name of each lane's queue, and of the second one of a lane with delays (<lane>-later)."
+  value       = local.queues
 }
 
 output "results_bucket" {

@@ -1,7 +1,7 @@
 # Lanes, and the pictures that they make: the settings that are objects within objects.
 
 variable "lanes" {
-  description = "Each lane has a queue and either a processor that works on it or a target of your own in its place. Objects go to the lane whose prefixes or content_types they match, else to default. A lane's key never changes. renditions are the pipeline's unless the lane has its own."
+  description = "Each lane has a queue and either a processor that works on it or a target of your own in its place. Objects go to the lane whose prefixes or content_types they match, else to default. A lane's key never changes. renditions are the pipeline's unless the lane has its own. What comes is worked on delay_seconds after its upload or, with delays, when its metadata process-after says."
   # From the tutorial: 10 tasks a second, 100 at once, 3 attempts, 2 s to 300 s; 2 GiB, 2 CPU, 20
   # instances. Its 50 requests an instance become 8, because 2 CPU run 8 threads.
   # From the project built from it: 100 MB a file, 5 minutes of work. The function has 30 s more, to
@@ -10,6 +10,8 @@ variable "lanes" {
   # suspects an attack. 16 doublings are Google's default: up to the maximum.
   type = map(object({
     content_types = optional(set(string), [])
+    delay_seconds = optional(number, 0)
+    delays        = optional(bool, false)
     kind          = optional(string, "default")
     prefixes      = optional(set(string), [])
 
@@ -100,6 +102,19 @@ variable "lanes" {
     error_message = "Each prefix and content type stands in one lane only; they are ${join(", ", [for name, lane in var.lanes : "${join(" and ", concat(tolist(lane.prefixes), tolist(lane.content_types)))} in ${name}" if name != "default"])}."
   }
 
+  # Cloud Tasks deletes a task 31 days after its creation: a day less, and the time that it is tried.
+  validation {
+    condition = alltrue([for lane in values(var.lanes) :
+      lane.delay_seconds >= 0 && floor(lane.delay_seconds) == lane.delay_seconds && lane.delay_seconds <= local.max_delay_seconds && (!lane.delays || local.max_delay_seconds > 0)
+    ])
+    error_message = "A lane can delay up to 30 − retry_days days, ${local.max_delay_seconds} s, in whole seconds; delay_seconds is ${join(", ", [for name, lane in var.lanes : "${lane.delay_seconds} in ${name}"])}."
+  }
+
+  validation {
+    condition     = alltrue([for name, lane in var.lanes : !contains(keys(var.lanes), "${name}-later") if lane.delays || lane.delay_seconds > 0])
+    error_message = "A lane with delays has a second queue, called ${join(", ", [for name, lane in var.lanes : "${name}-later" if lane.delays || lane.delay_seconds > 0])}; give the lane of that name another one."
+  }
+
   validation {
     condition     = alltrue([for lane in values(var.lanes) : lane.queue.max_attempts >= 1 && lane.queue.max_attempts <= 100])
     error_message = "A lane's queue.max_attempts must be 1 to 100; it is ${join(", ", [for name, lane in var.lanes : "${lane.queue.max_attempts} in ${name}"])}."
@@ -119,9 +134,9 @@ variable "lanes" {
 
   validation {
     condition = alltrue([for lane in values(var.lanes) :
-      lane.queue.max_concurrent_dispatches <= floor(0.9 * lane.processor.max_instances * lane.processor.concurrency) if lane.target == null
+      lane.queue.max_concurrent_dispatches * (lane.delays || lane.delay_seconds > 0 ? 2 : 1) <= floor(0.9 * lane.processor.max_instances * lane.processor.concurrency) if lane.target == null
     ])
-    error_message = "A lane's queue.max_concurrent_dispatches must be at most 90 % of processor.max_instances × concurrency, or instances answer 429; ${join(", ", [for name, lane in var.lanes : "${name} has ${lane.queue.max_concurrent_dispatches} and takes ${floor(0.9 * lane.processor.max_instances * lane.processor.concurrency)}"])}."
+    error_message = "A lane's queue.max_concurrent_dispatches must be at most 90 % of processor.max_instances × concurrency, or instances answer 429, and with delays there are two such queues; ${join(", ", [for name, lane in var.lanes : "${name} has ${lane.queue.max_concurrent_dispatches * (lane.delays || lane.delay_seconds > 0 ? 2 : 1)} and takes ${floor(0.9 * lane.processor.max_instances * lane.processor.concurrency)}"])}."
   }
 
   validation {

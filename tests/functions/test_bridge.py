@@ -257,6 +257,90 @@ def test_a_lane_without_records_is_handed_over(bridge: Driven) -> None:
     assert "records" not in json.loads(task["http_request"]["body"])
 
 
+LATER = "projects/p/locations/l/queues/later"
+# What resource() was uploaded at is 2026-11-21T09:00:00Z.
+WAITS = {"later": LATER, "delay_seconds": 60, "delays": True, "max_delay_seconds": 23 * 86400}
+
+
+def delivered(bridge: Driven, process_after: Any, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """The reason, and the task of an object with that in its metadata, on a lane that delays."""
+    bridge.configure(LANES=json.dumps({"default": lane(**WAITS | changes)}))
+    metadata = {} if process_after is None else {"metadata": {"process-after": process_after}}
+    status, reason = bridge.post(push(resource(**metadata)))
+    assert status == 200
+    (task,) = bridge.tasks.tasks.values()
+    return reason, task
+
+
+def test_an_object_waits_until_its_time(bridge: Driven) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    reason, task = delivered(bridge, later.isoformat(), max_delay_seconds=10**9)
+    assert reason == "delayed"
+    assert task["name"].startswith(f"{LATER}/tasks/")
+    scheduled = datetime.fromtimestamp(task["schedule_time"]["seconds"], UTC)
+    assert timedelta(0) <= scheduled - later < timedelta(seconds=1)  # never before
+    assert datetime.fromisoformat(json.loads(task["http_request"]["body"])["due"]) == later
+
+
+@pytest.mark.parametrize(
+    ("time", "due"),
+    [
+        (None, "2026-11-21T09:01:00+00:00"),  # the lane's own delay
+        ("2026-11-21T18:00:00+02:00", "2026-11-21T16:00:00+00:00"),
+        ("2026-11-21t10:00:00.5z", "2026-11-21T10:00:00.500000+00:00"),
+    ],
+)
+def test_what_was_due_before_its_event_came_is_done_at_once(
+    bridge: Driven, time: str | None, due: str
+) -> None:
+    reason, task = delivered(bridge, time)
+    assert reason == "created"
+    assert task["name"].startswith(f"{LATER}/tasks/")  # where a second event looks for it
+    assert "schedule_time" not in task
+    assert json.loads(task["http_request"]["body"])["due"] == due
+
+
+@pytest.mark.parametrize("changes", [{"delays": False, "delay_seconds": 0}, {"later": ""}])
+def test_a_lane_that_does_not_delay_ignores_the_time(
+    bridge: Driven, changes: dict[str, Any]
+) -> None:
+    reason, task = delivered(bridge, "2026-11-22T09:00:00Z", **changes)
+    assert (reason, task["name"].startswith(f"{QUEUE}/tasks/")) == ("created", True)
+    assert not {"due", "fault"} & json.loads(task["http_request"]["body"]).keys()
+
+
+def test_a_time_before_the_upload_is_at_once(bridge: Driven) -> None:
+    reason, task = delivered(bridge, "2020-01-01T00:00:00Z")
+    assert (reason, task["name"].startswith(f"{QUEUE}/tasks/")) == ("created", True)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        "tomorrow",
+        "1795262349",
+        "2026-11-22",
+        "2026-11-22T09:00:00",
+        "2026-13-01T00:00:00Z",
+        "٢026-11-22T09:00:00Z",
+        "2026-12-14T09:00:01Z",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+    ],
+)
+def test_a_time_that_cannot_be_followed_is_recorded_at_once(bridge: Driven, time: str) -> None:
+    reason, task = delivered(bridge, time)
+    assert (reason, task["name"].startswith(f"{QUEUE}/tasks/")) == ("created", True)
+    body = json.loads(task["http_request"]["body"])
+    assert (body["fault"], "due" in body) == ("process_after_invalid", False)
+
+
+def test_the_last_moment_that_a_task_lives_for_is_followed(bridge: Driven) -> None:
+    _, task = delivered(bridge, "2026-12-14T09:00:00Z")
+    assert json.loads(task["http_request"]["body"])["due"] == "2026-12-14T09:00:00+00:00"
+
+
 class Account:
     """Credentials that would keep their token; each refresh gives the next one."""
 

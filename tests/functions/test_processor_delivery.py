@@ -388,3 +388,33 @@ def test_no_task_is_too_odd(processor: Any, changes: dict[str, Any], run: Any) -
         assert "crc32c" in changes
     else:
         assert answer.status_code == 200
+
+
+def test_a_time_that_cannot_be_followed_ends_in_a_record(processor: Any) -> None:
+    body = task(processor.cloud.put(TEXT, **PLAIN)) | {"fault": "process_after_invalid"}
+    record = processor.http.post("/", json=body).json
+    assert (record["reason"], record["retryable"]) == ("process_after_invalid", False)
+    assert (record["attempt"], list(processor.cloud.results)) == (0, [WORK.failure])
+
+
+@pytest.mark.parametrize("fault", ["", "attempts_exhausted", 7, ["x"]])
+def test_another_fault_in_a_task_is_ignored(processor: Any, fault: Any) -> None:
+    body = task(processor.cloud.put(TEXT, **PLAIN)) | {"fault": fault}
+    assert processor.http.post("/", json=body).json["status"] == "done"
+
+
+def test_ages_count_from_when_a_file_was_due(processor: Any) -> None:
+    due = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    record = processor.http.post("/", json=task(processor.cloud.put(TEXT, **PLAIN)) | {"due": due})
+    assert 3599 < record.json["timings"]["queued"] < 3700
+    assert 3599 < processor.logged()[-1]["age_seconds"] < 3700
+
+
+def test_a_task_that_waited_until_it_was_due_is_tried_on(processor: Any) -> None:
+    uploaded = processor.cloud.put(TEXT, **PLAIN)
+    processor.cloud.fault = lambda request: 503 if request.startswith("GET") else None
+    now = datetime.now(UTC)
+    told = {"enqueued": (now - timedelta(days=23)).isoformat(), "due": now.isoformat()}
+    assert processor.http.post("/", json=task(uploaded) | told).status_code == 503
+    told["due"] = (now - timedelta(days=6.4)).isoformat()
+    assert processor.http.post("/", json=task(uploaded) | told).status_code == 200

@@ -39,17 +39,20 @@ module "pipeline" {
         min_backoff_seconds       = 600
       }
     }
+    MORE
   }
 }
 """
 
 
 @contextlib.contextmanager
-def watching() -> Iterator[Watched]:
-    """A local cloud with the dev environment, watched."""
+def watching(lanes: str = "") -> Iterator[Watched]:
+    """A local cloud with the dev environment, watched, with these lanes more."""
     with LocalCloud.start() as cloud:
         deployment = Deployment.prepare(cloud)
-        (deployment.checkout / "environments/dev/watched_override.tf").write_text(OVERRIDE)
+        (deployment.checkout / "environments/dev/watched_override.tf").write_text(
+            OVERRIDE.replace("MORE", lanes)
+        )
         deployment.make("bootstrap", "YES=1")
         deployment.make("apply", "ENV=dev", "YES=1")
         session = AuthorizedSession(Credentials(cloud.token()))

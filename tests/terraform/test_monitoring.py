@@ -139,6 +139,18 @@ def test_a_lane_with_a_target_of_ones_own_is_watched_at_its_queue(monitoring: Ro
     assert 'service_name=~"files-dev-processor-default"' in query(plan, "processor_errors")
 
 
+def test_what_is_due_later_may_stand_and_is_watched_by_its_attempts(monitoring: Root) -> None:
+    later = LANE | {"later": "projects/p/locations/l/queues/later"}
+    plan = monitoring.plan(lanes={"default": later})
+    assert (
+        'queue_depth{monitored_resource="cloud_tasks_queue",queue_id=~"files-dev-default-1"}'
+        in (query(plan, "standing_queue"))
+    )
+    assert 'queue_id=~"later"' not in query(plan, "expiring_tasks")
+    assert 'queue_id=~"later"}[15m])) > 8 unless' in query(plan, "standing_queue")
+    assert 'queue_id=~"files-dev-default-1|later"' in query(plan, "failing_attempts")
+
+
 def test_the_pipeline_makes_none_of_it_unless_asked(root: MakeRoot) -> None:
     for environment, on in {"dev": False, "staging": True, "prod": True}.items():
         plan = root(f"environments/{environment}", project_id="demo-project").plan()

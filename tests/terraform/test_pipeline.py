@@ -391,13 +391,36 @@ def test_the_bridge_is_told_each_lane(pipeline: Root) -> None:
     assert lane == {
         "audience": "https://videos.example.com",
         "content_types": ["video/mp4"],
+        "delay_seconds": 0,
+        "delays": False,
         "dispatch_deadline_seconds": 360,
+        "later": "",
+        "max_delay_seconds": 23 * 86400,
         "prefixes": ["videos/"],
         "records": False,
         "url": "https://videos.example.com/tasks",
     }
     invoker = "files-dev-tasks-invoker@demo-project.iam.gserviceaccount.com"
     assert told["TASKS_INVOKER"] == invoker
+
+
+def test_a_lane_that_delays_has_a_second_queue(pipeline: Root, default: Plan) -> None:
+    waits = {"delays": True, "queue": {"max_concurrent_dispatches": 72}}
+    plan = pipeline.plan(lanes={"default": waits})
+    queue = 'module.queue_later["default"].google_cloud_tasks_queue.this'
+    assert plan.bindings() - default.bindings() == {
+        ("files-dev-bridge", "roles/cloudtasks.enqueuer", "queue/files-dev-default-later"),
+    }
+    assert rates_and_retries(plan[queue]) == rates_and_retries(plan[QUEUE])
+
+
+def test_the_bridge_is_told_of_delays(pipeline: Root) -> None:
+    lanes = {"default": {"target": ELSEWHERE, "delay_seconds": 60}}
+    told = json.loads(settings(pipeline.plan(lanes=lanes, retry_days=5), BRIDGE)["LANES"])
+    lane = told["default"]
+    assert re.search(r"/queues/files-dev-default-later-\d{12}$", lane["later"])
+    assert (lane["delay_seconds"], lane["delays"]) == (60, False)
+    assert lane["max_delay_seconds"] == 25 * 86400
 
 
 def test_everything_can_be_kept(pipeline: Root) -> None:
@@ -548,6 +571,18 @@ REFUSED: list[Case] = [
         {"lanes": {"default": {}, "papers": {"content_types": ["Text/*", "text/c*"]}}},
         "they are Text/*, text/c*",
     ),
+    (default_lane(delay_seconds=-1), "delay_seconds is -1 in default"),
+    (default_lane(delay_seconds=1987201), "30 − retry_days days, 1987200 s, in whole seconds"),
+    (default_lane(delays=True), "two such queues; default has 200 and takes 144"),
+    (
+        {
+            "lanes": {
+                "default": {"delays": True, "queue": {"max_concurrent_dispatches": 72}},
+                "default-later": {"prefixes": ["x/"]},
+            }
+        },
+        "has a second queue, called default-later",
+    ),
     (default_lane(queue={"max_attempts": 0}), "max_attempts must be 1 to 100; it is 0 in default"),
     (
         default_lane(processor={"work_seconds": 330}),
@@ -558,7 +593,10 @@ REFUSED: list[Case] = [
         default_lane(queue={"dispatch_deadline_seconds": 1801}),
         "must be 15 to 1800, as Cloud Tasks has it; it is 1801 in default",
     ),
-    (default_lane(queue={"max_concurrent_dispatches": 145}), "default has 145 and takes 144"),
+    (
+        default_lane(queue={"max_concurrent_dispatches": 145}),
+        "queues; default has 145 and takes 144",
+    ),
     (default_lane(processor={"concurrency": 9}), "concurrency must be at most 4 × cpu"),
     (default_lane(processor={"max_pixels": 100000000}), "default has 2048 and needs"),
     (default_lane(processor={"max_file_bytes": 1073741824}), "default has 2048 and needs"),

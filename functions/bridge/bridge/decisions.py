@@ -26,6 +26,7 @@ TABLE = {
     decision.reason: decision
     for decision in (
         Decision("created", "enqueued", 200, "INFO", "task created"),
+        Decision("delayed", "enqueued", 200, "INFO", "task created, for when the object is due"),
         Decision("already_exists", "enqueued", 200, "INFO", "the task was there already"),
         Decision("handed_over", "enqueued", 200, "INFO", "task created; its lane keeps no records"),
         Decision("not_finalize", "ignored", 200, "INFO", "not the event of a finished upload"),

@@ -6,8 +6,11 @@ Its body is contract.task's: a lane may name any HTTPS target.
 from __future__ import annotations
 
 import json
+import math
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from bridge.delays import Place, place
 from bridge.notification import Notification
 from bridge.settings import Config, Lane
 from contract.task import TaskBody, body
@@ -87,20 +90,30 @@ def enqueue(
     """
     lane, work = config.lanes[lane_name], notification.work
     results = config.results_bucket if lane.records else None
-    content = body(work, notification.resource, lane_name, results)
-    task = _task(lane, task_id or work.task_id, content, config)
+    placed = place(lane, notification.resource)
+    content = body(
+        work, notification.resource, lane_name, results, due=placed.due, fault=placed.fault
+    )
+    task = _task(lane, placed, task_id or work.task_id, content, config)
     try:
-        client.create_task({"parent": lane.queue, "task": task}, timeout=TIMEOUT_SECONDS)
+        client.create_task({"parent": placed.queue, "task": task}, timeout=TIMEOUT_SECONDS)
     except Exception as error:  # no token, no connection: whatever it was, the event must come back
         reason = _REASONS.get(_status(error), "queue_refused")
         return reason, None if reason == "already_exists" else error
-    return "created" if lane.records else "handed_over", None
+    if not lane.records:
+        return "handed_over", None
+    return "delayed" if "schedule_time" in task else "created", None
 
 
-def _task(lane: Lane, task_id: str, body: TaskBody, config: Config) -> dict[str, Any]:
+def _task(
+    lane: Lane, placed: Place, task_id: str, body: TaskBody, config: Config
+) -> dict[str, Any]:
     """The Task message, as the client library takes it."""
-    return {
-        "name": f"{lane.queue}/tasks/{task_id}",
+    schedule = {}
+    if placed.due is not None and placed.due > datetime.now(UTC):
+        schedule["schedule_time"] = {"seconds": math.ceil(placed.due.timestamp())}
+    return schedule | {
+        "name": f"{placed.queue}/tasks/{task_id}",
         "dispatch_deadline": {"seconds": lane.dispatch_deadline_seconds},
         "http_request": {
             "http_method": "POST",

@@ -13,7 +13,11 @@ DEFAULT_LANE = "default"
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A queue and the target behind it. records = False: the target keeps no records."""
+    """A queue and the target behind it. records = False: the target keeps no records.
+
+    later: the queue of what is due later, where there is one: delay_seconds after its upload, or,
+    where it delays, when the object says, up to max_delay_seconds after its upload.
+    """
 
     queue: str
     url: str
@@ -22,6 +26,14 @@ class Lane:
     prefixes: Sequence[str] = ()
     content_types: Sequence[str] = ()
     records: bool = True
+    later: str = ""
+    delay_seconds: int = 0
+    delays: bool = False
+    max_delay_seconds: int = 0
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return (self.queue, self.later) if self.later else (self.queue,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 from contract.records import Failure, Manifest, Timings
 from contract.records import Output as OutputRecord
 from contract.task import Task
-from processor.errors import AttemptsExhausted, Fault, TransientError
+from processor.errors import AttemptsExhausted, Fault, PermanentError, TransientError
 from processor.kinds import Job, Outcome, Output, canonical, kind_of, sniff
 from processor.memory import Gate, Room
 from processor.settings import Config
@@ -30,6 +30,7 @@ CACHE_CONTROL = "private, max-age=31536000, immutable"  # an output is written o
 _OVERLOADED = frozenset({"no_room", "storage_unavailable"})
 # What spends an attempt wherever it strikes, or it would go on for days: no outage ends it.
 _SPENDING = frozenset({"internal_error", "source_unreadable"})
+_INVALID_TIME = "Its process-after is not a time such as 2026-12-01T18:00:00Z, or is too far ahead."
 _LAST_SHARE = 0.9  # of the time that the queue goes on trying: what fails after it is recorded
 
 
@@ -50,9 +51,10 @@ class Delivery:
         self._log = worker.log.about(task.work)
         self._attempt = 0
         self._started = time.monotonic()
-        self._queued = _age(task.source["created"])
-        age = _age(task.enqueued) or 0.0
-        self._is_last_chance = age > _LAST_SHARE * self._config.task_seconds
+        self._queued = _age(task.since)
+        # The queue counts from the first dispatch, which a task that is due later waits for.
+        ages = [age for age in (_age(task.enqueued), _age(task.due)) if age is not None]
+        self._is_last_chance = min(ages, default=0.0) > _LAST_SHARE * self._config.task_seconds
 
     def run(self) -> Answer:
         """The record and 200; or the reason why there is none yet, and 5xx."""
@@ -78,6 +80,8 @@ class Delivery:
 
     def _process(self) -> Manifest:
         task, config = self._task, self._config
+        if task.fault == "process_after_invalid":
+            raise PermanentError(task.fault, _INVALID_TIME)
         source = self._storage.open(self._work, task.source["size"])
         sniffed, limit = sniff(source.head), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
@@ -218,7 +222,7 @@ class Delivery:
         self._log.write(
             severity, event, message, attempt=self._attempt,
             seconds=round(time.monotonic() - self._started, 3),
-            age_seconds=_age(self._task.source["created"]), **fields,
+            age_seconds=_age(self._task.since), **fields,
         )  # fmt: skip
 
     def _remaining(self) -> float:
@@ -231,7 +235,7 @@ def _json(record: Manifest | Failure) -> bytes:
 
 
 def _age(created: str | None) -> float | None:
-    """Seconds since the upload; None when its time is unknown."""
+    """Seconds since then; None when that is unknown."""
     try:
         then = datetime.fromisoformat(created or "")
         return round((datetime.now(UTC) - then).total_seconds(), 3)

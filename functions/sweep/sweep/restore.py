@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from google.api_core.exceptions import NotFound
 
+from bridge.delays import place
 from bridge.enqueue import TIMEOUT_SECONDS, enqueue
 from bridge.notification import Notification
 from bridge.settings import Config, Lane
@@ -53,26 +54,28 @@ class Restorer:
         self._client, self._config, self._recorded = client, config, recorded
         self._creator = WithStatus(client)
         self._now, self._replace = now, replace
-        self._waiting = {lane.queue: self._first_page(lane.queue) for lane in config.lanes.values()}
+        queues = {queue for lane in config.lanes.values() for queue in lane.queues}
+        self._waiting = {queue: self._first_page(queue) for queue in queues}
 
     def enqueue(self, notification: Notification, lane_name: str) -> Outcome:
         """A reason of REASONS or of the bridge's, and the error behind it where there was one."""
         work, lane = notification.work, self._config.lanes[lane_name]
+        queue = place(lane, notification.resource).queue
         for day in self._days(notification):
-            if (life := self._life(lane, replacement(work, day), listed=True)) != "gone":
+            if (life := self._life(lane, queue, replacement(work, day), listed=True)) != "gone":
                 return life, None
         reason, error = enqueue(self._creator, self._config, notification, lane_name)
         if reason != "already_exists":
             return reason, error
-        if (life := self._life(lane, work.task_id)) != "gone":
+        if (life := self._life(lane, queue, work.task_id)) != "gone":
             return life, None
         if self._recorded(work):  # it ended while we looked
             return "recorded", None
         task_id = replacement(work, self._now())
         reason, error = enqueue(self._creator, self._config, notification, lane_name, task_id)
         if reason != "already_exists":
-            return "restored" if reason == "created" else reason, error
-        life = self._life(lane, task_id)
+            return "restored" if reason in ("created", "delayed") else reason, error
+        life = self._life(lane, queue, task_id)
         return "blocked" if life == "gone" else life, None
 
     def _days(self, notification: Notification) -> list[datetime]:
@@ -85,9 +88,9 @@ class Restorer:
         age = max(0, min(TASK_DAYS, (now.date() - created.astimezone(UTC).date()).days))
         return [now - timedelta(days=days) for days in range(age + 1)]
 
-    def _life(self, lane: Lane, task_id: str, listed: bool = False) -> Life:
+    def _life(self, lane: Lane, queue: str, task_id: str, listed: bool = False) -> Life:
         """listed: a task that the whole queue's listing did not have is gone."""
-        name, waiting = f"{lane.queue}/tasks/{task_id}", self._waiting[lane.queue]
+        name, waiting = f"{queue}/tasks/{task_id}", self._waiting[queue]
         if listed and waiting is not None and name not in waiting:
             return "gone"
         try:

@@ -16,7 +16,9 @@ def least(look: Look) -> dict[str, int]:
         "google_storage_notification": 1,
         "google_pubsub_topic": 2,
         "google_pubsub_subscription": 2,
-        "google_cloud_tasks_queue": len(look.environment.config.lanes),
+        "google_cloud_tasks_queue": sum(
+            len(lane.queues) for lane in look.environment.config.lanes.values()
+        ),
         "google_cloudfunctions2_function": 1,
         "google_service_account": 4,
     }

@@ -4,9 +4,14 @@ locals {
   of_subscription = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${basename(var.events.subscription)}\""
   of_dead_letters = "monitored_resource=\"pubsub_subscription\",subscription_id=\"${basename(var.events.dead_letter_subscription)}\""
   of_topic        = "monitored_resource=\"pubsub_topic\",topic_id=\"${basename(var.events.topic)}\""
-  of_queues       = "monitored_resource=\"cloud_tasks_queue\",queue_id=~\"${join("|", [for lane in values(var.lanes) : basename(lane.queue)])}\""
-  of_processors   = "monitored_resource=\"cloud_run_revision\",service_name=~\"${join("|", local.services)}\""
-  of_logs         = "monitored_resource=\"cloud_run_revision\""
+  # What is due later may stand and be old: there only attempts tell.
+  queues        = [for lane in values(var.lanes) : basename(lane.queue)]
+  later         = [for lane in values(var.lanes) : basename(lane.later) if lane.later != ""]
+  of_queues     = "monitored_resource=\"cloud_tasks_queue\",queue_id=~\"${join("|", local.queues)}\""
+  of_all_queues = "monitored_resource=\"cloud_tasks_queue\",queue_id=~\"${join("|", concat(local.queues, local.later))}\""
+  of_later      = "monitored_resource=\"cloud_tasks_queue\",queue_id=~\"${join("|", local.later)}\""
+  of_processors = "monitored_resource=\"cloud_run_revision\",service_name=~\"${join("|", local.services)}\""
+  of_logs       = "monitored_resource=\"cloud_run_revision\""
 
   # Google's pages name the label, but not its values. Others' alerts on the same metric say "ok", some
   # "OK", for a 2xx (a search in public repositories, November 2026); a code is taken as well.
@@ -24,8 +29,8 @@ locals {
     # Cloud Tasks tries one task again after 2, 4, 8 … 256 s: 8 times in 10 minutes.
     failing_attempts = {
       above = 10, share = 0.1, window = "10m"
-      all   = "cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_queues}}"
-      bad   = "cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_queues},${replace(local.succeeded, "=~", "!~")}}"
+      all   = "cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_all_queues}}"
+      bad   = "cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_all_queues},${replace(local.succeeded, "=~", "!~")}}"
     }
     # As failing attempts, but only what the processor itself answered: half as much is enough.
     processor_errors = {
@@ -64,6 +69,9 @@ locals {
     "sum by (queue_id) (min_over_time(cloudtasks_googleapis_com:queue_depth{${local.of_queues}}[${window}])) > 0 unless sum by (queue_id) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_queues},${local.succeeded}}[${window}])) > 0"
   }
 
+  # Of tasks due later, none of whose attempts succeeds: one task's own come to 9 in some 8 minutes.
+  fails_later = "sum by (queue_id) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_later}}[${local.patience}])) > 8 unless sum by (queue_id) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_later},${local.succeeded}}[${local.patience}])) > 0"
+
   # first: what to type first; `make ops` is the operator's tool, docs/operations.md.
   alerts = {
     dead_letters = {
@@ -98,13 +106,13 @@ locals {
       means    = "For ${trimsuffix(local.patience, "m")} minutes tasks have waited and not one was answered with 2xx: the queue is paused, the processor away, or a permission missing."
       first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=doctor"
       # Longer than a deployment takes, and than any task waits for its next attempt.
-      query    = local.stands[local.patience]
+      query    = length(local.later) == 0 ? local.stands[local.patience] : "(${local.stands[local.patience]}) or (${local.fails_later})"
       duration = 60
     }
     old_tasks = {
       severity = "WARNING"
       title    = "Files are tried for more than an hour"
-      means    = "At least one file uploaded more than an hour ago is still being tried. Nothing is lost yet: the queue goes on for ${min([for lane in values(var.lanes) : lane.retry_days]...)} days."
+      means    = "At least one file that was due more than an hour ago is still being tried. Nothing is lost yet: the queue goes on for ${min([for lane in values(var.lanes) : lane.retry_days]...)} days."
       first    = "make logs ENV=${var.environment} PROJECT=${var.project_id} EVENT=retry"
       # A file's own faults are over within minutes (3 attempts); an hour means somebody else's.
       query    = "sum(increase(${local.user}_overdue{${local.of_logs}}[${local.patience}])) > 0"

@@ -15,7 +15,7 @@ locals {
 
   counters = {
     expiring = {
-      description = "Attempts to be repeated of files uploaded more than ${local.expiring_days} days before."
+      description = "Attempts to be repeated of files due more than ${local.expiring_days} days before."
       filter      = "${local.first_run} AND jsonPayload.event=\"retry\" AND jsonPayload.age_seconds>${local.expiring_days * 86400}"
     }
     finished = {
@@ -33,12 +33,12 @@ locals {
       filter      = "${local.first_run} AND ((jsonPayload.event=\"done\" AND jsonPayload.age_seconds>${var.objective.seconds}) OR (jsonPayload.event=\"failed\" AND jsonPayload.retryable=true))"
     }
     overdue = {
-      description = "Attempts to be repeated of files uploaded more than an hour before."
+      description = "Attempts to be repeated of files due more than an hour before."
       filter      = "${local.first_run} AND jsonPayload.event=\"retry\" AND jsonPayload.age_seconds>3600"
     }
     passed_over = {
-      description = "Events that lead to no record: ignored by a rule, or handed over to a lane without records."
-      filter      = "${local.from_bridge} AND (jsonPayload.event=\"ignored\" OR jsonPayload.reason=\"handed_over\")"
+      description = "Events that lead to no record now: ignored by a rule, handed over to a lane without records, or due later."
+      filter      = "${local.from_bridge} AND (jsonPayload.event=\"ignored\" OR jsonPayload.reason=(\"handed_over\" OR \"delayed\"))"
     }
   }
 }

@@ -16,8 +16,9 @@ variable "events" {
 }
 
 variable "lanes" {
-  description = "Each lane's queue (its full name), its longest back-off and the days that it tries a task; where a processor is deployed here, its service and the seconds that its work may take."
+  description = "Each lane's queue (its full name), the one of what is due later if there is one, its longest back-off and the days that it tries a task; where a processor is deployed here, its service and the seconds that its work may take."
   type = map(object({
+    later               = optional(string, "")
     max_backoff_seconds = number
     queue               = string
     retry_days          = number
