@@ -228,34 +228,48 @@ class FileUploader extends EventTarget {
   }
 
   async #restore() {
-    for (const { id } of await this.store.all()) {
+    for (const record of await this.store.all()) {
+      const { id, state } = record;
+      if (!UNSENT.includes(state)) this.#adopt(record);
+      else if (await this.#hold(id, true)) await this.#reopen(id);
       // A file that another tab is sending appears here once that tab lets it go.
-      if (await this.#hold(id, true)) await this.#adopt(id);
-      else void this.#hold(id).then(() => this.#adopt(id));
+      else void this.#hold(id).then(() => this.#reopen(id));
+    }
+    this.watcher.wake();
+    void this.#renew();
+  }
+
+  /** Links that have expired, one after the other. */
+  async #renew() {
+    for (const item of this.#chosen(undefined, ["done"])) {
+      const outputs = item.result?.outputs ?? [];
+      if (!outputs.some((one) => Date.parse(one.url_expires) < Date.now())) continue;
+      await this.refresh(item.id).catch(() => {});
     }
   }
 
-  /** @param {string} id */
-  async #adopt(id) {
-    const record = await this.store.get(id);
-    const release = this.#jobs.get(id)?.release;
-    if (!record) {
-      this.#jobs.delete(id);
-      return release?.();
-    }
-    const { key, url, handle, added, wanted, portal, ...item } = record;
+  /** @param {any} record as #save wrote it */
+  #adopt({ key, url, handle, added, wanted, portal, ...item }) {
     this.portal.status ??= portal;
-    this.#jobs.set(id, { ...newJob(key, wanted), url, handle, added, release });
-    this.#items.set(id, { ...item, speed: 0, atHand: Boolean(handle) });
-    if (!UNSENT.includes(item.state)) {
-      release?.();
-      this.#tell(this.#item(id));
-      if (item.state === "done") this.refresh(id).catch(() => {}); // its links have expired
+    const { release } = this.#job(item.id);
+    this.#jobs.set(item.id, { ...newJob(key, wanted), url, handle, added, release });
+    this.#items.set(item.id, { ...item, speed: 0, atHand: Boolean(handle) });
+    this.#tell(this.#item(item.id));
+  }
+
+  /** A file that was not sent, now that no other tab sends it. @param {string} id */
+  async #reopen(id) {
+    const record = await this.store.get(id);
+    if (record) this.#adopt(record);
+    if (!record || !UNSENT.includes(record.state)) {
+      this.#job(id).release?.();
+      if (!record) this.#jobs.delete(id);
       return this.watcher.wake();
     }
+    const { state, handle } = record;
     const granted = (await handle?.queryPermission({ mode: "read" })) === "granted";
     const open = granted && (await this.#open(id));
-    this.#set(id, { state: !open ? "detached" : item.state === "paused" ? "paused" : "ready" });
+    this.#set(id, { state: !open ? "detached" : state === "paused" ? "paused" : "ready" });
     if (this.#started) this.start();
   }
 
