@@ -49,7 +49,11 @@ logs: ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
-.PHONY: test-corpus soak test-emulator test-frameworks bench pictures
+.PHONY: test-portal test-portal-api test-corpus soak test-emulator test-frameworks bench pictures
+test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (EXAMPLES= of each path)
+	@EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest tests/functions/test_portal_api.py
+test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
+	@FILES=$(or $(FILES),1000) CLIENTS=$(or $(CLIENTS),50) $(BIN)/python -m pytest tests/portal --timeout=3000 -k many_files
 test-corpus: prepare ## 1,500 files, Pillow's own among them: each ends in a manifest or a named failure
 	@$(BIN)/python -m tests.corpus
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)

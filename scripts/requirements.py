@@ -19,6 +19,7 @@ FILES = (
     "tests/requirements-nodeps",
     "tests/requirements-gsutil",
     "tests/requirements-gates",
+    "tests/requirements-schemathesis",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import sys
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -269,3 +270,11 @@ def test_a_slow_body_holds_up_nobody_else(portal: Portal) -> None:
 
 def test_no_binding_names_everybody(portal: Portal) -> None:
     assert not [row for row in portal.cloud.get("/bindings") if str(row[2]).startswith("all")]
+
+
+def test_the_doctor_finds_the_portal_as_declared(portal: Portal) -> None:
+    deployment = portal.pipeline.deployment
+    command = (sys.executable, "-m", "scripts.ops", "-e", "dev", "--project", portal.cloud.project)
+    done = deployment.run(*command, "doctor", check=False)
+    assert done.returncode == 0, done.stdout
+    assert "origins of the portal" in done.stdout
