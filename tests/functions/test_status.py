@@ -342,6 +342,34 @@ def test_pauses_grow_from_half_a_second_to_five(status: Front) -> None:
     assert [round(pause, 6) for pause in pauses] == sorted(round(pause, 6) for pause in pauses)
 
 
+@pytest.mark.parametrize(
+    ("begun", "done", "by_stream", "by_asking"),
+    [(1.0, 1.6, (5, 4), (7, 4)), (5.0, 10.0, (8, 16), (31, 16))],
+)
+def test_a_watched_file_takes_as_many_listings_and_reads_as_decision_20_says(
+    status: Front, begun: float, done: float, by_stream: Any, by_asking: Any
+) -> None:
+    def counted() -> tuple[int, int]:
+        made = list(status.cloud.requests)
+        status.cloud.requests.clear()
+        listings = sum(request.endswith(PREFIX) for request in made)
+        return listings, len(made) - listings
+
+    happens = {begun: {f"attempts/{KEY}/1": b"{}"}, done: {f"manifests/{KEY}.json": manifest()}}
+    stream = Stream(status, FILE_ID)
+    for time, results in happens.items():
+        stream.at[time] = lambda results=results: status.cloud.results.update(results)
+    assert states(stream.told())[-1] == "done"
+    assert counted() == by_stream
+    status.cloud.results.clear()
+    for second in range(60):
+        for time, results in happens.items():
+            status.cloud.results |= results if time <= second else {}
+        if get(status).json["status"] == "done":
+            break
+    assert counted() == by_asking
+
+
 def test_a_quiet_stream_shows_that_it_lives_and_ends_in_time(status: Front) -> None:
     stream = Stream(status, FILE_ID)
     text = list(stream.events)
