@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from . import costs
+from . import commands, costs
 from .doctor import Doctor, Finding
 from .filters import Filter
 from .options import SPAN, Session, acting, as_json, filtered
@@ -386,6 +386,10 @@ def _show_findings(output: Output, findings: list[Finding]) -> None:
         sys.exit(STOPPED)
     if "error" in levels:
         sys.exit(FOUND)
+
+
+for command in (commands.erase, commands.pause, commands.resume, commands.stats):
+    cli.add_command(command)
 
 
 def main() -> NoReturn:

@@ -17,7 +17,7 @@ RENAMED = {"repository_id": "repositoryId"}  # the provider sends the first, Goo
 # Query parameters that would change an answer and that no service reads: refused, not ignored.
 UNSERVED = {
     *("copySourceAcl", "destinationKmsKeyName", "dropContextGroups", "enableObjectRetention"),
-    *("filter", "matchGlob", "orderBy", "overrideUnlockedRetention", "restoreToken"),
+    *("filter", "orderBy", "overrideUnlockedRetention", "restoreToken"),
     *("rewriteToken", "validateOnly"),
 }
 STANDARD = {"uploadType", "upload_protocol", "userProject", "key", "$.xgafv", "$alt"}

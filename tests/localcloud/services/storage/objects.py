@@ -168,7 +168,7 @@ class Storage(Uploads):
         Python compares strings by code point, which is the order of their UTF-8 bytes.
         """
         prefix, delimiter = params.get("prefix", ""), params.get("delimiter")
-        end = params.get("endOffset")
+        end, chosen = params.get("endOffset"), globbed(params)
         names, versions = bucket.names, bucket.versions
         if params.get("softDeleted"):
             versions = {}
@@ -182,6 +182,8 @@ class Storage(Uploads):
             if not current.startswith(prefix) or (end and current >= end):
                 return
             index += 1
+            if chosen and not chosen.fullmatch(current):
+                continue
             held = versions[current] if all_versions else [v for v in (bucket.live(current),) if v]
             if not held:
                 continue
@@ -306,3 +308,18 @@ class Storage(Uploads):
         destination = call.body.get("destination") or {}
         meta = {k: v for k, v in destination.items() if k in WRITABLE}  # gcloud sends an MD5
         return self._commit(bucket, name, content, meta, params, call.principal, count).meta
+
+
+def globbed(params: Json) -> re.Pattern[str] | None:
+    """matchGlob: `*` and `?` are no slash, `**` is anything, {a,b} is either.
+
+    https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob
+    """
+    glob = params.get("matchGlob")
+    if not glob:
+        return None
+    if params.get("delimiter") or "[" in glob:
+        raise not_implemented("matchGlob with a delimiter or [")
+    parts = {"**": ".*", "*": "[^/]*", "?": "[^/]", "{": "(?:", "}": ")", ",": "|"}
+    pieces = re.split(r"(\*\*|[*?{},])", glob)
+    return re.compile("".join(parts.get(piece, re.escape(piece)) for piece in pieces), re.S)

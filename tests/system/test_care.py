@@ -1,0 +1,152 @@
+"""Erasing, numbers, pausing: the operator's tool against the deployed environment."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.pipeline import Pipeline, jpeg, until
+
+BROKEN = b"\xff\xd8\xffbroken"
+
+
+def operate(pipeline: Pipeline, *words: str, check: bool = True) -> Any:
+    import sys
+
+    command = [sys.executable, "-m", "scripts.ops", "-e", "dev", *words]
+    return pipeline.deployment.run(*command, check=check)
+
+
+def told(pipeline: Pipeline, *words: str) -> dict[str, Any]:
+    text = operate(pipeline, *words, "--json").stdout
+    return dict(json.loads(text[text.index("{") :]))
+
+
+def left(pipeline: Pipeline, text: str) -> list[str]:
+    """Names of all versions, in both buckets, that hold a text."""
+    return [
+        blob.name
+        for bucket in (pipeline.uploads, pipeline.results)
+        for blob in pipeline.client.list_blobs(bucket, versions=True)
+        if text in blob.name
+    ]
+
+
+def erased(pipeline: Pipeline) -> list[str]:
+    return pipeline.listing("erased/")
+
+
+# erase
+
+
+def test_every_generation_with_outputs_and_records_is_gone_and_a_nameless_record_left(
+    pipeline: Pipeline, fresh: str
+) -> None:
+    name, before = f"{fresh}/twice.jpg", erased(pipeline)
+    for data in (jpeg(32, 32), BROKEN, jpeg(48, 48)):
+        pipeline.process(name, data)
+    other = pipeline.process(f"{name}/1795262349442183", jpeg(32, 32))  # not part of it
+    shown = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}")
+    assert shown["objects"]["uploads"] == 3
+    assert len(left(pipeline, name)) > 10
+    gone = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    assert gone["objects"] == shown["objects"]
+    assert [x for x in left(pipeline, name) if f"{name}/1795262349442183" not in x] == []
+    assert pipeline.manifest(f"{name}/1795262349442183", other)
+    (record,) = set(erased(pipeline)) - set(before)
+    content = json.loads(pipeline.read(record))
+    assert content["objects"]["uploads"] == 3
+    assert fresh not in json.dumps(content) + record
+    again = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    assert set(again["objects"].values()) == {0}
+    assert len(erased(pipeline)) == len(before) + 1
+    pipeline.settle()
+
+
+def test_a_file_id_and_an_owner_name_files_of_the_portal(pipeline: Pipeline, fresh: str) -> None:
+    mine, other = f"{fresh}-me", f"{fresh}-you"
+    for owner, digit in ((mine, "1"), (mine, "2"), (other, "3")):
+        pipeline.process(f"{fresh}/{owner}/{digit * 32}/a.jpg", jpeg(32, 32))
+    told(pipeline, "erase", f"{fresh}-{'1' * 32}", "--apply")
+    assert left(pipeline, "1" * 32) == []
+    assert left(pipeline, "2" * 32)
+    told(pipeline, "erase", "--owner", mine, "--apply")
+    assert left(pipeline, f"/{mine}/") == []
+    assert left(pipeline, f"/{other}/")
+
+
+def test_a_task_that_waits_goes_with_its_file(pipeline: Pipeline, fresh: str) -> None:
+    name = f"{fresh}/waits.jpg"
+    operate(pipeline, "pause")
+    pipeline.process(name, jpeg(32, 32))
+    told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    assert pipeline.tasks() == []
+    operate(pipeline, "resume")
+    pipeline.settle()
+    assert left(pipeline, name) == []
+
+
+def test_erasing_waits_for_a_task_under_way_and_leaves_nothing_under_load(
+    pipeline: Pipeline, fresh: str
+) -> None:
+    names = [f"{fresh}/load-{n}.jpg" for n in range(12)]
+    with ThreadPoolExecutor(6) as pool:
+        uploads = [pool.submit(pipeline.upload, name, jpeg(1500, 1000)) for name in names]
+        uploads[0].result()
+        until(lambda: pipeline.cloud.journal("tasks.attempt") or pipeline.tasks())
+        erasing = [
+            pool.submit(told, pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+            for name in names[:3]
+        ]
+        for one in (*uploads, *erasing):
+            one.result()
+    pipeline.settle()
+    for name in names[:3]:
+        told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+        assert left(pipeline, name) == []
+    for name in names[3:]:
+        assert pipeline.listing(f"manifests/{name}/")
+
+
+@pytest.mark.parametrize("target", ["photos", "gs://other-bucket/a.jpg"])
+def test_what_is_no_file_is_refused(pipeline: Pipeline, target: str) -> None:
+    ran = operate(pipeline, "erase", target, "--apply", check=False)
+    assert ran.returncode == 2
+
+
+# stats
+
+
+def test_the_numbers_are_those_of_the_records(
+    pipeline: Pipeline, fresh: str, tmp_path: Path
+) -> None:
+    for n in range(4):
+        pipeline.process(f"{fresh}/{n}.jpg", jpeg(32, 32) if n else BROKEN)
+    page = tmp_path / "stats.html"
+    found = told(pipeline, "stats", "--prefix", f"{fresh}/", "--html", str(page))
+    assert (found["files"], found["outcomes"]) == (4, {"done": 3, "failed": 1})
+    assert sum(found["failures"].values()) == 1
+    assert found["bytes"] == 3 * len(jpeg(32, 32)) + len(BROKEN)
+    assert set(found["stages"]) == {"queued", "download", "process", "upload", "total"}
+    assert sum(day["files"] for day in found["days"].values()) == 4
+    assert "4 files since" in page.read_text()
+    later = told(pipeline, "stats", "--prefix", f"{fresh}/", "--until", "2020-01-01")
+    assert later["files"] == 0
+
+
+# pause and resume
+
+
+def test_a_pause_loses_nothing_and_the_doctor_says_so(pipeline: Pipeline, fresh: str) -> None:
+    operate(pipeline, "pause", "--lane", "default")
+    generation = pipeline.process(f"{fresh}/paused.jpg", jpeg(32, 32))
+    assert pipeline.manifest(f"{fresh}/paused.jpg", generation) is None
+    assert "PAUSED, by hand" in operate(pipeline, "doctor", check=False).stdout
+    operate(pipeline, "resume")
+    pipeline.settle()
+    assert pipeline.manifest(f"{fresh}/paused.jpg", generation)
+    assert operate(pipeline, "pause", "--lane", "nope", check=False).returncode == 2
