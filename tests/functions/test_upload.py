@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from function_fakes import BRIDGE_ENV, RESULTS, lane
+from function_fakes import RESULTS, lane
 from portal_fakes import PAGE, SESSION, STATUS_URL, UPLOAD_ENV, Front
 
 KEY = str(uuid.UUID("5a1c9f52-3f0e-4b7a-9d0c-1f2e3d4c5b6a"))
@@ -221,10 +221,28 @@ def test_a_delay_needs_a_lane_that_takes_delays(upload: Front) -> None:
     assert answer.json["field"] == "processAfter"
 
 
-def test_a_delay_beyond_23_days_is_refused(upload: Front) -> None:
-    late = (datetime.now(UTC) + timedelta(days=23, minutes=1)).isoformat()
-    answer = upload.offer(processAfter=late)
+def patient(upload: Front) -> None:
+    later = {"delays": True, "later": "projects/p/locations/l/queues/later"}
+    lanes = {"default": lane(**later, max_delay_seconds=23 * 86400)}
+    upload.configure(LANES=json.dumps(lanes))
+
+
+def test_a_delay_beyond_what_the_lane_takes_is_refused(upload: Front) -> None:
+    patient(upload)
+    late = datetime.now(UTC) + timedelta(days=23, minutes=1)
+    answer = upload.offer(processAfter=late.isoformat())
+    assert refusal(answer)[0] == 400
     assert "23 days" in answer.json["detail"]
+    assert upload.offer(processAfter=(late - timedelta(minutes=2)).isoformat()).status_code == 201
+
+
+def test_a_delay_is_written_on_the_object_as_the_bridge_reads_it(upload: Front) -> None:
+    patient(upload)
+    soon = datetime.now(UTC) + timedelta(days=1)
+    answer = upload.offer(processAfter=soon.isoformat())
+    assert answer.status_code == 201, answer.json
+    (begun,) = upload.cloud.uploads.values()
+    assert begun["metadata"] == {"process-after": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 # POST /upload
@@ -539,17 +557,3 @@ def test_a_method_that_a_path_lacks_is_named(upload: Front) -> None:
 def test_wrong_settings_are_named(upload: Front, name: str, value: str) -> None:
     with pytest.raises(Exception, match=name):
         upload.main.Config.from_env(UPLOAD_ENV | {name: value})
-
-
-def test_a_lane_that_takes_delays_writes_the_time_down(
-    upload: Front, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lanes = json.loads(UPLOAD_ENV["LANES"])
-    assert lanes["default"] == lane()
-    soon = datetime.now(UTC) + timedelta(days=1)
-    monkeypatch.setattr("upload.offer._delays", lambda lane: True)
-    answer = upload.offer(processAfter=soon.isoformat())
-    assert answer.status_code == 201, answer.json
-    (begun,) = upload.cloud.uploads.values()
-    assert begun["metadata"] == {"process-after": soon.strftime("%Y-%m-%dT%H:%M:%SZ")}
-    assert BRIDGE_ENV

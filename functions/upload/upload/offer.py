@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from bridge.decisions import lane_of, rejection
+from bridge.delays import PROCESS_AFTER, place
 from bridge.notification import Notification
 from bridge.settings import Config as Rules
-from bridge.settings import Lane
 from contract.identity import Work
 from portal.names import File, checked_name, new_id
 from upload.settings import Config, Folder
@@ -20,8 +20,6 @@ from web.problems import Problem, bad
 
 UNDECLARED = "application/octet-stream"
 MAX_METADATA, MAX_METADATA_BYTES = 20, 2048
-MAX_DELAY = timedelta(days=23)  # a task dies 31 days after its creation
-PROCESS_AFTER = "process-after"
 _FIELDS = (
     "name", "size", "contentType", "folder", "metadata", "processAfter", "owner", "origin",
 )  # fmt: skip
@@ -93,12 +91,12 @@ def _processed(made: Offer, after: str | None, rules: Rules) -> None:
     if not lane.records:
         detail = "Files of this folder and type end without a record, so nothing could be told of them; use another."  # noqa: E501
         raise Problem(415, "no_records", detail)
-    if after and not _delays(lane):
+    if after and not lane.delays:
         raise bad("processAfter", "cannot be given for this folder: its lane takes no delays")
-
-
-def _delays(lane: Lane) -> bool:
-    return bool(getattr(lane, "delays", False))
+    created = datetime.now(UTC).isoformat()
+    if place(lane, {"timeCreated": created, "metadata": made.metadata}).fault:
+        days = lane.max_delay_seconds // 86400
+        raise bad("processAfter", f"must be within {days} days")
 
 
 def _folder(name: object, config: Config) -> tuple[str, Folder]:
@@ -157,6 +155,4 @@ def _process_after(given: object) -> str | None:
         time = datetime.fromisoformat(given.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise bad("processAfter", "must be a time such as 2026-12-01T08:00:00Z") from None
-    if time > datetime.now(UTC) + MAX_DELAY:
-        raise bad("processAfter", f"must be within {MAX_DELAY.days} days")
     return time.isoformat(timespec="seconds").replace("+00:00", "Z")
