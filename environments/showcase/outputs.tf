@@ -45,6 +45,11 @@ output "results_bucket" {
   value       = module.pipeline.results_bucket
 }
 
+output "uploads_are_gone" {
+  description = "When the last byte of an upload is gone."
+  value       = module.pipeline.uploads_are_gone
+}
+
 output "uploads_bucket" {
   description = "Where to put files."
   value       = module.pipeline.uploads_bucket

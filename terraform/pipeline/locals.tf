@@ -36,6 +36,9 @@ locals {
   later_lanes       = { for name, lane in var.lanes : name => lane if lane.delays || lane.delay_seconds > 0 }
   max_delay_seconds = max(0, floor((30 - var.retry_days) * 86400))
 
+  # What a deleted or expired upload still has before it.
+  kept_days = var.uploads_retention.noncurrent_days + var.uploads_retention.soft_delete_days
+
   queues = merge(
     { for name, queue in module.queue : name => queue.id },
     { for name, queue in module.queue_later : "${name}-later" => queue.id },

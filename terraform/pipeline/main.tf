@@ -161,8 +161,12 @@ module "results" {
   deletion_policy = var.deletion_policy
   kms_key_name    = var.kms_key_name
   force_destroy   = var.force_destroy
-  # Claims of attempts are of use for as long as a task can live.
-  retention = merge(var.results_retention, { expire_prefix_days = { "attempts/" = 31 } })
+  # Claims of attempts are of use for as long as a task can live. Records stay: an upload without one
+  # would be processed again.
+  retention = merge(var.results_retention, {
+    expire_days        = null
+    expire_prefix_days = merge({ "attempts/" = 31 }, { for days in var.results_retention.expire_days[*] : "files/" => days })
+  })
 
   iam_members = merge(
     { processor = {

@@ -67,6 +67,13 @@ output "tasks_invoker" {
   value       = module.tasks_invoker.email
 }
 
+output "uploads_are_gone" {
+  description = "When the last byte of an upload is gone."
+  value = var.uploads_retention.expire_days == null ? "${local.kept_days} days after it is deleted; it does not expire" : (
+    "${var.uploads_retention.expire_days + local.kept_days} days after it came: ${var.uploads_retention.expire_days} until it expires, then ${var.uploads_retention.noncurrent_days} as a noncurrent version and ${var.uploads_retention.soft_delete_days} soft-deleted"
+  )
+}
+
 # Known once uploads are announced and processed: whoever reads it can begin to upload.
 output "uploads_bucket" {
   description = "Where to put files."

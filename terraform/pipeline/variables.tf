@@ -183,9 +183,10 @@ variable "region" {
 }
 
 variable "results_retention" {
-  description = "How long deleted results can be brought back, in days. Results themselves stay as long as their uploads."
+  description = "How long deleted results can be brought back, in days, and the age at which outputs (files/) expire, if any. Records never do, or their uploads would be processed again."
   # A month to notice a deletion; 7 days of soft delete are Google's default.
   type = object({
+    expire_days            = optional(number)
     incomplete_upload_days = optional(number, 7)
     noncurrent_days        = optional(number, 30)
     soft_delete_days       = optional(number, 7)
@@ -210,10 +211,11 @@ variable "uploads_origins" {
 }
 
 variable "uploads_retention" {
-  description = "How long replaced or deleted uploads can be brought back, in days, and when uploads move to colder storage classes."
+  description = "How long replaced, deleted or expired uploads can be brought back, in days, at which age they expire, if any, and when uploads move to colder storage classes."
   # Noncurrent for 70 days: an event can name an upload for 7 days, as a dead letter for 31 more, as
   # a task for another 31. 7 days of soft delete are Google's default.
   type = object({
+    expire_days            = optional(number)
     incomplete_upload_days = optional(number, 7)
     noncurrent_days        = optional(number, 70)
     soft_delete_days       = optional(number, 7)

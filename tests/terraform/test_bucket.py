@@ -201,7 +201,8 @@ REFUSED: list[Case] = [
         },
         "public access is prevented, so name a user, group or service account",
     ),
-    ({"retention": {"expire_prefix_days": {"a/": 0}}}, "holds an age below 1 day"),
+    ({"retention": {"expire_prefix_days": {"a/": 0}}}, "an age of 0 days to expire at"),
+    ({"retention": {"expire_days": 1.5}}, "an age of 1.5 days to expire at; lifecycle rules count"),
     (
         {"retention": {"incomplete_upload_days": 0}},
         "incomplete_upload_days is 0; it must be at least 1",

@@ -169,6 +169,23 @@ def test_only_claims_of_attempts_expire_among_results(default: Plan) -> None:
     assert expiring == {("attempts/",): 31}
 
 
+def test_uploads_and_outputs_can_expire_and_records_cannot(pipeline: Root, default: Plan) -> None:
+    plan = pipeline.plan(uploads_retention={"expire_days": 1}, results_retention={"expire_days": 9})
+    ages = {
+        bucket: [
+            (condition["age"], condition.get("matches_prefix") or None)
+            for (condition,) in (rule["condition"] for rule in plan[bucket]["lifecycle_rule"])
+            if condition.get("with_state") == "LIVE"
+        ]
+        for bucket in (UPLOADS, RESULTS)
+    }
+    assert ages == {UPLOADS: [(1, None)], RESULTS: [(31, ["attempts/"]), (9, ["files/"])]}
+    assert plan.outputs["uploads_are_gone"].startswith("78 days after it came: 1 until it expires")
+    assert default.outputs["uploads_are_gone"].startswith(
+        "77 days after it is deleted; it does not"
+    )
+
+
 def test_zips_are_named_by_their_hash(default: Plan) -> None:
     names = {
         default[address]["name"] for address in default.of_type("google_storage_bucket_object")

@@ -69,6 +69,19 @@ resource "google_storage_bucket" "this" {
   }
 
   dynamic "lifecycle_rule" {
+    for_each = var.retention.expire_days[*]
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age        = lifecycle_rule.value
+        with_state = "LIVE"
+      }
+    }
+  }
+
+  dynamic "lifecycle_rule" {
     for_each = var.retention.storage_class_days
     content {
       action {

@@ -103,8 +103,9 @@ variable "project_id" {
 }
 
 variable "retention" {
-  description = "How long things stay, in days: expire_prefix_days (name prefix → age of live objects), incomplete_upload_days, noncurrent_days (replaced or deleted versions), soft_delete_days (0, or 7 to 90), storage_class_days (colder class → age)."
+  description = "How long things stay, in days: expire_days (age of live objects; kept if not given), expire_prefix_days (the same by name prefix), incomplete_upload_days, noncurrent_days (replaced or deleted versions), soft_delete_days (0, or 7 to 90), storage_class_days (colder class → age)."
   type = object({
+    expire_days            = optional(number)
     expire_prefix_days     = optional(map(number), {})
     incomplete_upload_days = optional(number, 7)
     noncurrent_days        = optional(number, 30)
@@ -115,8 +116,8 @@ variable "retention" {
   default  = {}
 
   validation {
-    condition     = alltrue([for days in values(var.retention.expire_prefix_days) : days >= 1])
-    error_message = "retention.expire_prefix_days holds an age below 1 day; lifecycle rules count in whole days, from 1 on."
+    condition     = alltrue([for days in concat(var.retention.expire_days[*], values(var.retention.expire_prefix_days)) : days >= 1 && floor(days) == days])
+    error_message = "retention has an age of ${join(" or ", concat(var.retention.expire_days[*], values(var.retention.expire_prefix_days)))} days to expire at; lifecycle rules count in whole days, from 1 on."
   }
 
   validation {
