@@ -301,6 +301,12 @@ def strips(rows: int, kept: int | None = None) -> bytes:
     return made.tiff(160, 120, data, 2, *fields, bits=(8, 8, 8))
 
 
+def test_a_wrong_count_of_bytes_is_no_matter_where_it_can_be_worked_out(processor: Any) -> None:
+    rows = PICTURE.tobytes()
+    data = made.tiff(160, 120, rows, 2, long(279, 1 << 30), bits=(8, 8, 8))
+    shows(processor, data, [R, G, B, W])
+
+
 def test_a_tiff_without_its_last_strips_is_truncated(processor: Any) -> None:
     shows(processor, strips(50), [R, G, B, W])
     processor.cloud.results.clear()
@@ -378,8 +384,9 @@ def test_16_bits_of_grey_are_shown_whichever_end_is_white(
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("bits", [(8, 8, 8), (16, 16, 16)])
 @pytest.mark.parametrize("planes", [1, 2])
+@pytest.mark.parametrize("is_packed", [False, True])
 def test_planes_are_shown_right_or_refused(
-    processor: Any, order: str, bits: tuple[int, ...], planes: int
+    processor: Any, order: str, bits: tuple[int, ...], planes: int, is_packed: bool
 ) -> None:
     pixels = list(PICTURE.get_flattened_data())
     values = (
@@ -389,13 +396,20 @@ def test_planes_are_shown_right_or_refused(
     if bits[0] == 16:
         values = [value * 257 for value in values]
     rows = struct.pack(f"{order}{len(values)}{'BH'[bits[0] == 16]}", *values)
-    fields = [short(284, planes, order=order)]
-    if planes == 2:
-        part = len(rows) // 3
-        fields += [long(273, 8, 8 + part, 8 + 2 * part, order=order),
-                   long(279, part, part, part, order=order)]  # fmt: skip
+    part = len(rows) // planes if planes == 1 else len(rows) // 3
+    parts = [rows[at : at + part] for at in range(0, len(rows), part)]
+    if is_packed:
+        parts = [zlib.compress(one) for one in parts]
+    starts = list(itertools.accumulate((len(one) for one in parts[:-1]), initial=8))
+    fields = [
+        short(284, planes, order=order),
+        short(259, 8 if is_packed else 1, order=order),
+        long(273, *starts, order=order),
+        long(279, *(len(one) for one in parts), order=order),
+    ]
+    rows = b"".join(parts)
     data = made.tiff(160, 120, rows, 2, *fields, bits=bits, order=order)
-    if planes == 2 and bits[0] == 16:
+    if planes == 2 and bits[0] == 16 and not is_packed:
         assert refusal(processor, data) == "unsupported_image"
     else:
         shows(processor, data, [R, G, B, W], 3)

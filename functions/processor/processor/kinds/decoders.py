@@ -251,7 +251,12 @@ class Avif(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self.tile:
-            data, *_ = self._avif.get_frame(0)
+            try:
+                data, *_ = self._avif.get_frame(0)
+            except RuntimeError as error:
+                if "Not implemented" in str(error):
+                    unsupported("an AVIF of this structure")
+                raise
             self._avif = None
             self.fp = io.BytesIO(data)
             self.load_seek = lambda pos: None

@@ -114,7 +114,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         wrong = (
             compression not in TiffImagePlugin.COMPRESSION_INFO.keys() - _NOT_BUILT
             or (format == _SIGNED and bits == 16)  # nobody agrees on which of them is black
-            or (planes == _SEPARATE and samples > 1 and bits != 8)
+            or (planes == _SEPARATE and samples > 1 and bits != 8 and compression == 1)
             or (photometric == _WHITE_IS_ZERO and format == 3)
         )
         if wrong:
@@ -130,23 +130,26 @@ class Tiff(TiffImagePlugin.TiffImageFile):
     def _check_extents(self) -> None:
         """Raises truncated_image where strips or tiles are missing, or end beyond the file."""
         assert self.fp
-        tags = self.tag_v2
+        tags, (width, height) = self.tag_v2, self._tile_size
         is_tiled = TILEOFFSETS in tags
         starts = _numbers(tags.get(TILEOFFSETS if is_tiled else STRIPOFFSETS))
         counts = _numbers(tags.get(TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS))
-        width, height = self._tile_size
-        across = 1
-        if is_tiled:
-            across = -(-width // max(1, _numbers(tags.get(TILEWIDTH, width))[0]))
-            rows = _numbers(tags.get(TILELENGTH, height))[0]
-        else:
-            rows = _numbers(tags.get(ROWSPERSTRIP, height))[0]
-        wanted = across * -(-height // max(1, rows))
-        if tags.get(PLANAR_CONFIGURATION, 1) == _SEPARATE:
-            wanted *= tags.get(SAMPLESPERPIXEL, 1)
-        size = self.fp.seek(0, 2)
+        wide = (_numbers(tags.get(TILEWIDTH)) or (width,))[0] if is_tiled else width
+        high = (_numbers(tags.get(TILELENGTH if is_tiled else ROWSPERSTRIP)) or (height,))[0]
+        bits = _numbers(tags.get(BITSPERSAMPLE, (1,)))
+        planes, samples = tags.get(PLANAR_CONFIGURATION, 1), tags.get(SAMPLESPERPIXEL, 1)
+        down = -(-height // max(1, high))
+        wanted = -(-width // max(1, wide)) * down * (samples if planes == _SEPARATE else 1)
+        if len(starts) < wanted:
+            raise decoders.truncated()
+        if tags.get(COMPRESSION, 1) == 1:  # a wrong count is no matter where it can be worked out
+            row = -(-wide * max(bits, default=1) * (1 if planes == _SEPARATE else samples) // 8)
+            counts = tuple(
+                min(count, row * (high if is_tiled else min(high, height - number % down * high)))
+                for number, count in enumerate(counts)
+            )
         ends = [start + count for start, count in zip(starts, counts, strict=False)]
-        if len(starts) < wanted or max(ends, default=0) > size:
+        if max(ends, default=0) > self.fp.seek(0, 2):
             raise decoders.truncated()
 
 
