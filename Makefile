@@ -108,6 +108,10 @@ prepare: ## The checkout's own Python environment; who needs it makes it by itse
 portal: prepare ## Page, upload and status on a loopback address, with your own login (ENV= PROJECT= PORT=)
 	@$(BIN)/python -m scripts.ops.portal -e $(ENV) --project "$(PROJECT)" $(if $(PORT),--port $(PORT))
 
+.PHONY: first-run
+first-run: prepare ## In a scratch project: does Google do what the local cloud infers? (PROJECT=)
+	@$(BIN)/python -m scripts.ops.first_run "$(PROJECT)"
+
 .PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine
 	@$(PYTHON) scripts/build_functions.py

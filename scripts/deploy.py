@@ -327,11 +327,23 @@ def check_login() -> None:
     if (Path(config) / "application_default_credentials.json").is_file():
         return
     # There the machine itself is logged in.
-    if os.environ.get("CLOUD_SHELL") == "true" or os.environ.get("GCE_METADATA_HOST"):
+    if (
+        os.environ.get("CLOUD_SHELL") == "true"
+        or os.environ.get("GCE_METADATA_HOST")
+        or on_google()
+    ):
         return
     raise Refused(
         "no login to Google Cloud is set up. Log in with: gcloud auth application-default login"
     )
+
+
+def on_google(product: Path = Path("/sys/class/dmi/id/product_name")) -> bool:
+    """Whether this is a machine of Compute Engine's, told as google-auth tells it."""
+    try:
+        return product.read_text().startswith("Google")
+    except OSError:
+        return False
 
 
 def check_project(project: str) -> None:

@@ -11,6 +11,12 @@ locals {
     # Pull requests of the repository itself, and what main looks at before it applies and each night.
     plan = "${local.of_repository} && (assertion.event_name == 'pull_request' || assertion.ref == 'refs/heads/main')"
   }
+  # Each login of a run exchanges GitHub's token and then becomes an account.
+  delivery_apis = var.github.repository_id == "" ? {} : {
+    "iamcredentials.googleapis.com" = "gives runs the tokens of the two accounts"
+    "sts.googleapis.com"            = "exchanges GitHub's tokens"
+  }
+
   deliveries = var.github.repository_id == "" ? {} : local.conditions
 
   # On the project, since what they are for does not exist before the first apply.

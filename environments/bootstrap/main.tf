@@ -11,7 +11,7 @@ locals {
 }
 
 resource "google_project_service" "this" {
-  for_each = merge([for need in local.needed : need.apis]...)
+  for_each = merge(local.delivery_apis, [for need in local.needed : need.apis]...)
 
   project            = var.project_id
   service            = each.key
@@ -49,6 +49,25 @@ resource "google_artifact_registry_repository" "functions" {
   repository_id = "${var.prefix}-functions"
   format        = "DOCKER"
   description   = "Images of the functions, made by their builds."
+
+  # Each deployment leaves an image behind. Cloud Run keeps its own copy of what it serves.
+  cleanup_policies {
+    id     = "old"
+    action = "DELETE"
+
+    condition {
+      older_than = "${30 * 86400}s"
+    }
+  }
+
+  cleanup_policies {
+    id     = "newest"
+    action = "KEEP"
+
+    most_recent_versions {
+      keep_count = 3
+    }
+  }
 
   depends_on = [google_project_service.this]
 }

@@ -118,6 +118,27 @@ def test_nothing_is_made_before_its_api_is_on(delivered: Plan) -> None:
     }
 
 
+def test_delivery_brings_the_apis_of_its_logins(default: Plan, delivered: Plan) -> None:
+    kind = "google_project_service"
+    assert {*delivered.of_type(kind)} - {*default.of_type(kind)} == {
+        f'google_project_service.this["{name}.googleapis.com"]'
+        for name in ("iamcredentials", "sts")
+    }
+
+
+def test_images_go_after_a_month_but_for_the_newest(default: Plan) -> None:
+    images = default["google_artifact_registry_repository.functions"]
+    policies = {one["id"]: one for one in images["cleanup_policies"]}
+    assert policies.keys() == {"newest", "old"}
+    assert policies["old"]["action"] == "DELETE"
+    assert policies["old"]["condition"][0]["older_than"] == "2592000s"
+    assert policies["newest"]["action"] == "KEEP"
+    (newest,) = policies["newest"]["most_recent_versions"]
+    assert newest["keep_count"] == 3
+    assert not newest["package_name_prefixes"]
+    assert not images.get("cleanup_policy_dry_run")
+
+
 def test_the_state_is_versioned_and_kept(default: Plan) -> None:
     state = default["module.state.google_storage_bucket.this"]
     assert state["name"] == "demo-project-files-tfstate"

@@ -306,6 +306,26 @@ def test_a_login_that_names_no_file_is_one_line(machine: dict[str, str]) -> None
     )
 
 
+def test_a_machine_of_compute_engine_has_a_login_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    deploy = importlib.import_module("deploy")
+    product = tmp_path / "product_name"
+    assert not deploy.on_google(product)
+    for name, google in (("Google Compute Engine\n", True), ("Google\n", True), ("KVM\n", False)):
+        product.write_text(name)
+        assert deploy.on_google(product) is google
+    for variable in (*deploy.TOKENS, "GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setattr(deploy, "on_google", lambda: True)
+    deploy.check_login()
+    monkeypatch.setattr(deploy, "on_google", lambda: False)
+    with pytest.raises(deploy.Refused, match="no login to Google Cloud is set up"):
+        deploy.check_login()
+
+
 # What tests and tools need, made once
 
 
