@@ -19,5 +19,5 @@ def row(page: Page, name: str) -> Locator:
     return page.locator("li").filter(has=page.get_by_text(name, exact=True))
 
 
-def has_state(page: Page, name: str, state: str, seconds: float = 15) -> None:
+def has_state(page: Page, name: str, state: str, seconds: float = 45) -> None:
     expect(row(page, name)).to_have_attribute("data-state", state, timeout=seconds * 1000)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.browser import launched
 from tests.browser.portal import Fake, portal
 
 Open = Callable[..., Page]
+expect.set_options(timeout=30_000)  # of a machine with much else to do
 
 
 @pytest.fixture(scope="session")
@@ -38,13 +39,15 @@ def opened(browser: Browser) -> Iterator[Open]:
 
     def open_page(url: str, *, handles: bool = False, **settings: Any) -> Page:
         context = browser.new_context(**settings)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         if not handles:  # a native dialogue, which nothing here can answer
             context.add_init_script("delete window.showOpenFilePicker")
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda line: _note(line.text, faults))
+        # Intercepted from the start: asked for later, it can come after the key that opens one.
+        page.on("filechooser", lambda chooser: None)
         page.goto(url)
         return page
 

@@ -53,7 +53,7 @@ def sends_with_tokens_that_expire(
     for token, name in (("first", "a.jpg"), ("second", "b.jpg")):
         fake.token = token
         choose(name, jpeg())
-        expect(page.get_by_text(shown.format(name)).first).to_be_visible(timeout=15_000)
+        expect(page.get_by_text(shown.format(name)).first).to_be_visible(timeout=60_000)
     assert len(fake.files) == 4, "two uploads, and the thumbnail of each"
 
 
