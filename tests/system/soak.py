@@ -18,7 +18,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
 from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
+from tests.system.told import Told, extend, hooked
 
 # What happens on the way, and how often. Rules concern the functions and Google's own agents, not
 # the person who uploads.
@@ -59,14 +60,17 @@ WEIGHTS = (7, 2, 1)
 
 
 @contextmanager
-def tuned(**settings: dict[str, int]) -> Iterator[Pipeline]:
-    """dev with some literals of its lane changed, in a local cloud of its own."""
-    with LocalCloud.start() as cloud:
+def tuned(**settings: dict[str, int]) -> Iterator[Told]:
+    """dev with subscribers, and some literals of its lane changed, in a local cloud of its own."""
+    with LocalCloud.start() as cloud, ExitStack() as stack:
         deployment = Deployment.prepare(cloud)
         change_lane(deployment, **settings)
-        deployment.make("bootstrap", "YES=1")
+        extend(deployment, watched=False)
+        hooks = hooked(stack, cloud)
+        deployment.make("bootstrap", "YES=1", "CAPABILITIES=completions observers")
         deployment.make("apply", "ENV=dev", "YES=1")
-        yield Pipeline.of(deployment)
+        one = Pipeline.of(deployment)
+        yield Told(deployment, one.outputs, one.client, hooks)
 
 
 def change_lane(deployment: Deployment, **settings: dict[str, int]) -> None:
@@ -113,7 +117,7 @@ class Report:
         return "\n".join(lines)
 
 
-def fault_run(pipeline: Pipeline, seed: int, files: int) -> Report:
+def fault_run(pipeline: Told, seed: int, files: int) -> Report:
     """Uploads under every fault at once, until nothing is left to do; says how it ended."""
     cloud, report = pipeline.cloud, Report(seed, files)
     started, clock = time.monotonic(), now(pipeline)
@@ -123,6 +127,7 @@ def fault_run(pipeline: Pipeline, seed: int, files: int) -> Report:
     names = [f"run/{n - (n % 20 == 19):05}-{kind}" for n, kind in enumerate(kinds)]
     cloud.delete("/faults")
     cloud.post("/faults", {"seed": seed, "rates": RATES, "rules": RULES})
+    pipeline.flaky(seed)
 
     def upload(name: str) -> tuple[str, int]:
         content_type, data = CONTENTS[name.partition("-")[2]]
@@ -137,10 +142,24 @@ def fault_run(pipeline: Pipeline, seed: int, files: int) -> Report:
         report.problems.append(f"not over after {PATIENCE} s: {len(pipeline.tasks())} tasks wait")
     report.faults = Counter(cloud.get("/faults")["counts"])
     cloud.delete("/faults")
+    report.faults["webhook.refused"] = sum(hook.refused for hook in pipeline.hooks.values())
     judge(pipeline, report, uploads, chooser)
+    report.problems += pipeline.unheard(uploads) + miscounted(pipeline, report)
     report.seconds = time.monotonic() - started
     report.clock_seconds = now(pipeline) - clock
     return report
+
+
+def miscounted(pipeline: Told, report: Report) -> list[str]:
+    """Where the operator's numbers are not what is known here."""
+    text = pipeline.operate("stats", "--json")
+    found = json.loads(text[text.index("{") :])
+    known = Counter({"done": report.outcomes["done"]})
+    reasons = {k[8:]: n for k, n in report.outcomes.items() if k.startswith("failed: ")}
+    known["failed"] = sum(reasons.values())
+    told = (found["files"], found["outcomes"], found["failures"])
+    right = (report.files, {k: n for k, n in sorted(known.items()) if n}, reasons)
+    return [] if told == right else [f"stats tells {told}, and it is {right}"]
 
 
 def regrant_late(pipeline: Pipeline) -> None:
@@ -231,7 +250,12 @@ def judge(
             place, _, file = output["object"].removeprefix("files/").rpartition("/")
             if place != folder or f"{place}/{file}" not in there["files"]:
                 problem(f"{key}: attempt {attempt} names {output['object']}")
-    for name in [*RATES, "iam.late", *(f"{r['method'].partition('.')[0]}: " for r in RULES)]:
+    for name in [
+        *RATES,
+        "iam.late",
+        "webhook",
+        *(f"{r['method'].partition('.')[0]}: " for r in RULES),
+    ]:
         api = name.removesuffix(": ")
         struck = [n for n in report.faults if n.startswith(api)]
         if not struck and report.files >= 300:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -46,11 +47,6 @@ module "observers" {
   subscribers = { scan = { push_url = "https://scan.example.com/uploads" } }
 }
 
-module "sweep" {
-  source   = "../../terraform/sweep"
-  pipeline = module.pipeline.interface
-}
-
 output "completions" {
   value = {
     accounts                 = module.completions.accounts
@@ -69,6 +65,12 @@ output "observers" {
   }
 }
 """
+SWEEP = """\
+module "sweep" {
+  source   = "../../terraform/sweep"
+  pipeline = module.pipeline.interface
+}
+"""
 HOSTS = ("crm.example.com", "bad.example.com", "scan.example.com")
 
 
@@ -78,12 +80,15 @@ class Webhook:
 
     answer: Callable[[], int] = lambda: 204
     heard: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
     messages: list[dict[str, Any]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def take(self, body: bytes, headers: Any) -> int:
         status = self.answer()
-        if status < 300:
+        if status >= 300:
+            self.refused += 1
+        else:
             message = json.loads(body)["message"]
             with self.lock:
                 self.heard[message["attributes"]["objectId"]] += 1
@@ -133,13 +138,48 @@ class Told(Watched):
             self.call("POST", f"{url}:acknowledge", {"ackIds": acks})
         return [one["message"]["attributes"] for one in received]
 
+    def flaky(self, seed: int) -> None:
+        """From now on each webhook fails a tenth of the time."""
+        for name, hook in self.hooks.items():
+            chooser = random.Random(f"{seed} {name}")
+            hook.answer = lambda it=chooser: 503 if it.random() < 0.1 else 204  # type: ignore[misc]
 
-def extend(deployment: Deployment, override: str = OVERRIDE) -> None:
-    """Adds the capabilities to the copy's dev."""
+    def unheard(self, uploads: list[tuple[str, int]]) -> list[str]:
+        """What a subscriber should have heard of, and has not; and heard of what is not there."""
+        records = {name for kind in ("manifests/", "failures/") for name in self.listing(kind)}
+        failures = {name for name in records if name.startswith("failures/")}
+        pulled = set[str]()
+        while more := self.pull(self.outputs["completions"]["subscriptions"]["app"]):
+            pulled |= {one["objectId"] for one in more}
+        seen = {
+            (one["attributes"]["objectId"], int(one["attributes"]["objectGeneration"]))
+            for one in self.hooks["scan"].messages
+        }
+        pairs: dict[str, tuple[set[Any], set[Any]]] = {
+            "crm": (records, set(self.hooks["crm"].heard)),
+            "bad": (failures, set(self.hooks["bad"].heard)),
+            "app": (records, pulled),
+            "scan": (set(uploads), seen),
+        }
+        return [
+            f"{who} heard of {len(there & heard)} of {len(there)}, and of {len(heard - there)} else"
+            for who, (there, heard) in pairs.items()
+            if there != heard
+        ]
+
+
+def extend(deployment: Deployment, watched: bool = True) -> None:
+    """Adds the subscribers to the copy's dev; watched: monitoring and the sweep, too."""
     dev = deployment.checkout / "environments/dev"
-    if override:
-        (dev / "told_override.tf").write_text(override)
+    if watched:
+        (dev / "told_override.tf").write_text(OVERRIDE)
+        (dev / "sweep.tf").write_text(SWEEP)
     (dev / "told.tf").write_text(TOLD)
+
+
+def hooked(stack: contextlib.ExitStack, cloud: LocalCloud) -> dict[str, Webhook]:
+    """The webhooks, listening until the stack is left."""
+    return {h.partition(".")[0]: stack.enter_context(listening(cloud, h)) for h in HOSTS}
 
 
 @contextlib.contextmanager
@@ -148,7 +188,7 @@ def telling() -> Iterator[Told]:
     with LocalCloud.start() as cloud, contextlib.ExitStack() as stack:
         deployment = Deployment.prepare(cloud)
         extend(deployment)
-        hooks = {h.partition(".")[0]: stack.enter_context(listening(cloud, h)) for h in HOSTS}
+        hooks = hooked(stack, cloud)
         deployment.make("bootstrap", "YES=1", "CAPABILITIES=completions observers sweep")
         deployment.make("apply", "ENV=dev", "YES=1")
         one = Told.of(deployment)

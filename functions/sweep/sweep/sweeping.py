@@ -51,7 +51,7 @@ class Sweep:
     storage: Any
     tasks: Any
     now: datetime
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=lambda: Counter(uploads=0))
 
     def run(self) -> dict[str, Any]:
         """Counts of what was found. Raises Unavailable, and what Cloud Storage raises."""
