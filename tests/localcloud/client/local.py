@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ..client import ROOT, LocalCloud, LocalCloudError
 from .demo import Demo, summary
@@ -87,6 +88,18 @@ def forget(cloud: LocalCloud) -> None:
     ACTIVATE.unlink(missing_ok=True)
 
 
+def told(outputs: dict[str, Any]) -> list[str]:
+    """What there is to try of the subscribers."""
+    lines = []
+    for role in ("completions", "observers"):
+        for subscription in outputs.get(role, {}).get("subscriptions", {}).values():
+            name = subscription.rpartition("/")[2]
+            lines.append(f"gcloud pubsub subscriptions pull {name} --auto-ack --limit=10")
+    if lines:
+        lines.append("make ops ARGS=stats         # and erase, pause, redrive --subscribers")
+    return lines
+
+
 def start(environment: str = "dev") -> int:
     if cloud := running():
         print(f"Already running on 127.0.0.1:{cloud.port}: source .local/activate")
@@ -130,6 +143,7 @@ def start(environment: str = "dev") -> int:
     }
     STATE.write_text(json.dumps(record))
     page = f"\n    xdg-open $PORTAL          # the page: {address}" if address else ""
+    page += "".join(f"\n    {line}" for line in told(outputs))
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
 
