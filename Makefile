@@ -104,9 +104,11 @@ prepare: ## The checkout's own Python environment; who needs it makes it by itse
 
 # On Google Cloud: make bootstrap PROJECT=my-project, then make apply ENV=dev PROJECT=my-project
 
-.PHONY: portal
+.PHONY: portal submit
 portal: prepare ## Page, upload and status on a loopback address, with your own login (ENV= PROJECT= PORT=)
 	@$(BIN)/python -m scripts.ops.portal -e $(ENV) --project "$(PROJECT)" $(if $(PORT),--port $(PORT))
+submit: prepare ## The submit service of batch in the same way (ENV= PROJECT= PORT=)
+	@$(BIN)/python -m scripts.ops.portal --submit -e $(ENV) --project "$(PROJECT)" $(if $(PORT),--port $(PORT))
 
 .PHONY: first-run
 first-run: prepare ## In a scratch project: does Google do what the local cloud infers? (PROJECT=)

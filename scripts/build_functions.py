@@ -15,7 +15,16 @@ import sys
 import zipfile
 from pathlib import Path
 
-from deployables import FUNCTIONS, MAIN, ROOT, Deployable, deployables, imported, packages
+from deployables import (
+    DOCKERFILE,
+    FUNCTIONS,
+    MAIN,
+    ROOT,
+    Deployable,
+    deployables,
+    imported,
+    packages,
+)
 
 EARLIEST_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 REGULAR_FILE_0644 = 0o100644 << 16
@@ -49,6 +58,8 @@ def zip_bytes(deployable: Deployable, functions: Path = FUNCTIONS) -> bytes:
         if not needed.is_file():
             raise BuildError(f"{needed} is missing: {deployable.name} cannot be built")
     entries = {MAIN: main, "requirements.txt": deployable.requirements}
+    if (dockerfile := deployable.folder / DOCKERFILE).is_file():
+        entries[DOCKERFILE] = dockerfile
     known = packages(functions)
     try:
         names = imported(main, known)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import build_functions
 import capacity
+import images
 from patience import apply
 from prepare import ROOT, Unprepared, check_terraform
 from runner import (
@@ -149,6 +150,7 @@ def plan_and_apply(environment: Environment, question: str, yes: bool, *options:
             compare(environment, path)
             if not yes:
                 confirm(question)
+            build_images(environment, path)
             apply(environment, path, *options)
     finally:
         path.unlink(missing_ok=True)
@@ -159,6 +161,20 @@ def compare(environment: Environment, path: Path) -> None:
     if environment.name != BOOTSTRAP:
         found = capacity.tell(environment, path)
         capacity.compare(environment.project, found, operators_python())
+
+
+def build_images(environment: Environment, plan_file: Path) -> None:
+    """Has the images built that the plan's jobs run, and that are not there yet."""
+    if environment.name == BOOTSTRAP:
+        return
+    shown = json.loads(terraform(environment, "show", "-json", str(plan_file), quiet=True))
+    if images.images(shown):
+        from ci.store import token
+
+        try:
+            images.ensure(shown, environment.prefix, token())
+        except images.ImageFailed as error:
+            raise Refused(str(error)) from error
 
 
 def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
@@ -188,6 +204,7 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
                 )
             print(f"deploy: applying the saved plan {environment.saved_plan.relative_to(ROOT)}")
             compare(environment, environment.saved_plan)
+            build_images(environment, environment.saved_plan)
             apply(environment, environment.saved_plan)
         finally:
             environment.saved_plan.unlink(missing_ok=True)

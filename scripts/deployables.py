@@ -3,7 +3,8 @@
 Each has a zip for each of its requirements files: bridge/requirements.txt makes bridge.zip,
 processor/requirements-media.txt would make processor-media.zip. A zip holds main.py and
 requirements.txt at its root, and each package under functions/ that main.py imports, directly or
-not: those in functions/ itself, and those in the folder of a deployable.
+not: those in functions/ itself, and those in the folder of a deployable. A folder with a Dockerfile
+is an image, whose source that zip is.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FUNCTIONS = ROOT / "functions"
-MAIN, REQUIREMENTS = "main.py", "requirements"
+MAIN, REQUIREMENTS, DOCKERFILE = "main.py", "requirements", "Dockerfile"
 
 
 @dataclass(frozen=True, order=True)

@@ -181,15 +181,8 @@ def _known(environment: Environment, errors: str) -> Refused | None:
     text = re.sub(r"\x1b\[[0-9;]*m|[│╷╵]", "", errors)
     if early := _early(text):
         return early
-    if "Error acquiring the state lock" in text:
-        found = dict(re.findall(r"^\s*(ID|Who|Operation|Created):\s+(.+?)\s*$", text, re.M))
-        if "ID" in found:
-            return Refused(
-                f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
-                f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
-                "Wait for that run to end; if it died, release its lock with: "
-                f"{environment.command('unlock')} --lock {found['ID']}"
-            )
+    if locked := _locked(environment, text):
+        return locked
     if "Failed to unlock state" in text:
         return Refused(
             f"the state of {environment.name} is not locked with this id. Either it is free "
@@ -238,6 +231,18 @@ def _known(environment: Environment, errors: str) -> Refused | None:
             f"python3 scripts/deploy.py bootstrap {environment.where}"
         )
     return None
+
+
+def _locked(environment: Environment, text: str) -> Refused | None:
+    found = dict(re.findall(r"^\s*(ID|Who|Operation|Created):\s+(.+?)\s*$", text, re.M))
+    if "Error acquiring the state lock" not in text or "ID" not in found:
+        return None
+    return Refused(
+        f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
+        f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
+        "Wait for that run to end; if it died, release its lock with: "
+        f"{environment.command('unlock')} --lock {found['ID']}"
+    )
 
 
 # What each error of an apply says where Google needs minutes to know what it was just told.

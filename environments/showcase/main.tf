@@ -63,3 +63,15 @@ module "sweep" {
   source   = "../../terraform/sweep"
   pipeline = module.pipeline.interface
 }
+
+# Tasks that are submitted, and done by workers: docs/batch.md.
+module "batch" {
+  source = "../../terraform/batch"
+
+  pipeline = module.pipeline.interface
+
+  priorities = {
+    normal = { memory_mib = 2048 }
+    urgent = { memory_mib = 2048, task_seconds = 300 }
+  }
+}

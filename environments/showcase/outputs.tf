@@ -1,3 +1,12 @@
+output "batch" {
+  description = "Where tasks are submitted, and what keeps their requests and outcomes."
+  value = {
+    access       = module.batch.access
+    submit       = module.batch.submit_url
+    tasks_bucket = module.batch.tasks_bucket
+  }
+}
+
 output "bridge_settings" {
   description = "What the bridge decides by. The operator's tool decides by the same."
   value       = module.pipeline.bridge_settings

@@ -19,6 +19,7 @@ from .reconcile import Reconciliation, cost_of
 from .redrive import Redrive, first
 from .status import failed, status_of
 from .subscribers import ROLES, Subscribers
+from .tasks import tasks
 from .verify import Verification
 from .work import Queues
 
@@ -52,6 +53,9 @@ def cli(ctx: click.Context, /, name: str, project: str, outputs: Path | None, **
     names. docs/operations.md lists the roles that each command needs.
     """
     ctx.obj = Session(name, project, outputs, **names)
+
+
+cli.add_command(tasks)
 
 
 @cli.command()

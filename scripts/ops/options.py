@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from . import filters
 from .clients import Clients
 from .declared import State
 from .environment import Environment, load
+from .tasks import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +57,10 @@ class Session:
         if self._clients is None:
             self._clients = Clients(self.environment.project)
         return self._clients
+
+    @cached_property
+    def batch(self) -> Service:
+        return Service.of(self._name, self._project)
 
     def state(self) -> State:
         return State.read(self._name)

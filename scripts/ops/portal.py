@@ -31,6 +31,7 @@ import requests
 from .environment import terraform
 from .login import Login
 from .problems import Problem
+from .tasks import Service
 
 STORAGE = "https://storage.googleapis.com"
 PIECE = 256 * 1024
@@ -270,6 +271,12 @@ class Body:
             yield piece
 
 
+def submit(environment: str, project: str) -> Target:
+    """Where the environment's tasks are submitted. Raises Problem."""
+    service = Service.of(environment, project)
+    return Target(service.base, service.base, service.login)
+
+
 def target(environment: str, project: str) -> Target:
     """Where the environment's portal is. Raises Problem."""
     outputs = json.loads(terraform(environment, "output", "-json", project=project) or "{}")
@@ -290,11 +297,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-e", "--environment", default="dev")
     parser.add_argument("--project", default="")
+    parser.add_argument("--submit", action="store_true", help="the submit service of batch instead")
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="0: any that is free")
     parser.add_argument("--address-file", type=Path, help="written once it listens")
     arguments = parser.parse_args()
     try:
-        portal = Portal(target(arguments.environment, arguments.project), arguments.port)
+        found = (submit if arguments.submit else target)(arguments.environment, arguments.project)
+        portal = Portal(found, arguments.port)
         if portal.target.login:
             portal.target.login.header(portal.target.upload)
     except Problem as problem:
@@ -308,7 +317,8 @@ def main() -> int:
         return 1
     if arguments.address_file:
         arguments.address_file.write_text(portal.address)
-    print(f"The portal of {arguments.environment} is at {portal.address} until Ctrl-C.", flush=True)
+    what = "submit service" if arguments.submit else "portal"
+    print(f"The {what} of {arguments.environment} is at {portal.address} until Ctrl-C.", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
         portal.serve_forever()

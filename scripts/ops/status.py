@@ -211,20 +211,20 @@ def failed(
             break
         objects.append(one)
         progress(len(objects))
+    counts = {"failures": len(objects), "void": void, "cut": cut}
+    return counts | {"groups": _grouped(objects), "objects": objects}
+
+
+def _grouped(failures: list[Json]) -> list[Json]:
+    """By reason and whether a retry can help, the most frequent first."""
     groups: dict[tuple[Any, Any], Json] = {}
-    for one in objects:
+    for one in failures:
         kind = (one["reason"], one["retryable"])
         group = groups.setdefault(
             kind, {"reason": kind[0], "retryable": kind[1], "count": 0, "example": one["object"]}
         )
         group["count"] += 1
-    return {
-        "failures": len(objects),
-        "void": void,
-        "cut": cut,
-        "groups": sorted(groups.values(), key=lambda group: -group["count"]),
-        "objects": objects,
-    }
+    return sorted(groups.values(), key=lambda group: -group["count"])
 
 
 def _text(time: datetime) -> str:

@@ -17,10 +17,13 @@ output "dead_letter_subscription" {
 output "interface" {
   description = "What a capability takes: everything of the pipeline that it may build on."
   value = {
-    accounts    = { tasks_invoker = module.tasks_invoker.email }
-    bridge      = { settings = module.bridge.environment_variables }
-    buckets     = { results = module.results.name, uploads = module.uploads.name }
-    build       = merge(local.build, { zips = var.zips })
+    accounts = { tasks_invoker = module.tasks_invoker.email }
+    bridge   = { settings = module.bridge.environment_variables }
+    buckets  = { results = module.results.name, uploads = module.uploads.name }
+    build = merge(local.build, {
+      images = "${var.region}-docker.pkg.dev/${var.project_id}/${var.prefix}-images"
+      zips   = var.zips
+    })
     deployer    = var.deployer
     environment = var.environment
     lanes       = local.bridge_lanes
@@ -34,6 +37,7 @@ output "interface" {
       hash_object_names = var.hash_object_names
       kms_key_name      = var.kms_key_name
     }
+    processor  = { settings = merge([for lane, it in module.processor : it.environment_variables if lane == "default"]...) }
     project_id = var.project_id
     queues     = local.queues
     region     = var.region

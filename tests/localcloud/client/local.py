@@ -51,12 +51,16 @@ def capabilities() -> list[str]:
     return sorted(beside - {"pipeline"})
 
 
-def start_portal(deployment: Deployment) -> tuple[int, str]:
-    """`make portal` in the background, where the environment has one: its pid and address."""
-    record = deployment.cloud.folder / "portal"
-    command = [sys.executable, "-m", "scripts.ops.portal", "-e", SHOWCASE]
+# Output of an environment → what `activate` calls its address on loopback, and what serves it.
+FRONTS = {"portal": ("PORTAL", ()), "batch": ("SUBMIT", ("--submit",))}
+
+
+def start_front(deployment: Deployment, output: str) -> tuple[int, str]:
+    """`make portal` or `make submit` in the background: its pid and address."""
+    record, told = (deployment.cloud.folder / f"{output}{end}" for end in ("", ".log"))
+    command = [sys.executable, "-m", "scripts.ops.portal", "-e", SHOWCASE, *FRONTS[output][1]]
     command += ["--project", deployment.cloud.project, "--port", "0", "--address-file", str(record)]
-    with (deployment.cloud.folder / "portal.log").open("w") as log:
+    with told.open("w") as log:
         process = subprocess.Popen(
             command,
             cwd=deployment.checkout,
@@ -68,21 +72,22 @@ def start_portal(deployment: Deployment) -> tuple[int, str]:
         )
     while not record.exists() or not record.read_text():
         if process.poll() is not None:
-            raise RuntimeError((deployment.cloud.folder / "portal.log").read_text().strip())
+            raise RuntimeError(told.read_text().strip())
         time.sleep(0.05)
     return process.pid, record.read_text()
 
 
-def stop_portal() -> None:
-    """Ends what start_portal started; a pid that is somebody else's by now is left alone."""
+def stop_fronts() -> None:
+    """Ends what start_front started; a pid that is somebody else's by now is left alone."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        pid = int(json.loads(STATE.read_text())["portal"])
-        if b"scripts.ops.portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGTERM)
+        for pid in json.loads(STATE.read_text())["fronts"]:
+            with contextlib.suppress(OSError):
+                if b"scripts.ops.portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGTERM)
 
 
 def forget(cloud: LocalCloud) -> None:
-    stop_portal()
+    stop_fronts()
     shutil.rmtree(cloud.folder, ignore_errors=True)
     STATE.unlink(missing_ok=True)
     ACTIVATE.unlink(missing_ok=True)
@@ -118,7 +123,7 @@ def start(environment: str = "dev") -> int:
         with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
             print("    " + summary(deployment.make(*words).stdout))
         outputs = deployment.outputs(environment)
-        portal, address = start_portal(deployment) if "portal" in outputs else (0, "")
+        fronts = {name: start_front(deployment, name) for name in FRONTS if name in outputs}
     except BaseException as error:
         cloud.stop()
         if isinstance(error, CommandFailed | LocalCloudError | RuntimeError):
@@ -131,7 +136,7 @@ def start(environment: str = "dev") -> int:
         "UPLOADS": outputs["uploads_bucket"],
         "RESULTS": outputs["results_bucket"],
         "ENV": environment,
-    } | ({"PORTAL": address} if address else {})
+    } | {FRONTS[name][0]: address for name, (_, address) in fronts.items()}
     STATE.parent.mkdir(exist_ok=True)
     write_activate(deployment.environ_added() | names | {"PYTHON": sys.executable})
     record = {
@@ -139,11 +144,15 @@ def start(environment: str = "dev") -> int:
         "project": cloud.project,
         "port": cloud.port,
         "pid": cloud.pid,
-        "portal": portal,
+        "fronts": [pid for pid, _ in fronts.values()],
     }
     STATE.write_text(json.dumps(record))
-    page = f"\n    xdg-open $PORTAL          # the page: {address}" if address else ""
-    page += "".join(f"\n    {line}" for line in told(outputs))
+    more = ""
+    if "portal" in fronts:
+        more += f"\n    xdg-open $PORTAL          # the page: {fronts['portal'][1]}"
+    if "batch" in fronts:
+        more += '\n    curl -X POST $SUBMIT/submit-data-task     # then: make ops ARGS="tasks list"'
+    more += "".join(f"\n    {line}" for line in told(outputs))
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
 
@@ -151,7 +160,7 @@ It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
     gsutil cp photo.jpg gs://$UPLOADS/
     gsutil ls "gs://$RESULTS/**"
     make logs OBJECT=gs://$UPLOADS/photo.jpg
-    make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}{page}
+    make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}{more}
     deactivate_local""")
     return 0
 
@@ -161,7 +170,7 @@ def stop() -> int:
     if cloud is None:
         print("No local cloud runs here.")
         return 0
-    stop_portal()
+    stop_fronts()
     cloud.stop()
     forget(cloud)
     print("Stopped; nothing is left of it.")

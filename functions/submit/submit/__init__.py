@@ -1,0 +1,1 @@
+"""Submit: requests in, tasks out."""

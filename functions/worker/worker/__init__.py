@@ -1,0 +1,1 @@
+"""Worker: does submitted tasks, each in a process of its own."""

@@ -1,0 +1,144 @@
+"""Pulls what waits, does up to `at_once` tasks at a time, and ends once nothing more comes.
+
+A message is acknowledged once its task's outcome is confirmed, so that it comes again to somebody
+otherwise; the outcome that is written first counts. What is held is given back on SIGTERM.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from batch.records import FAILED, Records
+from runtime.logs import Log
+from worker.fence import Stopped, perform
+from worker.settings import Config
+from worker.subscription import LEASE_SECONDS, Message, Subscription
+
+HELD = 10  # messages at most, done or waiting for their turn
+EMPTY_PULLS = 3  # in a row, before the worker ends
+PAUSE_SECONDS = 10.0
+RENEW_SECONDS = LEASE_SECONDS / 5
+
+
+class Worker:
+    def __init__(
+        self, config: Config, records: Records, subscription: Subscription, log: Log
+    ) -> None:
+        self._config, self._records, self._log = config, records, log
+        self._subscription = subscription
+        self._held: dict[str, Message] = {}
+        self._changed = threading.Condition()
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Nothing more is begun, what is under way is broken off, and its messages go back."""
+        self._stopping.set()
+
+    def run(self, dead_letters: Subscription) -> int:
+        """The exit code: 0, whatever became of the tasks."""
+        self._bury(dead_letters)
+        threading.Thread(target=self._renew, daemon=True).start()
+        with ThreadPoolExecutor(self._config.at_once) as pool:
+            empty = 0
+            while empty < EMPTY_PULLS and not self._stopping.is_set():
+                messages = self._subscription.pull(HELD - len(self._held))
+                with self._changed:
+                    self._held |= {message.ack_id: message for message in messages}
+                for message in messages:
+                    pool.submit(self._one, message)
+                if self._held:
+                    empty = 0
+                    self._wait_for_room(bool(messages))
+                else:
+                    empty += 1
+                    self._stopping.wait(PAUSE_SECONDS if empty < EMPTY_PULLS else 0)
+        self._give_back(list(self._held.values()))
+        return 0
+
+    def _wait_for_room(self, came: bool) -> None:
+        """Until one more can be held; where none came, until one is done or a pause is over."""
+        with self._changed:
+            before = len(self._held)
+            while len(self._held) >= HELD and not self._stopping.is_set():
+                self._changed.wait(1.0)
+            if not came and len(self._held) == before and not self._stopping.is_set():
+                self._changed.wait(PAUSE_SECONDS)
+
+    def _one(self, message: Message) -> None:
+        """Ends with the message acknowledged, or given back for somebody to try again."""
+        try:
+            if self._stopping.is_set():
+                return
+            self._conclude(message)
+            self._subscription.acknowledge([message])
+        except Stopped:
+            return  # given back at the end
+        except Exception as error:  # Google was not reached: nothing is known, so it comes again
+            self._tell("WARNING", "task_retry", "to be tried again", message, error=error)
+            self._give_back([message])
+        self._drop(message)
+
+    def _conclude(self, message: Message) -> None:
+        task = message.task
+        request = self._records.request(task) if task else None
+        if task is None or request is None:
+            self._tell("ERROR", "task_unknown", "a message that names no task", message)
+            return
+        if self._records.outcome(task) is not None:
+            self._tell("INFO", "task_duplicate", "ended before", message)
+            return
+        began = time.monotonic()
+        outcome = perform(self._config, task, request, self._stopping)
+        outcome |= {"seconds": round(time.monotonic() - began, 3), "ended": _now()}
+        first = self._records.conclude(task, outcome)
+        event = f"task_{outcome['status']}" if first else "task_duplicate"
+        severity = "WARNING" if outcome["status"] == FAILED else "INFO"
+        self._tell(
+            severity, event, "outcome written" if first else "ended before", message,
+            task_type=request["task_type"], reason=outcome.get("reason"),
+            detail=outcome.get("detail"), seconds=outcome["seconds"],
+        )  # fmt: skip
+
+    def _bury(self, dead_letters: Subscription) -> None:
+        """What Pub/Sub has set aside ends in an outcome."""
+        while messages := dead_letters.pull(HELD):
+            for message in messages:
+                if message.task and self._records.request(message.task):
+                    outcome = {"status": FAILED, "reason": "deliveries_exhausted", "ended": _now()}
+                    if self._records.conclude(message.task, outcome):
+                        self._tell("ERROR", "task_failed", "set aside", message,
+                                   reason="deliveries_exhausted")  # fmt: skip
+            dead_letters.acknowledge(messages)
+
+    def _renew(self) -> None:
+        while not self._stopping.wait(RENEW_SECONDS):
+            if held := list(self._held.values()):
+                try:
+                    self._subscription.extend(held)
+                except Exception as error:  # the next turn comes long before the lease is over
+                    self._log.write("WARNING", "lease_failed", "leases not renewed", error=error)
+
+    def _give_back(self, messages: list[Message]) -> None:
+        if not messages:
+            return
+        try:
+            self._subscription.extend(messages, 0)
+        except Exception as error:  # they come back when their lease is over
+            self._log.write("WARNING", "lease_failed", "messages not given back", error=error)
+
+    def _drop(self, message: Message) -> None:
+        with self._changed:
+            self._held.pop(message.ack_id, None)
+            self._changed.notify_all()
+
+    def _tell(self, severity: str, event: str, text: str, message: Message, **fields: Any) -> None:
+        task = str(message.task) if message.task else None
+        self._log.write(severity, event, text, task_id=task, delivery=message.attempt, **fields)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,39 @@
+locals {
+  zips = { for name in ["submit", "worker"] : name => "${var.pipeline.build.zips}/${name}.zip" }
+
+  build = {
+    account_email     = var.pipeline.build.account_email
+    repository        = var.pipeline.build.repository
+    source_bucket     = var.pipeline.build.source_bucket
+    source_generation = google_storage_bucket_object.submit.generation
+    source_object     = google_storage_bucket_object.submit.name
+  }
+
+  # Cloud Build makes it before an apply, where it is not there yet: see scripts/images.py.
+  image = var.image == "" ? "${var.pipeline.build.images}/worker:${substr(filesha256(local.zips.worker), 0, 32)}" : var.image
+
+  settings = {
+    HASH_OBJECT_NAMES = tostring(var.pipeline.policy.hash_object_names)
+    PROJECT_ID        = var.pipeline.project_id
+    TASKS_BUCKET      = module.tasks.name
+  }
+
+  # The processor's settings are those of the pipeline's default lane, with a task's time.
+  worker_settings = merge(var.pipeline.processor.settings, local.settings, {
+    SOURCE_VERSION = filesha256(local.zips.worker)
+    TOPICS         = jsonencode({ for key, topic in google_pubsub_topic.tasks : key => topic.id })
+    UPLOADS_BUCKET = var.pipeline.buckets.uploads
+  })
+}
+
+resource "google_storage_bucket_object" "submit" {
+  bucket       = var.pipeline.build.source_bucket
+  name         = "submit/${filesha256(local.zips.submit)}.zip"
+  source       = local.zips.submit
+  content_type = "application/zip"
+
+  # The function takes the new zip before the old one goes.
+  lifecycle {
+    create_before_destroy = true
+  }
+}

@@ -1,0 +1,376 @@
+"""The worker: what it takes off the subscription, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from batch_fakes import WORKER_ENV, MemoryRecords
+
+from batch.tasks import TaskId
+from runtime.logs import Log
+from worker import fence, pool
+from worker.handlers import data_transformation
+from worker.settings import Config
+from worker.subscription import Message
+
+CONFIG = Config.from_env(WORKER_ENV)
+DATA = {"task_type": "data_transformation", "priority": "normal", "dataset_size": 5,
+        "transformation": "normalize", "output_format": "csv"}  # fmt: skip
+DONE = 'import json, sys; json.load(sys.stdin); print(json.dumps({"status": "done"}))'
+
+
+def child(monkeypatch: pytest.MonkeyPatch, program: str, seconds: int = 30) -> dict[str, Any]:
+    """The outcome of a task whose process runs the program."""
+    monkeypatch.setattr(fence, "COMMAND", [sys.executable, "-c", program])
+    config = Config.from_env(WORKER_ENV | {"LIMIT_SECONDS": str(seconds)})
+    return fence.perform(config, TaskId.new(), DATA, threading.Event())
+
+
+# One task, one process
+
+
+def test_what_its_process_says_is_the_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert child(monkeypatch, DONE) == {"status": "done"}
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("x = []\nwhile True: x.append(bytearray(8 << 20))", "process_crashed"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "process_crashed"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out_of_memory"),
+        ("import sys; sys.exit(77)", "out_of_memory"),
+        ("print('no json')", "process_crashed"),
+        ('print(\'{"status": "retry"}\')', "process_crashed"),
+    ],
+)
+def test_a_process_that_ends_badly_is_that_tasks_failure(
+    monkeypatch: pytest.MonkeyPatch, program: str, reason: str
+) -> None:
+    outcome = child(monkeypatch, program)
+    assert (outcome["status"], outcome["reason"]) == ("failed", reason)
+
+
+def test_a_process_that_hangs_is_ended_with_all_that_it_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started = tmp_path / "started"
+    program = (
+        "import subprocess, time, pathlib\n"
+        "p = subprocess.Popen(['sleep', '600'])\n"
+        f"pathlib.Path({str(started)!r}).write_text(str(p.pid))\n"
+        "time.sleep(600)"
+    )
+    outcome = child(monkeypatch, program, seconds=2)
+    assert outcome["reason"] == "timed_out"
+    assert not running(int(started.read_text()))
+
+
+def running(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]
+    except FileNotFoundError:
+        return False
+
+
+def test_a_process_takes_no_more_memory_than_a_task_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import json\n"
+        "try:\n    x = bytearray(%d)\n    print(json.dumps({'status': 'done'}))\n"
+        "except MemoryError:\n    raise SystemExit(77)"
+    )
+    fits, exceeds = CONFIG.task_bytes // 2, CONFIG.task_bytes + (1 << 20)
+    assert child(monkeypatch, program % fits)["status"] == "done"
+    assert child(monkeypatch, program % exceeds)["reason"] == "out_of_memory"
+
+
+def test_google_out_of_reach_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConnectionError):
+        child(monkeypatch, "raise SystemExit(75)")
+
+
+def test_a_task_is_broken_off_when_the_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
+    stopping = threading.Event()
+    threading.Timer(0.5, stopping.set).start()
+    with pytest.raises(fence.Stopped):
+        fence.perform(CONFIG, TaskId.new(), DATA, stopping)
+
+
+# The pool
+
+
+class FakeSubscription:
+    """messages are given out once; acknowledged and given_back hold their ack_ids."""
+
+    def __init__(self, *tasks: TaskId | None) -> None:
+        self.messages = [Message(f"ack-{n}", task, 1) for n, task in enumerate(tasks)]
+        self.acknowledged: list[str] = []
+        self.given_back: list[str] = []
+        self.extended: list[str] = []
+        self.pulled: Callable[[], None] = lambda: None
+
+    def pull(self, most: int) -> list[Message]:
+        given, self.messages = self.messages[:most], self.messages[most:]
+        self.pulled()
+        return given
+
+    def acknowledge(self, messages: list[Message]) -> None:
+        self.acknowledged += [message.ack_id for message in messages]
+
+    def extend(self, messages: list[Message], seconds: int = 600) -> None:
+        target = self.extended if seconds else self.given_back
+        target += [message.ack_id for message in messages]
+
+
+class Bench:
+    """A worker over fakes; `perform` stands for the task's process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *tasks: TaskId | None) -> None:
+        monkeypatch.setattr(pool, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(pool, "perform", lambda *arguments: self.perform(*arguments))
+        self.records = MemoryRecords()
+        self.subscription = FakeSubscription(*tasks)
+        self.perform: Callable[..., dict[str, Any]] = lambda *_: {"status": "done"}
+        self.worker = pool.Worker(CONFIG, self.records, self.subscription, Log("p", False))  # type: ignore[arg-type]
+
+    def accept(self, *tasks: TaskId) -> None:
+        for task in tasks:
+            self.records.accept(task, DATA)
+
+    def run(self, dead: FakeSubscription | None = None) -> None:
+        assert self.worker.run(dead or FakeSubscription()) == 0  # type: ignore[arg-type]
+
+
+def test_each_task_gets_one_outcome_and_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [TaskId.new() for _ in range(25)]
+    bench = Bench(monkeypatch, *tasks)
+    bench.accept(*tasks)
+    bench.run()
+    assert {str(t): bench.records.outcome(t)["status"] for t in tasks} == {  # type: ignore[index]
+        str(task): "done" for task in tasks
+    }
+    assert len(bench.subscription.acknowledged) == 25
+    assert not bench.subscription.given_back
+
+
+def test_a_duplicate_is_acknowledged_and_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TaskId.new()
+    bench = Bench(monkeypatch, task)
+    bench.accept(task)
+    bench.records.conclude(task, {"status": "cancelled"})
+    bench.perform = lambda *_: pytest.fail("done again")
+    bench.run()
+    assert bench.subscription.acknowledged == ["ack-0"]
+    assert bench.records.outcome(task) == {"status": "cancelled"}
+
+
+def test_a_message_that_names_no_task_is_acknowledged_and_told(
+    monkeypatch: pytest.MonkeyPatch, logged: Any
+) -> None:
+    bench = Bench(monkeypatch, None, TaskId.new())
+    bench.run()
+    assert bench.subscription.acknowledged == ["ack-0", "ack-1"]
+    assert [line["event"] for line in logged()] == ["task_unknown", "task_unknown"]
+
+
+def test_what_cannot_be_recorded_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TaskId.new()
+    bench = Bench(monkeypatch, task)
+    bench.accept(task)
+
+    def fault(call: str) -> None:
+        if call == "create outcome.json":
+            raise ConnectionError("away")
+
+    bench.records.fault = fault
+    bench.run()
+    assert bench.subscription.given_back == ["ack-0"]
+    assert not bench.subscription.acknowledged
+
+
+def test_a_worker_that_ends_gives_back_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [TaskId.new() for _ in range(10)]
+    bench = Bench(monkeypatch, *tasks)
+    bench.accept(*tasks)
+    begun = threading.Semaphore(0)
+
+    def perform(*_: Any) -> dict[str, Any]:
+        begun.release()
+        while not bench.worker._stopping.wait(0.01):
+            pass
+        raise fence.Stopped
+
+    bench.perform = perform
+
+    def stop() -> None:
+        for _ in range(CONFIG.at_once):
+            begun.acquire()
+        bench.worker.stop()
+
+    threading.Thread(target=stop).start()
+    bench.run()
+    assert sorted(bench.subscription.given_back) == [f"ack-{n}" for n in range(10)]
+    assert not any(bench.records.outcome(task) for task in tasks)
+
+
+def test_no_more_than_ten_messages_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = [TaskId.new() for _ in range(30)]
+    bench = Bench(monkeypatch, *tasks)
+    bench.accept(*tasks)
+    held: list[int] = []
+    bench.subscription.pulled = lambda: held.append(
+        30 - len(bench.subscription.messages) - len(bench.subscription.acknowledged)
+    )
+    bench.run()
+    assert max(held) <= 10
+
+
+def test_dead_letters_end_in_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, ended = TaskId.new(), TaskId.new()
+    bench = Bench(monkeypatch)
+    bench.accept(lost, ended)
+    bench.records.conclude(ended, {"status": "done"})
+    dead = FakeSubscription(lost, ended, None)
+    bench.run(dead)
+    assert bench.records.outcome(lost)["reason"] == "deliveries_exhausted"  # type: ignore[index]
+    assert bench.records.outcome(ended) == {"status": "done"}
+    assert len(dead.acknowledged) == 3
+
+
+def test_leases_are_renewed_while_a_task_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = TaskId.new()
+    bench = Bench(monkeypatch, task)
+    bench.accept(task)
+    monkeypatch.setattr(pool, "RENEW_SECONDS", 0.01)
+
+    def perform(*_: Any) -> dict[str, Any]:
+        until = time.monotonic() + 30
+        while not bench.subscription.extended and time.monotonic() < until:
+            time.sleep(0.01)
+        return {"status": "done"}
+
+    bench.perform = perform
+    bench.run()
+    assert "ack-0" in bench.subscription.extended
+
+
+# Tables
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[..., Any]:
+    """Transforms a CSV; gives rows as lists, the columns first."""
+
+    def run(text: str, **request: Any) -> list[list[str]]:
+        given, made = tmp_path / "given", tmp_path / "made"
+        given.write_text(text)
+        made.unlink(missing_ok=True)
+        order = {"input": "a.csv", "input_format": "csv", "output_format": "csv"} | request
+        data_transformation.transform(order, given, made, 100 << 20)
+        import csv
+
+        return list(csv.reader(made.read_text().splitlines()))
+
+    return run
+
+
+def test_numbers_are_normalized_to_their_columns_range(table: Callable[..., Any]) -> None:
+    assert table("a,b\n1,x\n3,y\n,z\n2,z\n", transformation="normalize") == [
+        ["a", "b"], ["0.0", "x"], ["1.0", "y"], ["", "z"], ["0.5", "z"],
+    ]  # fmt: skip
+
+
+def test_a_column_of_one_value_becomes_zero(table: Callable[..., Any]) -> None:
+    made = table("a\n7\n7\n", transformation="normalize")
+    assert [float(row[0]) for row in made[1:]] == [0.0, 0.0]
+
+
+def test_rows_are_aggregated_by_group(table: Callable[..., Any]) -> None:
+    made = table(
+        "k,v\na,1\nb,5\na,2\n", transformation="aggregation", group_by=["k"],
+        aggregates=[{"op": "sum", "column": "v"}],
+    )  # fmt: skip
+    assert made == [["k", "rows", "sum_v"], ["a", "2", "3"], ["b", "1", "5"]]
+
+
+def test_values_are_bound_and_columns_quoted(table: Callable[..., Any]) -> None:
+    text = 'a,"odd"" name"\nx\'; DROP TABLE source; --,1\ny,2\n'
+    where = [{"column": "a", "op": "=", "value": "x'; DROP TABLE source; --"}]
+    assert table(text, transformation="filter", where=where)[1:] == [[where[0]["value"], "1"]]
+    where = [{"column": 'odd" name', "op": ">", "value": 1}]
+    assert table(text, transformation="filter", where=where)[1:] == [["y", "2"]]
+
+
+def test_a_column_that_is_not_there_is_named(table: Callable[..., Any]) -> None:
+    from worker.handlers import Failed
+
+    with pytest.raises(Failed, match="There is no column gone"):
+        table("a\n1\n", transformation="filter",
+              where=[{"column": "gone", "op": "=", "value": 1}])  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["ndjson", "parquet"])
+def test_a_table_is_converted_and_back(tmp_path: Path, format: str) -> None:
+    given, made, back = (tmp_path / name for name in ("given", "made", "back"))
+    given.write_text("a,b\n1,x\n2,\n")
+    order = {"input": "a", "transformation": "convert"}
+    forth = order | {"input_format": "csv", "output_format": format}
+    assert data_transformation.transform(forth, given, made, 100 << 20) == (2, ["a", "b"])
+    order |= {"input_format": format, "output_format": "csv"}
+    data_transformation.transform(order, made, back, 100 << 20)
+    assert back.read_text() == given.read_text()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/proc/self/environ')",
+        "SELECT * FROM read_parquet('https://example.com/a.parquet')",
+        "SELECT * FROM glob('/*')",
+        "COPY (SELECT 1) TO '/tmp/escaped.csv'",
+        "ATTACH '/tmp/escaped.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SET memory_limit = '100GB'",
+        "PRAGMA temp_directory = '/tmp'",
+    ],
+)
+def test_the_database_reaches_neither_files_nor_network_nor_its_settings(
+    tmp_path: Path, query: str
+) -> None:
+    with duckdb.connect(":memory:") as database:
+        data_transformation.confine(database, tmp_path / "given", tmp_path / "made", 100 << 20)
+        with pytest.raises(duckdb.Error):
+            database.execute(query).fetchall()
+
+
+def test_a_table_of_too_many_columns_is_refused(table: Callable[..., Any]) -> None:
+    names = ",".join(f"c{n}" for n in range(1001))
+    with pytest.raises(duckdb.Error, match="more than 1000 columns"):
+        table(f"{names}\n{names}\n", transformation="convert")
+
+
+def test_the_child_answers_with_an_outcome_whatever_a_library_prints(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """worker.child itself, over a request whose handler cannot reach Google."""
+    program = (
+        "import sys; sys.path[:0] = {paths!r}\n"
+        "import worker.handlers.data_transformation as h\n"
+        "h.handle = lambda task, request: print('noise') or {{'status': 'done', 'rows': 1}}\n"
+        "import worker.child; worker.child.main()"
+    )
+    paths = [path for path in sys.path if "functions" in path]
+    outcome = child(monkeypatch, program.format(paths=paths))
+    assert outcome == {"status": "done", "rows": 1}
+    assert json.dumps(outcome)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+
+from .conftest import MakeRoot
+from .plans import PROJECT, Case, Plan, Root, case_id, unseen
+
+PIPELINE = {
+    "buckets": {
+        "results": f"{PROJECT}-files-dev-results",
+        "uploads": f"{PROJECT}-files-dev-uploads",
+    },
+    "build": {
+        "account_email": f"files-build@{PROJECT}.iam.gserviceaccount.com",
+        "images": f"us-central1-docker.pkg.dev/{PROJECT}/files-images",
+        "repository": f"projects/{PROJECT}/locations/us-central1/repositories/files-functions",
+        "source_bucket": f"{PROJECT}-files-dev-sources",
+        "zips": "../../build",
+    },
+    "deployer": "",
+    "environment": "dev",
+    "monitoring": {"enabled": True, "notification_channels": [], "runbook_url": ""},
+    "name": "files-dev",
+    "policy": {
+        "deletion_policy": "DELETE", "force_destroy": True, "hash_object_names": False,
+        "kms_key_name": "",
+    },
+    "processor": {"settings": {"LANE": "default", "MAX_PIXELS": "1"}},
+    "project_id": PROJECT,
+    "region": "us-central1",
+}  # fmt: skip
+SCHEDULE = {"cron": "0 6 * * 1", "task": json.dumps({"task_type": "data_transformation"})}
+TOKENS = {"audience": "me", "issuer": "https://securetoken.google.com/shop"}
+CALLERS = {"team": {"because": "the team tries it", "member": "group:team@example.com"}}
+
+
+@pytest.fixture(scope="module")
+def batch(root: MakeRoot) -> Root:
+    return root("terraform/batch", pipeline=PIPELINE)
+
+
+@pytest.fixture(scope="module")
+def default(batch: Root) -> Plan:
+    return batch.plan()
+
+
+# Defaults
+
+
+def test_each_account_holds_what_it_needs_and_nothing_else(default: Plan) -> None:
+    agent = "service@gcp-sa-pubsub.iam.gserviceaccount.com"
+    topic, dead = "topic/files-dev-tasks-normal", "files-dev-tasks-normal-dead"
+    assert default.bindings() == {
+        ("files-dev-submit", "roles/storage.objectViewer", "bucket/files-dev-tasks"),
+        ("files-dev-submit", "roles/storage.objectCreator", "bucket/files-dev-tasks"),
+        ("files-dev-submit", "roles/pubsub.publisher", topic),
+        ("files-dev-submit", "roles/cloudtasks.enqueuer", "queue/files-dev-starts"),
+        ("files-dev-submit", "roles/iam.serviceAccountUser", "account/files-dev-starter"),
+        ("files-dev-starter", "roles/run.jobsExecutor", "job/files-dev-worker-normal"),
+        ("files-dev-starter", "roles/run.jobsExecutor", "job/files-dev-worker-sweep"),
+        ("files-dev-starter", "roles/pubsub.publisher", topic),
+        ("files-dev-batch-worker", "roles/storage.objectViewer", "bucket/files-dev-tasks"),
+        ("files-dev-batch-worker", "roles/storage.objectCreator", "bucket/files-dev-tasks"),
+        ("files-dev-batch-worker", "roles/storage.objectViewer", "bucket/files-dev-uploads"),
+        ("files-dev-batch-worker", "roles/storage.objectCreator", "bucket/files-dev-results"),
+        ("files-dev-batch-worker", "roles/pubsub.publisher", topic),
+        (
+            "files-dev-batch-worker",
+            "roles/pubsub.subscriber",
+            "subscription/files-dev-worker-normal",
+        ),
+        ("files-dev-batch-worker", "roles/pubsub.subscriber", f"subscription/{dead}"),
+        (agent, "roles/pubsub.publisher", f"topic/{dead}"),
+        (agent, "roles/pubsub.subscriber", "subscription/files-dev-worker-normal"),
+    }
+
+
+def test_a_message_is_leased_for_600_s_kept_for_7_days_and_delivered_5_times(default: Plan) -> None:
+    values = default['google_pubsub_subscription.worker["normal"]']
+    assert values["ack_deadline_seconds"] == 600
+    assert values["message_retention_duration"] == "604800s"
+    assert values["dead_letter_policy"][0]["max_delivery_attempts"] == 5
+    assert values["push_config"] == []
+    assert values["expiration_policy"] == [{"ttl": ""}]
+
+
+def test_the_recipes_job(default: Plan) -> None:
+    (outer,) = default['module.worker["normal"].google_cloud_run_v2_job.this']["template"]
+    (inner,) = outer["template"]
+    limits = inner["containers"][0]["resources"][0]["limits"]
+    assert limits == {"cpu": "1", "memory": "1024Mi"}
+    assert inner["max_retries"] == 3
+
+
+def test_the_image_is_named_by_its_source(default: Plan) -> None:
+    (outer,) = default['module.worker["normal"].google_cloud_run_v2_job.this']["template"]
+    image = outer["template"][0]["containers"][0]["image"]
+    place, _, tag = image.partition(":")
+    assert place == f"us-central1-docker.pkg.dev/{PROJECT}/files-images/worker"
+    assert len(tag) == 32
+
+
+def test_each_job_runs_by_the_clock_in_the_starters_name(default: Plan) -> None:
+    for key, schedule in (("normal", "*/15 * * * *"), ("sweep", "7 * * * *")):
+        values = default[f'google_cloud_scheduler_job.run["{key}"]']
+        assert values["schedule"] == schedule
+        (target,) = values["http_target"]
+        email = f"files-dev-starter@{PROJECT}.iam.gserviceaccount.com"
+        assert target["oauth_token"][0]["service_account_email"] == email
+
+
+def test_requests_and_outcomes_are_private_and_expire(default: Plan) -> None:
+    values = default["module.tasks.google_storage_bucket.this"]
+    assert values["public_access_prevention"] == "enforced"
+    ages = [rule["condition"][0]["age"] for rule in values["lifecycle_rule"]]
+    assert 90 in ages
+
+
+# Overrides
+
+
+def test_priorities_have_everything_of_their_own(batch: Root) -> None:
+    plan = batch.plan(priorities={"normal": {}, "urgent": {"memory_mib": 2048}})
+    for kind in ("google_pubsub_topic.tasks", "google_pubsub_subscription.worker"):
+        assert f'{kind}["urgent"]' in plan.resources
+    (outer,) = plan['module.worker["urgent"].google_cloud_run_v2_job.this']["template"]
+    limits = outer["template"][0]["containers"][0]["resources"][0]["limits"]
+    assert limits["memory"] == "2048Mi"
+
+
+def test_a_schedule_submits_its_task_in_a_name_of_its_own(batch: Root) -> None:
+    plan = batch.plan(schedules={"weekly": SCHEDULE})
+    values = plan['google_cloud_scheduler_job.submit["weekly"]']
+    (target,) = values["http_target"]
+    assert json.loads(base64.b64decode(target["body"])) == {"task_type": "data_transformation"}
+    assert (
+        "files-dev-batch-clock", "roles/run.invoker", "run/files-dev-submit",
+    ) in plan.bindings()  # fmt: skip
+
+
+def test_named_callers_may_submit_and_the_world_only_when_it_is_said(batch: Root) -> None:
+    invokers = lambda plan: {w for w, role, _ in plan.bindings() if role == "roles/run.invoker"}  # noqa: E731
+    assert invokers(batch.plan(callers=CALLERS)) == {"group:team@example.com"}
+    assert invokers(batch.plan(access="anyone")) == {"allUsers"}
+    assert invokers(batch.plan(access="tokens", tokens=TOKENS)) == {"allUsers"}
+
+
+def test_an_image_of_ones_own_is_run(batch: Root) -> None:
+    plan = batch.plan(image="example.com/worker:1")
+    (outer,) = plan['module.worker["normal"].google_cloud_run_v2_job.this']["template"]
+    assert outer["template"][0]["containers"][0]["image"] == "example.com/worker:1"
+
+
+# Rejections
+
+
+REFUSED: list[Case] = [
+    ({"access": "world"}, "access is world; it must be iam, tokens or anyone"),
+    ({"access": "anyone", "callers": CALLERS}, "callers are named, but access is anyone"),
+    ({"clock_minutes": 7}, "clock_minutes is 7; it must be 5, 10, 15, 20 or 30"),
+    ({"expire_days": 37}, "expire_days is 37; at least 38"),
+    (
+        {"pipeline": PIPELINE | {"processor": {"settings": {}}}},
+        "The pipeline's lane default has a target of its own",
+    ),
+    ({"priorities": {"sweep": {}}}, "is not sweep, which is a job already"),
+    ({"priorities": {"normal": {"at_once": 11}}}, "at_once must be 1 to 10"),
+    ({"priorities": {"normal": {"memory_mib": 512}}}, "normal has 512 and needs 896"),
+    (
+        {"priorities": {"normal": {"task_seconds": 3600}}},
+        "must leave 60 s of timeout_seconds",
+    ),
+    (
+        {"priorities": {"normal": {"timeout_seconds": 86400}}, "window_seconds": 60},
+        "up to 1440 executions can overlap",
+    ),
+    (
+        {"schedules": {"weekly": SCHEDULE | {"task": "{}"}}},
+        "must be JSON with a task_type",
+    ),
+    ({"access": "tokens"}, "and access is tokens; tokens needs both"),
+    ({"window_seconds": 9}, "window_seconds is 9; it must be 10 to 900"),
+]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=case_id)
+def test_refused(batch: Root, case: Case) -> None:
+    assert case[1] in batch.refused(case, REFUSED)
+
+
+def test_every_rule_refuses_something(batch: Root) -> None:
+    assert unseen(batch, "terraform/batch", REFUSED) == []
