@@ -23,32 +23,8 @@ HEAD = ("Account", "Role", "On", "Because")
 
 # (account, role, resource) → why. A binding without an entry, and an entry without a binding, fail.
 Reasons = dict[tuple[str, str, str], str]
-REASONS: Reasons = {
-    ("Cloud Storage's agent", "roles/pubsub.publisher", "topic uploads"): (
-        "announces each finished upload"
-    ),
-    ("events-invoker", "roles/run.invoker", "function bridge"): (
-        "Pub/Sub pushes the announcements to the bridge in its name"
-    ),
-    ("bridge", "roles/cloudtasks.enqueuer", "queue default"): "makes a task of each upload",
-    ("bridge", "roles/iam.serviceAccountUser", "account tasks-invoker"): (
-        "a task may carry an account's name only if whoever makes it may act as that account"
-    ),
-    ("tasks-invoker", "roles/run.invoker", "function processor-default"): (
-        "Cloud Tasks calls the processor in its name"
-    ),
-    ("processor", "roles/storage.objectViewer", "bucket uploads"): (
-        "reads the upload; may list, because a file that is gone reads as forbidden otherwise"
-    ),
-    ("processor", "roles/storage.objectCreator", "bucket results"): (
-        "writes attempts, outputs and records, and may replace or delete none"
-    ),
-    ("Pub/Sub's agent", "roles/pubsub.publisher", "topic dead-letters"): (
-        "keeps events that could not be delivered"
-    ),
-    ("Pub/Sub's agent", "roles/pubsub.subscriber", "subscription bridge"): (
-        "takes those events off the subscription"
-    ),
+# Bootstrap's; an environment's are said where they are granted (`because`) and come as its output.
+BOOTSTRAP: Reasons = {
     ("build", "roles/storage.objectViewer", "project"): (
         "reads the functions' source, which Google copies into a bucket of its own; a condition "
         "limits it to that bucket, which does not exist before the first build"
@@ -106,11 +82,8 @@ DELIVERY: Reasons = {
     ("plan", "roles/logging.viewer", "project"): "reads the metrics that come of logs",
     ("plan", "roles/monitoring.viewer", "project"): "reads alerts, objective and dashboard",
 }
-# Name of a table → why its rows are there, and the documents that hold it.
-TABLES: dict[str, tuple[Reasons, tuple[Path, ...]]] = {
-    "permissions": (REASONS, (README, PAGE)),
-    "permissions of delivery": (DELIVERY, (PAGE,)),
-}
+# Name of a table → the documents that hold it.
+TABLES = {"permissions": (README, PAGE), "permissions of delivery": (PAGE,)}
 
 
 class Stale(Exception):
@@ -178,13 +151,29 @@ def _short(name: str, prefix: str) -> str:
     return re.sub(rf"^{prefix}-((dev|staging|prod)-)?", "", name)
 
 
+def reasons(told: Iterable[str], prefix: str = "files") -> Reasons:
+    """Of an environment and of bootstrap.
+
+    told: the environment's output `grants`, each "member role resource: because"; those of the
+    accounts that deliver it are in DELIVERY.
+    """
+    found: Reasons = {}
+    for grant in told:
+        member, role, rest = grant.split(" ", 2)
+        resource, _, because = rest.partition(": ")
+        key = _account(member, prefix), role, _resource(resource, prefix)
+        if key[0] not in {account for account, _, _ in DELIVERY}:
+            found[key] = because
+    return found | BOOTSTRAP
+
+
 def of_delivery(applied: Iterable[Grant]) -> set[Grant]:
     """What bootstrap's accounts for GitHub hold, and who may become them."""
     accounts = {account for account, _, _ in DELIVERY}
     return {grant for grant in applied if grant.account in accounts}
 
 
-def table(applied: Iterable[Grant], reasons: Reasons = REASONS) -> str:
+def table(applied: Iterable[Grant], reasons: Reasons) -> str:
     """The table as Markdown, in the order of its reasons: that of a file's way, or a change's.
 
     Raises:
@@ -192,7 +181,9 @@ def table(applied: Iterable[Grant], reasons: Reasons = REASONS) -> str:
     """
     present = {grant.key for grant in applied}
     if missing := present - reasons.keys():
-        raise Stale(f"no reason is given for {sorted(missing)}: see REASONS in {__file__}")
+        raise Stale(
+            f"no reason is given for {sorted(missing)}: where it is granted, or in {__file__}"
+        )
     if gone := reasons.keys() - present:
         raise Stale(f"a reason is given for what is not granted: {sorted(gone)}")
     rows = [(a, f"`{role}`", on, why) for (a, role, on), why in reasons.items()]
@@ -214,11 +205,10 @@ def renewed(text: str, name: str, made: str, document: str) -> str:
     return f"{before}{begin}\n{made}\n{end}{after}"
 
 
-def check(applied: Iterable[Grant], name: str, write: bool = False) -> None:
+def check(applied: Iterable[Grant], name: str, reasons: Reasons, write: bool = False) -> None:
     """Raises Stale unless each document holds the table of that name; or writes it there."""
-    reasons, documents = TABLES[name]
     made = table(applied, reasons)
-    for path in documents:
+    for path in TABLES[name]:
         text = path.read_text("utf-8")
         fresh = renewed(text, name, made, path.name)
         if write:
@@ -226,27 +216,29 @@ def check(applied: Iterable[Grant], name: str, write: bool = False) -> None:
         elif fresh != text:
             raise Stale(
                 f"{path.relative_to(ROOT)} is not what is applied. "
-                "Mend it with: .venv/bin/python scripts/docs_permissions.py"
+                "Write it anew with: .venv/bin/python scripts/docs_permissions.py"
             )
 
 
-def applied_to_a_local_cloud() -> dict[Grant, list[Any]]:
+def applied_to_a_local_cloud() -> tuple[dict[Grant, list[Any]], Reasons]:
     sys.path.insert(0, str(ROOT))
     from tests.ci.site import delivering, watched
 
     with delivering(watched) as site:
-        return grants(site.deployment.cloud.get("/bindings"))
+        told = site.deployment.outputs()["grants"]
+        return grants(site.deployment.cloud.get("/bindings")), reasons(told)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The tables of permissions in the documents.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if stale")
     arguments = parser.parse_args()
-    applied = set(applied_to_a_local_cloud())
+    found, why = applied_to_a_local_cloud()
+    applied = set(found)
     delivery = of_delivery(applied)
     try:
-        check(applied - delivery, "permissions", write=not arguments.check)
-        check(delivery, "permissions of delivery", write=not arguments.check)
+        check(applied - delivery, "permissions", why, write=not arguments.check)
+        check(delivery, "permissions of delivery", DELIVERY, write=not arguments.check)
     except Stale as stale:
         print(f"docs_permissions: {stale}", file=sys.stderr)
         return 1

@@ -8,6 +8,11 @@ output "dead_letter_subscription" {
   value       = module.pipeline.dead_letter_subscription
 }
 
+output "grants" {
+  description = "Who holds which role on what: because of what."
+  value       = [for grant in module.pipeline.grants : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
+}
+
 output "queues" {
   description = "Each lane's queue."
   value       = module.pipeline.queues

@@ -44,6 +44,11 @@ output "portal" {
   }
 }
 
+output "grants" {
+  description = "Who holds which role on what: because of what."
+  value       = [for grant in module.pipeline.grants : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
+}
+
 output "queues" {
   description = "Each lane's queue."
   value       = module.pipeline.queues

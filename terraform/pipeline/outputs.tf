@@ -13,6 +13,22 @@ output "dead_letter_subscription" {
   value       = module.object_events.dead_letter_subscription
 }
 
+output "grants" {
+  description = "Who holds which role on what, and because of what: {member, role, resource, because}, in the order of a file's way."
+  value = concat(
+    module.object_events.grants,
+    module.bridge.grants,
+    flatten([for queue in values(merge(module.queue, { for name, queue in module.queue_later : "${name}-later" => queue })) : queue.grants]),
+    module.tasks_invoker.grants,
+    flatten([for processor in values(module.processor) : processor.grants]),
+    module.uploads.grants,
+    module.results.grants,
+    module.events_invoker.grants,
+    module.bridge_account.grants,
+    module.processor_account.grants,
+  )
+}
+
 # Known once uploads are announced and processed, like uploads_bucket.
 output "interface" {
   description = "What a capability takes: everything of the pipeline that it may build on."

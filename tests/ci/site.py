@@ -21,7 +21,7 @@ from .github import Fake, fake
 
 MAIN = "environments/dev/main.tf"
 GITHUB = {"environment": "dev", "owner_id": "11", "repository_id": "7"}
-DEPLOYER = "  deployer      = var.deployer\n"
+DEPLOYER = "  deployer    = var.deployer\n"
 SCRATCH = """
 module "scratch" {
   source = "../../terraform/modules/bucket"
@@ -116,7 +116,7 @@ class Site:
 def watched(main: str) -> str:
     """dev with metrics and alerts, so with all that an environment can have."""
     assert DEPLOYER in main
-    return main.replace(DEPLOYER, DEPLOYER + "  monitoring    = { enabled = true }\n")
+    return main.replace(DEPLOYER, DEPLOYER + "  monitoring  = { enabled = true }\n")
 
 
 def with_a_bucket_more(main: str) -> str:

@@ -242,4 +242,4 @@ def test_the_account_that_plans_changes_nothing_and_adds_plans(
 
 
 def test_the_document_holds_the_table_of_what_is_applied(applied: dict[Grant, Binding]) -> None:
-    check(applied, "permissions of delivery")
+    check(applied, "permissions of delivery", DELIVERY)

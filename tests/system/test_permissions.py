@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from scripts.docs_permissions import (
-    REASONS,
     Grant,
+    Reasons,
     Stale,
     check,
     grants,
+    reasons,
     renewed,
     table,
 )
@@ -53,6 +54,11 @@ UPLOADER = "user:uploader@example.com"
 @pytest.fixture(scope="session")
 def applied(pipeline: Pipeline) -> dict[Grant, Binding]:
     return grants(pipeline.cloud.get("/bindings"))
+
+
+@pytest.fixture(scope="session")
+def why(pipeline: Pipeline) -> Reasons:
+    return reasons(pipeline.outputs["grants"])
 
 
 def binding_of(applied: dict[Grant, Binding], key: Key) -> Binding:
@@ -343,24 +349,28 @@ def test_a_project_carries_no_legacy_role_and_no_binding_stands_on_google_s_copy
 # Told
 
 
-def test_the_documents_hold_the_table_of_what_is_applied(applied: dict[Grant, Binding]) -> None:
-    check(applied, "permissions")
+def test_the_documents_hold_the_table_of_what_is_applied(
+    applied: dict[Grant, Binding], why: Reasons
+) -> None:
+    check(applied, "permissions", why)
 
 
-def test_a_binding_without_a_reason_is_told(applied: dict[Grant, Binding]) -> None:
+def test_a_binding_without_a_reason_is_told(applied: dict[Grant, Binding], why: Reasons) -> None:
     with pytest.raises(Stale, match="no reason is given"):
-        table([*applied, Grant("bridge", "roles/storage.objectViewer", "bucket uploads")])
+        table([*applied, Grant("bridge", "roles/storage.objectViewer", "bucket uploads")], why)
     with pytest.raises(Stale, match="not granted"):
-        table(list(applied)[1:])
+        table(list(applied)[1:], why)
 
 
-def test_a_stale_table_and_a_missing_place_are_told(applied: dict[Grant, Binding]) -> None:
-    made = table(applied)
+def test_a_stale_table_and_a_missing_place_are_told(
+    applied: dict[Grant, Binding], why: Reasons
+) -> None:
+    made = table(applied, why)
     text = "# X\n<!-- t -->\nold\n<!-- /t -->\nmore\n"
     assert renewed(text, "t", made, "x") == f"# X\n<!-- t -->\n{made}\n<!-- /t -->\nmore\n"
     with pytest.raises(Stale, match="no place"):
         renewed("# X\n", "t", made, "x")
 
 
-def test_every_reason_has_a_proof() -> None:
-    assert REASONS.keys() == PROOFS.keys()
+def test_every_reason_has_a_proof(why: Reasons) -> None:
+    assert why.keys() == PROOFS.keys()

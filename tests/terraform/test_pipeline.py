@@ -20,6 +20,7 @@ from .plans import (
     Root,
     case_id,
     rates_and_retries,
+    short,
     unseen,
 )
 
@@ -287,6 +288,26 @@ def test_the_deployer_may_act_as_the_accounts_that_it_hands_out(
         ("files-apply", "roles/iam.serviceAccountUser", f"account/files-dev-{role}")
         for role in ("bridge", "processor", "events-invoker")
     }
+
+
+def test_every_binding_is_told_with_its_because(pipeline: Root) -> None:
+    waits = {"delays": True, "queue": {"max_concurrent_dispatches": 72}}
+    plan = pipeline.plan(
+        deployer="serviceAccount:files-apply@demo-project.iam.gserviceaccount.com",
+        lanes=videos(**SERVICE)["lanes"] | {"default": waits},
+    )
+    told = plan.outputs["grants"]
+    assert all(len(grant["because"]) > 10 for grant in told)
+    assert sorted(
+        (
+            short(grant["member"]),
+            grant["role"],
+            short(re.sub(r".*/|-\d{12}$", "", grant["resource"])),
+        )
+        for grant in told
+    ) == sorted(
+        (member, role, resource.partition("/")[2]) for member, role, resource in plan.bindings()
+    )
 
 
 def test_a_second_lane_has_a_queue_and_a_processor_of_its_own(

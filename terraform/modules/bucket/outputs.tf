@@ -1,3 +1,8 @@
+output "grants" {
+  description = "Who holds which role on what here, and because of what."
+  value       = [for grant in values(var.iam_members) : merge(grant, { resource = "projects/_/buckets/${var.name}" })]
+}
+
 output "name" {
   description = "The bucket's name, known once its accounts may use it."
   value       = google_storage_bucket.this.name

@@ -3,6 +3,14 @@ output "environment_variables" {
   value       = var.environment_variables
 }
 
+output "grants" {
+  description = "Who holds which role on what here, and because of what."
+  value = [for grant in values(local.invokers) : merge(grant, {
+    resource = "projects/${var.project_id}/locations/${var.region}/services/${var.name}"
+    role     = "roles/run.invoker"
+  })]
+}
+
 output "name" {
   description = "The function's name, known once its invokers may call it."
   value       = google_cloudfunctions2_function.this.name

@@ -18,19 +18,19 @@ locals {
     publisher = {
       because  = "announces each finished object"
       member   = local.storage_agent
-      resource = "topics/${google_pubsub_topic.this.name}"
+      resource = "projects/${var.project_id}/topics/${google_pubsub_topic.this.name}"
       role     = "roles/pubsub.publisher"
     }
     dead_letters_publisher = {
       because  = "keeps events that could not be delivered"
       member   = local.pubsub_agent
-      resource = "topics/${google_pubsub_topic.dead_letters.name}"
+      resource = "projects/${var.project_id}/topics/${google_pubsub_topic.dead_letters.name}"
       role     = "roles/pubsub.publisher"
     }
     dead_letters_subscriber = {
       because  = "takes those events off the subscription"
       member   = local.pubsub_agent
-      resource = "subscriptions/${google_pubsub_subscription.push.name}"
+      resource = "projects/${var.project_id}/subscriptions/${google_pubsub_subscription.push.name}"
       role     = "roles/pubsub.subscriber"
     }
   }

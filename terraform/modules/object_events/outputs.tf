@@ -9,7 +9,7 @@ output "dead_letter_subscription" {
 
 output "grants" {
   description = "Who holds which role on what here, and because of what."
-  value       = values(local.grants)
+  value       = [local.grants.publisher, local.grants.dead_letters_publisher, local.grants.dead_letters_subscriber]
 }
 
 output "subscription" {
