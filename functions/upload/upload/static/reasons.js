@@ -23,6 +23,10 @@ export const REASONS = {
     "The picture ends too early: a part of it is missing.",
     "Get a complete copy and upload that.",
   ],
+  unsupported_image: [
+    "The picture is of a rare form that is not drawn here.",
+    "Save it as a JPEG or PNG and upload that.",
+  ],
   corrupt_document: [
     "The document is damaged and cannot be opened.",
     "Check that it opens on your device, save it anew, and upload that.",
@@ -30,6 +34,16 @@ export const REASONS = {
   corrupt_encoding: [
     "The file claims to be compressed with gzip, and is not.",
     "Upload it as it is, uncompressed.",
+  ],
+  decoder_crashed: [
+    "The file is damaged in a way that broke its processing.",
+    "Check that it opens on your device, save it anew, and upload that.",
+  ],
+  decoder_timed_out: ["Reading the file took longer than it may.", SMALLER],
+  out_of_memory: ["The file needs more memory than there is.", SMALLER],
+  process_after_invalid: [
+    "The time at which to process it cannot be followed.",
+    "Upload it again.",
   ],
   type_mismatch: [
     "The content is not of the kind that the file's name says.",
