@@ -12,6 +12,7 @@ import click
 from . import commands, costs
 from .doctor import Doctor, Finding
 from .filters import Filter
+from .naming import name_of
 from .options import SPAN, Session, acting, as_json, filtered
 from .output import Output
 from .problems import Problem, explained
@@ -59,7 +60,7 @@ cli.add_command(tasks)
 
 
 @cli.command()
-@click.argument("url", metavar="[gs://UPLOADS/NAME]", required=False)
+@click.argument("url", metavar="[gs://UPLOADS/NAME | FILE_ID | TASK]", required=False)
 @click.option("--failed", "all_failed", is_flag=True, help="List failures, grouped by reason.")
 @click.option("--limit", type=click.IntRange(1), default=1000, show_default=True,
               help="With --failed: at most so many failures.")  # fmt: skip
@@ -84,6 +85,7 @@ def status(
 
     \b
     status gs://my-project-files-dev-uploads/cats/tom.jpg
+    status photos-0123456789abcdef0123456789abcdef
     status --failed --prefix cats/ --since 24h
     """
     output = Output(as_json)
@@ -119,7 +121,8 @@ def status(
 
 
 def _show_object(session: Session, output: Output, url: str) -> None:
-    found = status_of(session.clients, session.environment, session.environment.object_name(url))
+    name = name_of(session.clients, session.environment, url)
+    found = status_of(session.clients, session.environment, name)
     if output.as_json:
         output.document(found)
     elif not found["generations"]:

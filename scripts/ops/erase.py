@@ -25,11 +25,11 @@ from sweep.restore import TASK_DAYS, replacement
 
 from .clients import Clients
 from .environment import Environment
+from .naming import glob_of
 from .problems import Problem
 from .work import in_parallel
 
 KINDS = ("files", "attempts", "manifests", "failures")
-FILE_ID = re.compile(r"([a-z0-9][a-z0-9-]*)-([0-9a-f]{32})")
 OWNER = re.compile(r"-|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 POLL_SECONDS = 1.0
 ON_ITS_WAY = timedelta(minutes=15)  # an upload without a record that is older was lost
@@ -49,8 +49,8 @@ class Scope:
             if not OWNER.fullmatch(owner):
                 raise Problem(f"{owner} is not an owner: 1 to 64 letters, digits, dots, hyphens")
             return cls(glob=f"*/{owner}/*/*")
-        if match := FILE_ID.fullmatch(target):
-            return cls(glob=f"{match[1]}/*/{match[2]}/*")
+        if glob := glob_of(target):
+            return cls(glob=glob)
         return cls(name=environment.object_name(target))
 
     def uploads(self) -> dict[str, str]:

@@ -71,7 +71,10 @@ def test_a_file_id_and_an_owner_name_files_of_the_portal(pipeline: Pipeline, fre
     mine, other = f"{fresh}-me", f"{fresh}-you"
     for owner, digit in ((mine, "1"), (mine, "2"), (other, "3")):
         pipeline.process(f"{fresh}/{owner}/{digit * 32}/a.jpg", jpeg(32, 32))
+    found = told(pipeline, "status", f"{fresh}-{'1' * 32}")
+    assert found["object"].endswith(f"/{mine}/{'1' * 32}/a.jpg")
     told(pipeline, "erase", f"{fresh}-{'1' * 32}", "--apply")
+    assert operate(pipeline, "status", f"{fresh}-{'1' * 32}", check=False).returncode == 2
     assert left(pipeline, "1" * 32) == []
     assert left(pipeline, "2" * 32)
     told(pipeline, "erase", "--owner", mine, "--apply")
@@ -83,8 +86,12 @@ def test_a_task_that_waits_goes_with_its_file(pipeline: Pipeline, fresh: str) ->
     name = f"{fresh}/waits.jpg"
     operate(pipeline, "pause")
     pipeline.process(name, jpeg(32, 32))
+    (task,) = pipeline.tasks()
+    for known in (task, task.rpartition("/")[2]):
+        assert told(pipeline, "status", known)["object"].endswith(name)
     told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
     assert pipeline.tasks() == []
+    assert operate(pipeline, "status", task, check=False).returncode == 2
     operate(pipeline, "resume")
     pipeline.settle()
     assert left(pipeline, name) == []
