@@ -7,6 +7,7 @@ from flask import Request
 
 from contract.task import Malformed, Task
 from processor.delivery import Answer, Delivery, Worker
+from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
 from processor.settings import Config
@@ -23,7 +24,8 @@ def worker() -> Worker:
     client = once(lambda: cloud_storage(config.project_id))
     storage = Storage(client, config.results_bucket)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
-    return Worker(config, storage, gate, Log(config.project_id, config.hash_object_names))
+    log = Log(config.project_id, config.hash_object_names)
+    return Worker(config, storage, gate, log, Fence(config))
 
 
 @functions_framework.http

@@ -58,13 +58,14 @@ def main() -> None:
     module, http = load("processor")
     config = module.Config.from_env(PROCESSOR_ENV | {"MEMORY_BYTES": str(MEMORY_MIB << 20)})
     gate = Gate(config.memory_bytes - module.BASE_BYTES)
+    fence = module.Fence(config)
     wanted = schemas()
     keep = os.environ.get("CORPUS_KEEP")
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         cloud = FakeStorage()
         storage = Storage(cloud.client, config.results_bucket)
-        made = module.Worker(config, storage, gate, Log("p", False))
+        made = module.Worker(config, storage, gate, Log("p", False), fence)
         module.worker = lambda made=made: made
         fields = {"contentEncoding": "gzip"} if ".gz." in path.name else {}
         resource_ = cloud.put(
@@ -96,6 +97,7 @@ def main() -> None:
         }
         answers.write(json.dumps(found) + "\n")
         answers.flush()
+    fence.close()
     os._exit(0)
 
 

@@ -25,6 +25,20 @@ def logged(capfd: pytest.CaptureFixture[str]) -> Any:
     return read
 
 
+class Unfenced:
+    """Decodes in this very process, so that a test may put something in a decoder's place."""
+
+    def start(self) -> None:
+        pass
+
+    def run(self, job: Any, seconds: float) -> Any:
+        from processor.kinds import kind_of
+
+        kind = kind_of(job.sniffed)
+        kind.preload(job.sniffed, job.config)
+        return kind.process(job)
+
+
 class Driven:
     """The processor behind its HTTP front, with a fake of Cloud Storage at its back."""
 
@@ -48,7 +62,8 @@ class Driven:
         config = self.main.Config.from_env(PROCESSOR_ENV | changes)
         storage = Storage(self.cloud.client, config.results_bucket)
         gate = Gate(config.memory_bytes - self.main.BASE_BYTES)
-        self.worker = self.main.Worker(config, storage, gate, Log(config.project_id, False))
+        log = Log(config.project_id, False)
+        self.worker = self.main.Worker(config, storage, gate, log, Unfenced())
         self._monkeypatch.setattr(self.main, "worker", lambda: self.worker)
 
     def post(self, resource: dict[str, Any], run: int = 0) -> tuple[int, dict[str, Any]]:

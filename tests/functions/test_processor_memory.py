@@ -1,70 +1,77 @@
-"""A file takes no more memory than is counted; requests together no more than the instance has.
-
-In a process of its own, whose peak is no other's.
-"""
+"""A file takes no more memory than is counted; requests together no more than the instance has."""
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from function_fakes import PROCESSOR_ENV
 from PIL import Image
+from test_processor_kinds import pdf
 
+from processor import admission
+from processor.fence import worker
+from processor.fence.server import Request
 from processor.formats import BASE_BYTES, FORMATS, RENDERED
+from processor.headers import Header
+from processor.kinds import Job, sniff
+from processor.memory import Gate
+from processor.settings import Config
+from processor.storage import HEAD_BYTES
 
 ROOT = Path(__file__).parents[2]
 PATHS = [str(ROOT / part) for part in ("tests/functions", "functions", "functions/processor")]
 LIMIT_MIB = 256
+# An instance with so many requests at a time; its memory, with all its processes, is looked at.
 PROGRAM = """
 import io, json, os, sys, threading, time
+from pathlib import Path
 sys.path[:0] = {paths!r}
 from function_fakes import FakeStorage, PROCESSOR_ENV, load, task
-from PIL import Image
 
 main, _ = load("processor")
 import functions_framework
 from runtime.logs import Log
+from processor.headers import Header
 from processor.memory import Gate
-from processor.kinds import image as images
 from processor.storage import Storage
-
-render = images.render
-def held(*arguments):
-    time.sleep(0.15)  # decoded pictures of several requests are there at once
-    return render(*arguments)
-images.render = held
 
 cloud = FakeStorage()
 config = main.Config.from_env(PROCESSOR_ENV | {{"MEMORY_BYTES": str({limit} << 20)}})
-gate = Gate({capacity})
-made = main.Worker(config, Storage(cloud.client, config.results_bucket), gate, Log("p", False))
-main.worker = lambda: made
-flat = Image.linear_gradient("L").resize((2400, 2000))
-kinds = [
-    ("JPEG", Image.merge("RGB", [flat] * 3), {{"progressive": True, "subsampling": 0}}),
-    ("PNG", Image.merge("RGBA", [flat] * 4), {{"compress_level": 1}}),
-    ("WEBP", Image.merge("RGB", [flat] * 3), {{"method": 0}}),
-    ("GIF", Image.merge("RGB", [flat] * 3), {{}}),
-]
+storage, fence = Storage(cloud.client, config.results_bucket), main.Fence(config)
+made = main.Worker(config, storage, Gate({capacity}), Log("p", False), fence)
 bodies = []
 for number in range(16):
-    format, image, options = kinds[number % 4]
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    stored = cloud.put(file.getvalue(), f"{{number}}", contentType="image/" + format.lower())
-    bodies.append(task(stored))
-del flat, image, kinds, file  # what the test itself holds
-with open("/proc/self/clear_refs", "w") as reset:
-    reset.write("5")  # the peak begins here
+    name = str(number % 4)
+    resource = cloud.put(Path({folder!r}, name).read_bytes(), str(number), contentType=None)
+    bodies.append(task(resource))
+held = sum(len(one.data) for one in cloud.uploads.values())  # Cloud Storage's own
+
+def proportional():
+    total, waiting = 0, [os.getpid()]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            waiting += map(int, Path(f"/proc/{{pid}}/task/{{pid}}/children").read_text().split())
+            rollup = Path(f"/proc/{{pid}}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += int(rollup.partition("\\nPss:")[2].split()[0]) << 10
+    return total - held
 
 log = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-statuses = []
+statuses, peak, over = [], [0], threading.Event()
 app = functions_framework.create_app("handle", main.__file__)
 sys.modules["main"].worker = lambda: made
 
@@ -72,18 +79,37 @@ def work(mine):
     for body in mine:
         statuses.append(app.test_client().post("/", json=body).json["status"])
 
+def look():
+    while not over.wait(0.003):
+        peak[0] = max(peak[0], proportional())
+
+watch = threading.Thread(target=look)
+watch.start()
 threads = [threading.Thread(target=work, args=(bodies[n::16],)) for n in range(16)]
 [thread.start() for thread in threads]
 [thread.join() for thread in threads]
-with open("/proc/self/status") as status:
-    (peak,) = (line.split()[1] for line in status if line.startswith("VmHWM"))
-print(json.dumps({{"peak": int(peak) >> 10, "statuses": statuses}}), file=log, flush=True)
+over.set()
+watch.join()
+print(json.dumps({{"peak": peak[0] >> 20, "statuses": statuses}}), file=log, flush=True)
+fence.close()
 """
+PATTERN = Image.linear_gradient("L")
 
 
-def peak(capacity: str) -> int:
-    """MiB at the peak of 16 images of 5 megapixels in 16 threads, all of which must be done."""
-    program = PROGRAM.format(paths=PATHS, limit=LIMIT_MIB, capacity=capacity)
+def encode(format: str, mode: str, size: tuple[int, int] = (4000, 3000), **options: Any) -> bytes:
+    image = PATTERN.resize(size)
+    image = Image.merge(mode, [image] * len(mode)) if mode not in "LP" else image.convert(mode)
+    if options.pop("turned", False):
+        options["exif"] = image.getexif()
+        options["exif"][0x0112] = 6
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def peak(folder: Path, capacity: str) -> int:
+    """MiB at the peak of 16 files in 16 threads, all of which must be done."""
+    program = PROGRAM.format(paths=PATHS, limit=LIMIT_MIB, capacity=capacity, folder=str(folder))
     run = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
     )
@@ -92,78 +118,80 @@ def peak(capacity: str) -> int:
     return int(found["peak"])
 
 
-def test_parallel_requests_stay_within_the_declared_memory() -> None:
-    bounded = peak("config.memory_bytes - main.BASE_BYTES")
-    assert bounded <= LIMIT_MIB
-    assert peak("1 << 40") > LIMIT_MIB  # without the gate, the same work does not fit
+def test_parallel_requests_stay_within_the_declared_memory(tmp_path: Path) -> None:
+    files = [
+        encode("JPEG", "RGB", (2400, 2000), progressive=True, subsampling=0),
+        encode("PNG", "RGBA", (2400, 2000), compress_level=1),
+        encode("WEBP", "RGB", (2400, 2000), method=0),
+        pdf(1, (2000, 1500)),
+    ]
+    for number, data in enumerate(files):
+        (tmp_path / str(number)).write_bytes(data)
+    assert peak(tmp_path, "config.memory_bytes - main.BASE_BYTES") <= LIMIT_MIB
+    assert peak(tmp_path, "1 << 40") > LIMIT_MIB  # without the gate, the same does not fit
 
 
-ONE = """
-import io, json, sys
-from pathlib import Path
-sys.path[:0] = {paths!r}
-from function_fakes import PROCESSOR_ENV
-from PIL import Image
-from processor.kinds import Job, image, render, sniff
-from processor.memory import Gate, bound_allocator
-from processor.settings import Config
-
-def status(field):
-    return int(Path("/proc/self/status").read_text().partition(field + ":")[2].split()[0]) << 10
-
-class Source:
-    def __init__(self, data):
-        self.head, self._data = data[: 1 << 18], data
-    def all(self, limit):
-        return io.BytesIO(self._data)  # shared, until somebody writes
-
-bound_allocator()
-Image.init()
-config = Config.from_env(PROCESSOR_ENV | {{"RENDITIONS": sys.argv[1]}})
-data = Path(sys.argv[2]).read_bytes()
-with Gate(2 << 30).room(None) as room:
-    assert room.take(0)
-    job = Job(Source(data), len(data), sniff(data), None, config, room)
-    before = status("VmRSS") - len(data)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-    image.process(job)
-    print(json.dumps([room.size, status("VmHWM") - before]))
-"""
-SQUARE = '{"a": {"width": %d, "height": %d, "fit": "cover", "format": "%s"}}'
+# The most demanding of each format, at 12 megapixels; a rendition that takes next to nothing, so
+# that what is counted is the format's own. And what takes no memory to speak of.
+CASES: dict[str, Callable[[], bytes]] = {
+    "AVIF": lambda: encode("AVIF", "RGBA", speed=10, subsampling="4:4:4"),
+    "BMP": lambda: encode("BMP", "RGB"),
+    "GIF": lambda: encode("GIF", "P"),
+    "JPEG": lambda: encode("JPEG", "RGB", (1023, 768)),
+    "JPEG, progressive": lambda: encode("JPEG", "RGB", progressive=True, subsampling=0),
+    "PNG": lambda: encode("PNG", "RGBA", compress_level=1),
+    "TIFF": lambda: encode("TIFF", "RGBA", compression="tiff_lzw", turned=True),
+    "WEBP": lambda: encode("WEBP", "RGBA", method=0),
+    "next to nothing": lambda: encode("PNG", "L", (8, 8)),
+}
 
 
-@pytest.mark.parametrize(
-    ("format", "mode", "options", "rendition"),
-    [
-        ("JPEG", "RGB", {"progressive": True, "subsampling": 0}, (300, 300, "jpeg")),
-        ("JPEG", "RGB", {}, (600, 600, "avif")),
-        ("PNG", "RGBA", {"compress_level": 1}, (540, 440, "png")),
-        ("PNG", "RGBA", {"compress_level": 1}, (800, 800, "webp")),
-        ("WEBP", "RGB", {"method": 0}, (300, 300, "jpeg")),
-        ("TIFF", "RGBA", {"compression": "tiff_lzw", "turned": True}, (300, 300, "jpeg")),
-        ("AVIF", "RGBA", {"speed": 10, "subsampling": "4:4:4"}, (300, 300, "jpeg")),
-    ],
+@pytest.fixture(scope="module")
+def measuring() -> Iterator[Callable[[bytes, Config], int]]:
+    """Bytes that a file takes in a process without limits: what is in memory at the peak, its copy
+    of the fork server's pages, and the file itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEASURE", "1")
+        fence = worker.Fence(CONFIG, (str(ROOT / "tests/functions/stand_ins.py"),))
+        fence.start()
+
+    def measure(data: bytes, config: Config) -> int:
+        room = Gate(4 << 30).room(4 << 30)
+        source: Any = SimpleNamespace(write_to=lambda file, limit: file.write(data))
+        job = Job(source, len(data), sniff(data), None, config, room)
+        request = Request(config, len(data), job.sniffed or "", None, 4 << 30, 4 << 30, True, 100)
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            ended = fence.launch(request, file.fileno(), time.monotonic() + 100)
+        assert "outputs" in ended.answer, ended
+        return int(ended.answer["grown"]) + len(data)
+
+    yield measure
+    fence.close()
+
+
+CONFIG = Config.from_env(
+    PROCESSOR_ENV
+    | {"RENDITIONS": '{"a": {"width": 16, "height": 16}}', "MEMORY_BYTES": str(4 << 30)}
 )
-def test_a_file_takes_no_more_than_is_counted(
-    tmp_path: Path,
-    format: str,
-    mode: str,
-    options: dict[str, Any],
-    rendition: tuple[int, int, str],
-) -> None:
-    flat = Image.effect_noise((270, 220), 60).resize((2160, 1760))
-    image = Image.merge(mode, [flat] * len(mode))
-    if options.pop("turned", False):
-        options["exif"] = image.getexif()
-        options["exif"][0x0112] = 6
-    image.save(tmp_path / "file", format, **options)
-    program = ONE.format(paths=PATHS)
-    run = subprocess.run(
-        [sys.executable, "-c", program, SQUARE % rendition, str(tmp_path / "file")],
-        check=True, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    counted, taken = json.loads(run.stdout)
-    assert taken <= counted
+
+
+def counted(data: bytes, config: Config) -> int:
+    """What it is given; once it is open, where its beginning does not tell."""
+    need = admission.need(data[:HEAD_BYTES], len(data), sniff(data), config)
+    if need is None:
+        with Image.open(io.BytesIO(data)) as image:
+            format = next(one for one in FORMATS if one.decoder == image.format)
+            need = admission.image_memory(format, Header(*image.size, 0.0), len(data), config)
+    return need
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_takes_what_is_counted(measuring: Callable[[bytes, Config], int], name: str) -> None:
+    data = CASES[name]()
+    taken, given = measuring(data, CONFIG), counted(data, CONFIG)
+    assert taken <= given <= 2.2 * taken
 
 
 def test_the_page_counts_as_the_processor_does() -> None:

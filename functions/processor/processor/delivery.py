@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from contract.records import Failure, Manifest, Timings
 from contract.records import Output as OutputRecord
 from contract.task import Task
+from processor.admission import need
 from processor.errors import AttemptsExhausted, Fault, PermanentError, TransientError
-from processor.kinds import Job, Outcome, Output, canonical, kind_of, sniff
+from processor.kinds import Job, Outcome, Output, canonical, is_fenced, kind_of, sniff
 from processor.memory import Gate, Room
 from processor.settings import Config
 from processor.storage import Storage, crc32c, too_large
@@ -34,12 +35,21 @@ _INVALID_TIME = "Its process-after is not a time such as 2026-12-01T18:00:00Z, o
 _LAST_SHARE = 0.9  # of the time that the queue goes on trying: what fails after it is recorded
 
 
+class Runner(Protocol):
+    """A Fence, as far as a delivery knows it."""
+
+    def start(self) -> object: ...
+
+    def run(self, job: Job, seconds: float) -> Outcome: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
     config: Config
     storage: Storage
     gate: Gate
     log: Log
+    fence: Runner
 
 
 class Delivery:
@@ -47,6 +57,7 @@ class Delivery:
 
     def __init__(self, worker: Worker, task: Task) -> None:
         self._config, self._storage, self._gate = worker.config, worker.storage, worker.gate
+        self._fence = worker.fence
         self._task, self._work = task, task.work
         self._log = worker.log.about(task.work)
         self._attempt = 0
@@ -82,17 +93,21 @@ class Delivery:
         task, config = self._task, self._config
         if task.fault == "process_after_invalid":
             raise PermanentError(task.fault, _INVALID_TIME)
+        self._fence.start()  # meanwhile it loads what decoding takes
         source = self._storage.open(self._work, task.source["size"])
         sniffed, limit = sniff(source.head), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
         if size > limit:
             raise too_large(limit)  # at once: neither room nor an attempt is needed for that
-        kind = kind_of(sniffed)
-        with self._gate.room(kind.need(source.head, size, sniffed or "", config)) as room:
+        with self._gate.room(need(source.head, size, sniffed, config)) as room:
             room.wait(self._remaining() / 2)
             self._claim(room)
+            job = Job(source, size, sniffed, task.declared, config, room)
             try:
-                outcome = kind.process(Job(source, size, sniffed, task.declared, config, room))
+                if is_fenced(sniffed):
+                    outcome = self._fence.run(job, self._remaining())
+                else:
+                    outcome = kind_of(sniffed).process(job)
             finally:  # a refusal, too, rests on the right bytes only
                 source.verify(task.source["crc32c"])
             worked = time.monotonic()

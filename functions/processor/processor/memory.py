@@ -19,13 +19,29 @@ class Gate:
         self._queue: deque[Room] = deque()
 
     def room(self, need: int | None) -> Room:
-        """None asks for all there is; what can never fit asks for a byte, as it is refused."""
-        size = self.capacity if need is None else need
-        return Room(self, max(size, 1) if size <= self.capacity else 1)
+        """None asks for all there is. Raises PermanentError for what can never fit."""
+        size = self.capacity if need is None else max(need, 1)
+        self.admit(size)
+        return Room(self, size)
+
+    def admit(self, size: int) -> None:
+        if size > self.capacity:
+            detail = f"Decoding takes {size >> 20} MiB; an instance has {self.capacity >> 20} MiB."
+            raise PermanentError("image_too_large_for_memory", detail)
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
+
+    def take_aside(self, room: Room, seconds: float) -> bool:
+        """As take, but whoever asks meanwhile comes first."""
+        with self._turn:
+            fits = self._turn.wait_for(
+                lambda: not self._queue and room.size <= self._free, timeout=seconds
+            )
+            if fits:
+                self._free -= room.size
+            return fits
 
     def take(self, room: Room, seconds: float) -> bool:
         """Waits up to `seconds` for room; False when there was none."""
@@ -72,14 +88,23 @@ class Room:
     def alone(self, seconds: float) -> None:
         """Gives room back and takes all there is. Raises TransientError no_room."""
         self.__exit__(None, None, None)
-        self.size, self._taken = self.capacity, False
+        self.size = self.capacity
         self.wait(seconds)
+
+    def grow(self, size: int, seconds: float) -> None:
+        """Gives room back and takes so much. Raises TransientError no_room.
+
+        It keeps nobody waiting: a file that took more than it told is not to cost its neighbours.
+        """
+        self.__exit__(None, None, None)
+        self.size = size
+        self._taken = self._gate.take_aside(self, seconds)
+        if not self._taken:
+            raise TransientError("no_room", "The file took more memory than it told.")
 
     def need(self, size: int) -> None:
         """What is now known to be needed. Raises PermanentError, TransientError no_room."""
-        if size > self.capacity:
-            detail = f"Decoding takes {size >> 20} MiB; an instance has {self.capacity >> 20} MiB."
-            raise PermanentError("image_too_large_for_memory", detail)
+        self._gate.admit(size)
         if not self._gate.change(self, size):
             raise TransientError("no_room", "The file needs more memory than its beginning told.")
 
@@ -89,9 +114,10 @@ class Room:
     def __exit__(self, *_: object) -> None:
         if self._taken:
             self._gate.change(self, 0)
+            self._taken = False
 
 
-def bound_allocator() -> None:
+def bound_allocator(arenas: int = 2) -> None:
     """Makes glibc give pictures back to the system once they are freed.
 
     By itself it raises its threshold with the first large block that is freed, and keeps what
@@ -104,4 +130,4 @@ def bound_allocator() -> None:
         trim_threshold, mmap_threshold, arena_max = -1, -3, -8
         mallopt(trim_threshold, 8 * 1024 * 1024)
         mallopt(mmap_threshold, 8 * 1024 * 1024)
-        mallopt(arena_max, 2)
+        mallopt(arena_max, arenas)

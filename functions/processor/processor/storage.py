@@ -139,6 +139,12 @@ class Source:
     def all(self, limit: int) -> io.BytesIO:
         """Everything, in memory. Raises as pieces does."""
         file = io.BytesIO()
+        self.write_to(file, limit)
+        file.seek(0)
+        return file
+
+    def write_to(self, file: io.BytesIO | io.FileIO, limit: int) -> None:
+        """Everything, into an empty file. Raises as pieces does."""
         if self._unzipped or self.size is None or self.size > limit:
             for piece in self.pieces(limit):
                 file.write(piece)
@@ -150,8 +156,6 @@ class Source:
             while not self._stored.ended:
                 self._stored.copy(file, min(COPY_BYTES, self.size - self._stored.at))
             file.truncate()
-        file.seek(0)
-        return file
 
     def verify(self, expected: str | None) -> None:
         """Raises TransientError when all was read and its crc32c is not the expected one."""
@@ -192,7 +196,7 @@ class _Stored(io.RawIOBase):
         self.copy(file, wanted)
         return file.getvalue()
 
-    def copy(self, file: io.BytesIO, wanted: int) -> None:
+    def copy(self, file: io.BytesIO | io.FileIO, wanted: int) -> None:
         """Up to so many bytes, as they come."""
         from google.api_core.exceptions import (
             GoogleAPICallError,
@@ -226,7 +230,7 @@ class _Stored(io.RawIOBase):
 class _Tee:
     """What the library writes to: it keeps position and checksum beside the bytes."""
 
-    def __init__(self, stored: _Stored, file: io.BytesIO) -> None:
+    def __init__(self, stored: _Stored, file: io.BytesIO | io.FileIO) -> None:
         import google_crc32c
 
         self._stored, self._file, self._extend = stored, file, google_crc32c.extend

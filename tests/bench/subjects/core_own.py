@@ -29,7 +29,8 @@ class Held:
 def make(file: str, content_type: str) -> Callable[[], None]:
     os.environ.setdefault("LANG", "C.UTF-8")
     import main
-    from processor.kinds import Job, kind_of, sniff
+    from processor.admission import need
+    from processor.kinds import Job, is_fenced, kind_of, sniff
     from processor.storage import HEAD_BYTES, PIECE_BYTES
 
     worker = main.worker()
@@ -39,8 +40,10 @@ def make(file: str, content_type: str) -> Callable[[], None]:
         source = Held(data, HEAD_BYTES, PIECE_BYTES)
         sniffed = sniff(source.head)
         kind = kind_of(sniffed)
-        need = kind.need(source.head, source.size, sniffed or "", worker.config)
-        with worker.gate.room(need) as room:
+        if is_fenced(sniffed):
+            kind.preload(sniffed or "", worker.config)
+        size = need(source.head, source.size, sniffed, worker.config)
+        with worker.gate.room(size) as room:
             room.take(0)
             kind.process(Job(source, source.size, sniffed, content_type, worker.config, room))
 

@@ -1,10 +1,8 @@
 """The registry of kinds of files.
 
 A kind is a module here with two functions, and an entry in KINDS for each content type (images have
-theirs from contract.records import Facts
-from processor.formats):
-    need(head, size, content_type, config) -> bytes of memory, None for all there is. It runs before
-        the attempt is claimed: plain Python over the first bytes, no decoder.
+theirs from processor.formats); processor.admission says how much memory it is given.
+    preload(content_type, config): imports whatever process may use. Fenced kinds only.
     process(job) -> Outcome. Raises Fault.
 Modules are imported when their first file comes, so that a cold start pays only for what it needs.
 """
@@ -19,12 +17,13 @@ from typing import Protocol, cast
 import filetype  # type: ignore[import-untyped]
 
 from contract.records import Facts
+from processor.admission import PDF
 from processor.formats import BY_TYPE, FORMATS
 from processor.memory import Room
 from processor.settings import Config
 from processor.storage import Source
 
-KINDS = {**dict.fromkeys(BY_TYPE, "image"), "application/pdf": "pdf"}
+KINDS = {**dict.fromkeys(BY_TYPE, "image"), PDF: "pdf"}
 # Other names under which the same content is declared.
 _ALIASES = {alias: one.content_type for one in FORMATS for alias in one.aliases}
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "csv", "sql", "toml", "x-sh", "ndjson")
@@ -89,7 +88,7 @@ class Job:
 
 
 class Kind(Protocol):
-    def need(self, head: bytes, size: int, content_type: str, config: Config) -> int | None: ...
+    def preload(self, content_type: str, config: Config) -> None: ...
 
     def process(self, job: Job) -> Outcome: ...
 
@@ -127,3 +126,13 @@ def canonical(declared: str | None) -> str | None:
 def kind_of(content_type: str | None) -> Kind:
     name = KINDS.get(content_type or "", "plain")
     return cast(Kind, importlib.import_module(f"processor.kinds.{name}"))
+
+
+def is_fenced(content_type: str | None) -> bool:
+    """Whether it is decoded, in a process of its own; everything else is read by plain Python."""
+    return content_type in KINDS
+
+
+def is_silent(content_type: str | None) -> bool:
+    """Whether its decoder leaves out what it has no memory for, and says nothing."""
+    return content_type == PDF

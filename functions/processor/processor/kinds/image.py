@@ -9,23 +9,24 @@ import warnings
 from PIL import Image
 
 from contract.records import Image as ImageFacts
+from processor.admission import SPARE, image_memory, scale_of
 from processor.errors import Fault, PermanentError
-from processor.formats import BY_TYPE, Format, header, memory
+from processor.formats import BY_TYPE, Format, header
 from processor.headers import Header
-from processor.kinds import Job, Outcome
+from processor.kinds import Job, Outcome, decoders
 from processor.kinds.decoders import opened
 from processor.kinds.facts import Exif
 from processor.kinds.frames import MAX_FRAMES, count
-from processor.kinds.render import SPARE, render, scale_of
+from processor.kinds.render import load_encoders, render
 from processor.settings import Config
 
 warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
 
 
-def need(head: bytes, size: int, content_type: str, config: Config) -> int | None:
-    format = BY_TYPE[content_type]
-    found = header(head, format)
-    return _memory(format, found, size, config) if found else None
+def preload(content_type: str, config: Config) -> None:
+    """Imports whatever process may use."""
+    decoders.preload(BY_TYPE[content_type].decoder)
+    load_encoders(config)
 
 
 def process(job: Job) -> Outcome:
@@ -70,17 +71,7 @@ def _admit(job: Job, format: Format, found: Header) -> None:
     """Raises PermanentError for what is not to be decoded; else holds as much room as it takes."""
     if found.width * found.height > job.config.max_pixels:
         raise PermanentError("too_many_pixels", _pixels(job.config))
-    job.room.need(_memory(format, found, job.size, job.config))
-
-
-def _memory(format: Format, found: Header, size: int, config: Config) -> int:
-    renditions = config.renditions.values()
-    stored = (found.width, found.height)
-    scale = max((scale_of(stored, turn, one) for one in renditions for turn in (1, 6)), default=0.0)
-    drafts = (8, 4, 2) if format.decoder == "JPEG" else ()
-    draft = next((n for n in drafts if SPARE * scale * n <= 1), 1)
-    pixels = max((one.width * one.height for one in renditions), default=0)
-    return memory(format, found, size, draft, pixels)
+    job.room.need(image_memory(format, found, job.size, job.config))
 
 
 def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tuple[int, int]:

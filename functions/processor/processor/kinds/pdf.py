@@ -3,59 +3,54 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 
 import pypdfium2  # type: ignore[import-untyped]
 
 from contract.records import Document
+from processor.admission import PDF_BYTES, pdf_memory, pdf_side
 from processor.errors import PermanentError
-from processor.formats import RENDERED
 from processor.kinds import Job, Outcome
 from processor.kinds.page import Page
-from processor.kinds.render import render
+from processor.kinds.render import load_encoders, render
 from processor.settings import Config
 
 _BASE = 24 * 1024 * 1024  # beside the file: the library, and one page's resources
-_NEED = 96 * 1024 * 1024  # with an image of ten megapixels on the page
 _MAX_SIDE = 4096  # pixels of the bitmap, however long and thin the page
-_one_at_a_time = threading.Lock()  # the library is not made for threads
 
 
-def need(head: bytes, size: int, content_type: str, config: Config) -> int:
-    return size + _NEED + RENDERED * _target(config) ** 2
+def preload(content_type: str, config: Config) -> None:
+    """All of it is loaded with this module, except for its renditions' encoders."""
+    load_encoders(config)
 
 
 def process(job: Job) -> Outcome:
     file = job.source.all(job.config.max_file_bytes)
-    with _one_at_a_time:
-        try:
-            # Else a document without pages would be given the last one's error.
-            pypdfium2.raw.FPDF_LoadMemDocument64(b"", 0, None)
-            document = pypdfium2.PdfDocument(file)
-        except pypdfium2.PdfiumError as error:
-            if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-                return Outcome("application/pdf", {"document": {"encrypted": True}})
-            raise PermanentError("corrupt_document", "The PDF cannot be opened.") from error
-        try:
-            with contextlib.suppress(pypdfium2.PdfiumError):  # then fields are left out
-                document.init_forms()
-            facts: Document = {
-                "pages": len(document),
-                "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
-            }
-            page = document[0]
-            objects = Page(page, file)
-            _admit(job, objects)
-            if objects.has_substitutes():
-                facts["substitutedFonts"] = True
-            side = max(page.get_size())
-            scale = min(2 * _target(job.config), _MAX_SIDE) / max(side, 1.0)
-            image = page.render(scale=scale).to_pil()
-            image.load()
-        except (pypdfium2.PdfiumError, IndexError, ValueError) as error:
-            raise PermanentError("corrupt_document", "Its first page cannot be drawn.") from error
-        finally:
-            document.close()
+    try:
+        document = pypdfium2.PdfDocument(file)
+    except pypdfium2.PdfiumError as error:
+        if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
+            return Outcome("application/pdf", {"document": {"encrypted": True}})
+        raise PermanentError("corrupt_document", "The PDF cannot be opened.") from error
+    try:
+        with contextlib.suppress(pypdfium2.PdfiumError):  # then fields are left out
+            document.init_forms()
+        facts: Document = {
+            "pages": len(document),
+            "encrypted": pypdfium2.raw.FPDF_GetSecurityHandlerRevision(document) >= 0,
+        }
+        page = document[0]
+        objects = Page(page, file)
+        _admit(job, objects)
+        if objects.has_substitutes():
+            facts["substitutedFonts"] = True
+        side = max(page.get_size())
+        scale = min(2 * pdf_side(job.config), _MAX_SIDE) / max(side, 1.0)
+        image = page.render(scale=scale).to_pil()
+        image.load()
+    except (pypdfium2.PdfiumError, IndexError, ValueError) as error:
+        raise PermanentError("corrupt_document", "Its first page cannot be drawn.") from error
+    finally:
+        document.close()
     outputs = render(image, image.size, 1, job.config.renditions)
     return Outcome("application/pdf", {"document": facts}, outputs)
 
@@ -68,8 +63,4 @@ def _admit(job: Job, page: Page) -> None:
     doubt = job.config.memory_bytes // 4
     hidden = min(page.hidden_bytes(), doubt) if page.is_countable else doubt
     most = max(page.shown_bytes(), hidden)
-    job.room.need(need(b"", job.size, "", job.config) + max(0, _BASE + most - _NEED))
-
-
-def _target(config: Config) -> int:
-    return max((max(one.width, one.height) for one in config.renditions.values()), default=0)
+    job.room.need(pdf_memory(job.size, job.config) + max(0, _BASE + most - PDF_BYTES))

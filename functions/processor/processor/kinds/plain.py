@@ -9,13 +9,11 @@ from collections.abc import Iterator
 from contract.records import Text
 from processor.errors import PermanentError
 from processor.kinds import KINDS, Job, Outcome, canonical
-from processor.settings import Config
 
 _SAMPLE_BYTES = 32 * 1024
 _BEFORE_BYTES = 1024  # of what precedes the first character that is not ASCII
 _SLICE_BYTES = 64 * 1024  # decoded at once, to up to four bytes for each
 _CANDIDATES = 3
-_NEED = 16 * 1024 * 1024
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16: its mark begins with that one's
@@ -25,10 +23,6 @@ _BOMS = {
 }
 _TEXT_BYTES = bytes(range(32, 256)) + b"\t\n\f\r\x1b"
 _UNKNOWN = "unknown-8bit"  # RFC 1428's name for it
-
-
-def need(head: bytes, size: int, content_type: str, config: Config) -> int:
-    return _NEED
 
 
 def process(job: Job) -> Outcome:

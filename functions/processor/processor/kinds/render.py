@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image, ImageChops
 
-from processor.formats import ENCODED
+from processor.admission import SPARE, scale_of
+from processor.formats import ENCODED, Format
 from processor.kinds import Output
-from processor.settings import Rendition
+from processor.settings import Config, Rendition
 
 BACKGROUND = (255, 255, 255)
 _STRIP_PIXELS = 1 << 18
-# How much larger than a rendition a picture is left for the better filter, by a JPEG's decoder or
-# by averaging. 2 takes a quarter more CPU for a JPEG of 12 megapixels; against the whole picture
-# under that filter it comes to 54 or 55 dB PSNR, 1.5 to 51 to 53: neither is seen.
-SPARE = 1.5
 UPRIGHT = {  # EXIF orientation → what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,11 +31,19 @@ Size = tuple[int, int]
 _WORKING = frozenset({"RGB", "L", "CMYK", "LAB", "YCbCr"})
 
 
-def scale_of(size: Size, orientation: int, rendition: Rendition) -> float:
-    """How much smaller the rendition is than an image of that stored size; never above 1."""
-    box = (rendition.width, rendition.height)[:: -1 if orientation >= 5 else 1]
-    ratios = (box[0] / size[0], box[1] / size[1])
-    return min(1.0, min(ratios) if rendition.fit == "inside" else max(ratios))
+def load_encoders(config: Config) -> None:
+    """Nothing can be imported any more where a picture is drawn."""
+    from PIL import ImageCms  # noqa: F401
+
+    Image.preinit()
+    for one in config.renditions.values():
+        load_plugin(ENCODED[one.format])
+
+
+def load_plugin(format: Format) -> None:
+    if format.decoder not in Image.OPEN:
+        plugin = "WebP" if format.decoder == "WEBP" else format.decoder.capitalize()
+        importlib.import_module(f"PIL.{plugin}ImagePlugin")
 
 
 def render(
