@@ -25,20 +25,6 @@ def logged(capfd: pytest.CaptureFixture[str]) -> Any:
     return read
 
 
-class Unfenced:
-    """Decodes in this very process, so that a test may put something in a decoder's place."""
-
-    def start(self) -> None:
-        pass
-
-    def run(self, job: Any, seconds: float) -> Any:
-        from processor.kinds import kind_of
-
-        kind = kind_of(job.sniffed)
-        kind.preload(job.sniffed, job.config)
-        return kind.process(job)
-
-
 class Driven:
     """The processor behind its HTTP front, with a fake of Cloud Storage at its back."""
 
@@ -55,6 +41,7 @@ class Driven:
     def configure(self, **changes: str) -> None:
         from function_fakes import PROCESSOR_ENV
 
+        from processor.fence.worker import Unfenced
         from processor.memory import Gate
         from processor.storage import Storage
         from runtime.logs import Log
