@@ -54,8 +54,8 @@ test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (
 	@EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest tests/functions/test_portal_api.py
 test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
 	@FILES=$(or $(FILES),1000) CLIENTS=$(or $(CLIENTS),50) $(BIN)/python -m pytest tests/portal --timeout=3000 -k many_files
-test-corpus: prepare ## 1,500 files, Pillow's own among them: each ends in a manifest or a named failure
-	@$(BIN)/python -m tests.corpus
+test-corpus: prepare ## 1,500 files: each ends in a manifest or a named failure (CORPUS=folders RECORD= AGAINST=)
+	@$(BIN)/python -m tests.corpus $(CORPUS) $(if $(RECORD),--record "$(RECORD)") $(if $(AGAINST),--against "$(AGAINST)")
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)
 	@$(BIN)/python -m tests.system.soak
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)

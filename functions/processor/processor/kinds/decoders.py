@@ -251,12 +251,7 @@ class Avif(ImageFile.ImageFile):
 
     def load(self) -> Any:
         if self.tile:
-            try:
-                data, *_ = self._avif.get_frame(0)
-            except RuntimeError as error:
-                if "Not implemented" in str(error):
-                    unsupported("an AVIF of this structure")
-                raise
+            data, *_ = self._avif.get_frame(0)
             self._avif = None
             self.fp = io.BytesIO(data)
             self.load_seek = lambda pos: None

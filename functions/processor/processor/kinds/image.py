@@ -105,6 +105,10 @@ def _broken(error: Exception, file: io.BytesIO, format: Format) -> PermanentErro
         or isinstance(error, EOFError)
     ):
         return PermanentError("truncated_image", "The image ends too early.")
+    if format.decoder == "AVIF" and "Not implemented" in str(error):
+        return PermanentError(
+            "unsupported_image", "Its decoder says that it does not implement this structure."
+        )
     said = re.sub(r" ?<[^<>]* at 0x\w+>", "", f"{type(error).__name__}: {error}")  # never the same
     return PermanentError("corrupt_image", f"The decoder says: {said}"[:300])
 
