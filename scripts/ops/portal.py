@@ -62,6 +62,7 @@ class Target:
 
 class Portal(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a page opens several connections at once, and so do many clients
 
     def __init__(self, target: Target, port: int) -> None:
         super().__init__(("127.0.0.1", port), Handler)
