@@ -235,7 +235,23 @@ def test_a_batch_is_taken_line_by_line_and_repeating_it_submits_nothing(submit: 
     assert (rejected["line"], rejected["detail"][:20]) == (3, "filename is required")
     _, answer = submit.lines(*tasks)
     assert (answer["submitted"], answer["already"], answer["rejected"]) == (0, 2, [])
-    assert len(submit.publisher.messages) == 2
+    assert len(submit.records.objects) == 2
+
+
+def test_what_was_kept_and_has_no_outcome_is_announced_again_and_what_has_is_not(
+    submit: Driven,
+) -> None:
+    """An answer that was lost after the request was kept: its message was never published."""
+    from batch.tasks import TaskId
+
+    task = {"task_type": "file_processing", "filename": "a", "key": "a"}
+    submit.lines(task)
+    submit.publisher.messages.clear()
+    submit.lines(task)
+    assert len(submit.publisher.messages) == 1
+    submit.records.conclude(TaskId.new("nightly", "a"), {"status": "done"})
+    submit.lines(task)
+    assert len(submit.publisher.messages) == 1
 
 
 def test_a_line_without_a_key_is_rejected(submit: Driven) -> None:

@@ -35,6 +35,15 @@ OPENAPI = Path(__file__).with_name("openapi.json")
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A task that waits. is_new: whether this call was the first to submit it."""
+
+    task: TaskId
+    wanted: dict[str, Any]
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Submit:
     config: Config
     records: Records
@@ -67,13 +76,13 @@ class Submit:
             raise Problem(413 if lines else 400, "bad_batch", detail, lines=len(lines))
         with ThreadPoolExecutor(AT_ONCE) as pool, reached(CLOUD):
             ends = list(pool.map(lambda line: self._line(batch, line[1]), lines))
-            self._announce([end for end in ends if isinstance(end, tuple)])
+            self._announce([(end.task, end.wanted) for end in ends if isinstance(end, Taken)])
         rejected = [
             {"line": number, "detail": end}
             for (number, _), end in zip(lines, ends, strict=True)
             if isinstance(end, str)
         ]
-        submitted = sum(isinstance(end, tuple) for end in ends)
+        submitted = sum(isinstance(end, Taken) and end.is_new for end in ends)
         self.log.write(
             "INFO", "batch_submitted", "tasks of a batch were accepted", batch=batch,
             submitted=submitted, rejected=len(rejected),
@@ -178,8 +187,12 @@ class Submit:
         body = {"task_id": str(task), "message_id": message, "status": "submitted"}
         return _answer(body, 200)
 
-    def _line(self, batch: str, line: bytes) -> tuple[TaskId, dict[str, Any]] | str | None:
-        """What is new, and to be announced; why it is refused; None: it was submitted before."""
+    def _line(self, batch: str, line: bytes) -> Taken | str | None:
+        """What is to be announced; why it is refused; None: it was submitted before, and ended.
+
+        What was kept before and has no outcome is announced again: its message may be what was
+        lost. A worker that gets it twice records it once.
+        """
         try:
             if len(line) > MAX_LINE_BYTES:
                 raise Invalid(f"the line has more than {MAX_LINE_BYTES} bytes")
@@ -192,10 +205,11 @@ class Submit:
             return str(error)
         task = TaskId.new(batch, key)
         if self.records.accept(task, wanted):
-            return task, wanted
+            return Taken(task, wanted, is_new=True)
         if self.records.request(task) != wanted:
             return "key was used for another task of this batch"
-        return None
+        ended = self.records.outcome(task) is not None
+        return None if ended else Taken(task, wanted, is_new=False)
 
     def _announce(self, tasks: list[tuple[TaskId, dict[str, Any]]]) -> list[str | None]:
         """Publishes them all, then starts their jobs. The messages' ids."""
