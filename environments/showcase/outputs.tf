@@ -46,7 +46,15 @@ output "portal" {
 
 output "grants" {
   description = "Who holds which role on what: because of what."
-  value       = [for grant in module.pipeline.grants : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
+  value = [for grant in concat(
+    module.pipeline.grants,
+    module.completions.grants,
+    module.observers.grants,
+    module.portal.grants,
+    module.sweep.grants,
+    module.batch.grants,
+    module.application.grants,
+  ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
 }
 
 output "queues" {

@@ -99,11 +99,13 @@ locals {
     reads = {
       because = "reads the uploads that a task names"
       bucket  = var.pipeline.buckets.uploads
+      member  = module.worker_account.member
       role    = "roles/storage.objectViewer"
     }
     writes = {
       because = "writes the pipeline's records and outputs of a file that a task names"
       bucket  = var.pipeline.buckets.results
+      member  = module.worker_account.member
       role    = "roles/storage.objectCreator"
     }
   }
@@ -114,12 +116,25 @@ locals {
     worker  = { because = "publishes again what was lost", member = module.worker_account.member }
   }
   publisher_grants = merge([for key in keys(var.priorities) : {
-    for who, it in local.publishers : "${key} ${who}" => { topic = google_pubsub_topic.tasks[key], because = it.because, member = it.member }
+    for who, it in local.publishers : "${key} ${who}" => merge(it, {
+      role  = "roles/pubsub.publisher"
+      topic = google_pubsub_topic.tasks[key].name
+    })
   }]...)
 
   subscriber_grants = merge([for key in keys(var.priorities) : {
-    "${key} tasks"        = { subscription = google_pubsub_subscription.worker[key].name, because = "takes tasks off it" }
-    "${key} dead letters" = { subscription = google_pubsub_subscription.dead_letters[key].name, because = "gives what was set aside its outcome" }
+    "${key} tasks" = {
+      because      = "takes tasks off it"
+      member       = module.worker_account.member
+      role         = "roles/pubsub.subscriber"
+      subscription = google_pubsub_subscription.worker[key].name
+    }
+    "${key} dead letters" = {
+      because      = "gives what was set aside its outcome"
+      member       = module.worker_account.member
+      role         = "roles/pubsub.subscriber"
+      subscription = google_pubsub_subscription.dead_letters[key].name
+    }
   }]...)
 }
 
@@ -128,15 +143,15 @@ resource "google_storage_bucket_iam_member" "pipeline" {
 
   bucket = each.value.bucket
   role   = each.value.role
-  member = module.worker_account.member
+  member = each.value.member
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
   for_each = local.publisher_grants
 
   project = var.pipeline.project_id
-  topic   = each.value.topic.name
-  role    = "roles/pubsub.publisher"
+  topic   = each.value.topic
+  role    = each.value.role
   member  = each.value.member
 }
 
@@ -145,6 +160,6 @@ resource "google_pubsub_subscription_iam_member" "worker" {
 
   project      = var.pipeline.project_id
   subscription = each.value.subscription
-  role         = "roles/pubsub.subscriber"
-  member       = module.worker_account.member
+  role         = each.value.role
+  member       = each.value.member
 }

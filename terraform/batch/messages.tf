@@ -6,6 +6,19 @@ data "google_project" "this" {
 
 locals {
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+
+  sets_aside = { for key in keys(var.priorities) : key => {
+    because = "keeps tasks that could not be delivered"
+    member  = local.pubsub_agent
+    role    = "roles/pubsub.publisher"
+    topic   = google_pubsub_topic.dead_letters[key].name
+  } }
+  takes_off = { for key in keys(var.priorities) : key => {
+    because      = "takes those tasks off the subscription"
+    member       = local.pubsub_agent
+    role         = "roles/pubsub.subscriber"
+    subscription = google_pubsub_subscription.worker[key].name
+  } }
 }
 
 resource "google_pubsub_topic" "tasks" {
@@ -71,22 +84,22 @@ resource "google_pubsub_subscription" "dead_letters" {
 }
 
 resource "google_pubsub_topic_iam_member" "pubsub_publishes_dead_letters" {
-  for_each = var.priorities
+  for_each = local.sets_aside
 
   project = var.pipeline.project_id
-  topic   = google_pubsub_topic.dead_letters[each.key].name
-  role    = "roles/pubsub.publisher"
-  member  = local.pubsub_agent
+  topic   = each.value.topic
+  role    = each.value.role
+  member  = each.value.member
 
   # The agent appears when the project first uses Pub/Sub.
   depends_on = [google_pubsub_subscription.dead_letters]
 }
 
 resource "google_pubsub_subscription_iam_member" "pubsub_takes_dead_letters" {
-  for_each = var.priorities
+  for_each = local.takes_off
 
   project      = var.pipeline.project_id
-  subscription = google_pubsub_subscription.worker[each.key].name
-  role         = "roles/pubsub.subscriber"
-  member       = local.pubsub_agent
+  subscription = each.value.subscription
+  role         = each.value.role
+  member       = each.value.member
 }

@@ -2,6 +2,13 @@
 
 locals {
   kinds = { done = "manifests/", failed = "failures/" }
+
+  announces = {
+    because  = "announces each record"
+    member   = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+    resource = "projects/${var.pipeline.project_id}/topics/${google_pubsub_topic.this.name}"
+    role     = "roles/pubsub.publisher"
+  }
 }
 
 # Cloud Storage's agent does not exist with the project: reading it makes sure that it does.
@@ -18,8 +25,8 @@ resource "google_pubsub_topic" "this" {
 resource "google_pubsub_topic_iam_member" "storage_publishes_completions" {
   project = var.pipeline.project_id
   topic   = google_pubsub_topic.this.name
-  role    = "roles/pubsub.publisher"
-  member  = "serviceAccount:${data.google_storage_project_service_account.this.email_address}"
+  role    = local.announces.role
+  member  = local.announces.member
 }
 
 # The subscriptions come first, since a topic without one drops its messages.

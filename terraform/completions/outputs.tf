@@ -8,6 +8,11 @@ output "dead_letter_subscription" {
   value       = module.subscribers.dead_letter_subscription
 }
 
+output "grants" {
+  description = "Who holds which role on what, and because of what."
+  value       = concat([local.announces], module.subscribers.grants)
+}
+
 output "subscriptions" {
   description = "The full name of each subscriber's subscription."
   value       = module.subscribers.subscriptions

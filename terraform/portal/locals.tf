@@ -28,6 +28,13 @@ locals {
     }
   }
 
+  signs = {
+    because  = "signs the addresses of outputs with a key that Google keeps"
+    member   = module.status_account.member
+    resource = "projects/${var.pipeline.project_id}/serviceAccounts/${module.status_account.email}"
+    role     = "roles/iam.serviceAccountTokenCreator"
+  }
+
   settings = {
     ACCESS            = jsonencode(merge({ kind = var.access }, var.access == "tokens" ? var.tokens : {}))
     HASH_OBJECT_NAMES = tostring(var.pipeline.policy.hash_object_names)

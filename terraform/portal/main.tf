@@ -69,9 +69,8 @@ resource "google_storage_bucket_iam_member" "this" {
   }
 }
 
-# To sign the addresses of outputs with a key that Google keeps.
 resource "google_service_account_iam_member" "status_signs" {
-  service_account_id = "projects/${var.pipeline.project_id}/serviceAccounts/${module.status_account.email}"
-  role               = "roles/iam.serviceAccountTokenCreator"
-  member             = module.status_account.member
+  service_account_id = local.signs.resource
+  role               = local.signs.role
+  member             = local.signs.member
 }

@@ -29,6 +29,8 @@ IAM_RESOURCES = {
     "google_service_account_iam_member": ("account", "service_account_id"),
     "google_storage_bucket_iam_member": ("bucket", "bucket"),
 }
+# What a resource's full name calls it → what it is called there, where it is not the singular.
+KINDS = {"repositories": "repository", "serviceAccounts": "account", "services": "run"}
 
 
 class Root:
@@ -216,7 +218,7 @@ class Plan:
         """The addresses of all resources of a type."""
         return [address for address, its in self._types.items() if its == kind]
 
-    def bindings(self) -> set[tuple[str, str, str]]:
+    def bindings(self, conditions: bool = True) -> set[tuple[str, str, str]]:
         """Every IAM binding as (member, role, kind/name of the resource with its condition)."""
         found = set()
         for address, kind in self._types.items():
@@ -224,9 +226,32 @@ class Plan:
                 values = self.resources[address]
                 what, attribute = IAM_RESOURCES[kind]
                 name = re.sub(r"-\d{12}$", "", values[attribute].rsplit("/", 1)[-1])
-                only = "".join(f" only {its['title']}" for its in values.get("condition") or [])
+                titles = [its["title"] for its in values.get("condition") or [] if conditions]
+                only = "".join(f" only {title}" for title in titles)
                 resource = f"{what}/{short(name)}{only}"
                 found.add((short(values.get("member", "(after apply)")), values["role"], resource))
+        return found
+
+    def told(self) -> set[tuple[str, str, str]]:
+        """What the output `grants` says, in the words of `bindings` without conditions.
+
+        Raises:
+            AssertionError: when one of them has no reason.
+        """
+        found = set()
+        for grant in self.outputs["grants"]:
+            if isinstance(grant, str):
+                member, role, rest = grant.split(" ", 2)
+                resource, _, because = rest.partition(": ")
+            else:
+                member, role, resource, because = map(
+                    grant.get, ("member", "role", "resource", "because")
+                )
+            assert len(because) >= 10, grant
+            parts = resource.split("/")
+            kind = "project" if len(parts) == 2 else KINDS.get(parts[-2], parts[-2][:-1])
+            name = re.sub(r"-\d{12}$", "", parts[-1])
+            found.add((short(member), role, f"{kind}/{short(name)}"))
         return found
 
 

@@ -139,6 +139,7 @@ def test_a_schedule_submits_its_task_in_a_name_of_its_own(batch: Root) -> None:
     assert (
         "files-dev-batch-clock", "roles/run.invoker", "run/files-dev-submit",
     ) in plan.bindings()  # fmt: skip
+    assert plan.told() == plan.bindings(conditions=False)
 
 
 def test_named_callers_may_submit_and_the_world_only_when_it_is_said(batch: Root) -> None:

@@ -45,6 +45,14 @@ def test_an_environment_grants_this_and_nothing_else(
     }
 
 
+@pytest.mark.parametrize("environment", ["dev", "staging", "prod", "showcase"])
+def test_every_binding_is_told_with_its_reason(root: MakeRoot, environment: str) -> None:
+    delivered = root(f"environments/{environment}", project_id="demo-project").plan(
+        deployer="serviceAccount:files-apply@demo-project.iam.gserviceaccount.com"
+    )
+    assert delivered.told() == delivered.bindings(conditions=False)
+
+
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
 def test_every_environment_has_its_own_names(plans: dict[str, Plan], environment: str) -> None:
     plan = plans[environment]

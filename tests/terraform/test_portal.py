@@ -88,6 +88,7 @@ def test_nobody_but_named_members_may_call(default: Plan, portal: Root) -> None:
         (member, "roles/run.invoker", "run/files-dev-upload"),
         (member, "roles/run.invoker", "run/files-dev-status"),
     }
+    assert plan.told() == plan.bindings(conditions=False)
 
 
 def test_streams_leave_threads_for_other_requests(default: Plan) -> None:
@@ -122,6 +123,7 @@ def test_who_is_not_asked_by_iam_is_let_in_aloud(portal: Root, access: str) -> N
     invokers = [b for b in plan.bindings() if b[1] == "roles/run.invoker"]
     assert {member for member, _, _ in invokers} == {"allUsers"}
     assert len(invokers) == 2
+    assert plan.told() == plan.bindings(conditions=False)
     variables = function(plan, "status")["environment_variables"]
     told = json.loads(variables["ACCESS"])
     assert told == {"kind": access} | (TOKENS if access == "tokens" else {})

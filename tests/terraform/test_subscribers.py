@@ -111,6 +111,7 @@ def test_audience_reader_and_deployer_are_settings(subscribers: Root) -> None:
     assert ("files-apply", "roles/iam.serviceAccountUser", "account/files-dev-ob-crm") in found
     reader = "audit@other.iam.gserviceaccount.com"
     assert (reader, "roles/storage.objectViewer", "bucket/files-dev-results") in found
+    assert plan.told() == plan.bindings(conditions=False)
 
 
 # Rejections

@@ -10,6 +10,25 @@ locals {
   pushed = { for key, it in var.subscribers : key => it if it.push_url != "" }
   pulled = { for key, it in var.subscribers : key => it if it.push_url == "" }
 
+  dead_letters_grants = { for key, it in google_pubsub_topic.dead_letters : key => {
+    because  = "keeps what no webhook took"
+    member   = local.pubsub_agent
+    resource = "projects/${var.project_id}/topics/${it.name}"
+    role     = "roles/pubsub.publisher"
+  } }
+  subscription_grants = { for key, it in var.subscribers : key => {
+    because  = it.push_url == "" ? "takes what it is told off its subscription" : "takes what the webhook did not take off the subscription"
+    member   = it.push_url == "" ? it.reader : local.pubsub_agent
+    resource = "projects/${var.project_id}/subscriptions/${google_pubsub_subscription.subscriber[key].name}"
+    role     = "roles/pubsub.subscriber"
+  } }
+  reader_grants = { for reader in toset([for it in values(var.subscribers) : it.reader if it.reader != ""]) : reader => {
+    because  = "reads the files that it is told of"
+    member   = reader
+    resource = "projects/_/buckets/${var.bucket}"
+    role     = "roles/storage.objectViewer"
+  } }
+
   # Whoever redrives a dead letter publishes it again with the subscriber's name: the others hear
   # nothing of it.
   filters = { for key, it in var.subscribers : key => join(" AND ", compact([
@@ -113,8 +132,8 @@ resource "google_pubsub_topic_iam_member" "pubsub_publishes_dead_letters" {
 
   project = var.project_id
   topic   = each.value.name
-  role    = "roles/pubsub.publisher"
-  member  = local.pubsub_agent
+  role    = local.dead_letters_grants[each.key].role
+  member  = local.dead_letters_grants[each.key].member
 
   # The agent appears when the project first uses Pub/Sub.
   depends_on = [google_pubsub_subscription.dead_letters]
@@ -125,8 +144,8 @@ resource "google_pubsub_subscription_iam_member" "pubsub_takes_dead_letters" {
 
   project      = var.project_id
   subscription = google_pubsub_subscription.subscriber[each.key].name
-  role         = "roles/pubsub.subscriber"
-  member       = local.pubsub_agent
+  role         = local.subscription_grants[each.key].role
+  member       = local.subscription_grants[each.key].member
 }
 
 resource "google_pubsub_subscription_iam_member" "consumer" {
@@ -134,14 +153,14 @@ resource "google_pubsub_subscription_iam_member" "consumer" {
 
   project      = var.project_id
   subscription = google_pubsub_subscription.subscriber[each.key].name
-  role         = "roles/pubsub.subscriber"
-  member       = each.value.reader
+  role         = local.subscription_grants[each.key].role
+  member       = local.subscription_grants[each.key].member
 }
 
 resource "google_storage_bucket_iam_member" "reader" {
-  for_each = toset([for it in values(var.subscribers) : it.reader if it.reader != ""])
+  for_each = local.reader_grants
 
   bucket = var.bucket
-  role   = "roles/storage.objectViewer"
-  member = each.key
+  role   = each.value.role
+  member = each.value.member
 }
