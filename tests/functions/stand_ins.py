@@ -87,7 +87,7 @@ def process(job: Job) -> Outcome:
 
 
 def register() -> None:
-    kinds.KINDS[TYPE] = "stand_in"
+    kinds.KINDS[TYPE] = kinds.Kind("stand_in")
     made: Any = SimpleNamespace(process=process, preload=lambda content_type, config: None)
     sys.modules["processor.kinds.stand_in"] = made
 

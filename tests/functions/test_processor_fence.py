@@ -27,7 +27,7 @@ GOOD = encode(quarters(600, 400))
 @pytest.fixture
 def fenced(processor: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The processor with real processes; files that begin with a deed are stand-ins."""
-    monkeypatch.setitem(stand_ins.kinds.KINDS, stand_ins.TYPE, "stand_in")
+    monkeypatch.setitem(stand_ins.kinds.KINDS, stand_ins.TYPE, stand_ins.kinds.Kind("stand_in"))
     sniff = delivery.sniff
     monkeypatch.setattr(
         delivery, "sniff",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
+import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pypdfium2
@@ -16,10 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_processor_images import B, G, R, W, close, corners, encode, quarters, refusal
 
-from processor import admission
+from processor import admission, kinds
 from processor.errors import Fault
 from processor.formats import FORMATS, header
-from processor.kinds import KINDS, Job, kind_of, sniff
+from processor.kinds import Job, kind_of, module_of, sniff
 from processor.kinds import image as images
 from processor.memory import Gate
 from processor.settings import Config
@@ -119,6 +121,41 @@ def test_text_goes_by_many_names(
 ) -> None:
     record = processor.process(b'{"a": 1}\n', contentType=declared)
     assert record["detected"] == {"contentType": "text/plain", "matchesDeclared": matches}
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "detected", "matches"),
+    [
+        (b"a,b\n1,2\n", "text/x-table", "text/x-table", True),
+        ("grün,blau\n".encode("utf-16"), "TEXT/x-table; header=present", "text/x-table", True),
+        ("grün,blau\n".encode("cp1252") * 9, "text/x-table", "text/x-table", True),
+        (b"a,b\n1,2\n", "text/csv", "text/plain", True),
+        (b"a,b\n1,2\n", None, "text/plain", None),
+        (b"", "text/x-table", "application/x-empty", False),
+        (bytes(range(256)) * 20, "text/x-table", "application/octet-stream", False),
+        (b"PK\3\4" + bytes(100), "text/x-table", "application/zip", False),
+        (encode(quarters(90, 90), "PNG"), "text/x-table", "image/png", False),
+    ],
+)
+@pytest.mark.parametrize("is_fenced", [False, True])
+def test_text_is_of_the_kind_that_it_is_declared_as(
+    processor: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    declared: str | None,
+    detected: str,
+    matches: bool | None,
+    is_fenced: bool,
+) -> None:
+    def process(job: Job) -> kinds.Outcome:
+        return kinds.Outcome("text/x-table")
+
+    table: Any = SimpleNamespace(process=process, preload=lambda content_type, config: None)
+    monkeypatch.setitem(sys.modules, "processor.kinds.table", table)
+    row = kinds.Kind("table", is_fenced=is_fenced, is_text=True)
+    monkeypatch.setitem(kinds.KINDS, "text/x-table", row)
+    record = processor.process(data, contentType=declared)
+    assert record["detected"] == {"contentType": detected, "matchesDeclared": matches}
 
 
 @pytest.mark.parametrize(
@@ -340,10 +377,10 @@ def test_a_damaged_image_is_done_or_named(seed: bytes, changes: list[tuple[int, 
         data[at % len(data)] = value
     head = bytes(data)
     sniffed = sniff(head)
-    if KINDS.get(sniffed or "") != "image":
+    if kind_of(sniffed).module != "image":
         return
     with contextlib.suppress(Fault):
-        with Gate(1 << 30).room(admission.need(head, len(head), sniffed, CONFIG)) as room:
+        with Gate(1 << 30).room(kind_of(sniffed).need(head, len(head), CONFIG)) as room:
             assert room.take(0)
             job = Job(FakeSource(head), len(head), sniffed, None, CONFIG, room)  # type: ignore[arg-type]
-            kind_of(sniffed).process(job)
+            module_of(sniffed).process(job)

@@ -24,7 +24,7 @@ from processor.fence import worker
 from processor.fence.server import Request
 from processor.formats import BASE_BYTES, FORMATS, RENDERED
 from processor.headers import Header
-from processor.kinds import Job, sniff
+from processor.kinds import Job, kind_of, sniff
 from processor.memory import Gate
 from processor.settings import Config
 from processor.storage import HEAD_BYTES
@@ -159,7 +159,9 @@ def measuring() -> Iterator[Callable[[bytes, Config], int]]:
         room = Gate(4 << 30).room(4 << 30)
         source: Any = SimpleNamespace(write_to=lambda file, limit: file.write(data))
         job = Job(source, len(data), sniff(data), None, config, room)
-        request = Request(config, len(data), job.sniffed or "", None, 4 << 30, 4 << 30, True, 100)
+        request = Request(
+            config, len(data), job.content_type or "", None, 4 << 30, 4 << 30, True, 100
+        )
         with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()
@@ -179,7 +181,7 @@ CONFIG = Config.from_env(
 
 def counted(data: bytes, config: Config) -> int:
     """What it is given; once it is open, where its beginning does not tell."""
-    need = admission.need(data[:HEAD_BYTES], len(data), sniff(data), config)
+    need = kind_of(sniff(data)).need(data[:HEAD_BYTES], len(data), config)
     if need is None:
         with Image.open(io.BytesIO(data)) as image:
             format = next(one for one in FORMATS if one.decoder == image.format)

@@ -1,16 +1,16 @@
 """How much memory a file is given, told by its first bytes: plain Python, before any decoder.
 
+Each `_need` gives bytes, None for all there is: what these bytes do not tell, the decoder will.
 Raises PermanentError for what is not even to be read to its end.
 """
 
 from __future__ import annotations
 
 from processor.errors import PermanentError
-from processor.formats import BY_TYPE, RENDERED, Format, header, memory
+from processor.formats import RENDERED, Format, header, memory
 from processor.headers import Header
 from processor.settings import Config, Rendition
 
-PDF = "application/pdf"
 PDF_BYTES = 96 * 1024 * 1024  # beside the file: with an image of ten megapixels on its page
 PLAIN_BYTES = 16 * 1024 * 1024
 # How much larger than a rendition a picture is left for the better filter, by a JPEG's decoder or
@@ -20,13 +20,15 @@ SPARE = 1.5
 Size = tuple[int, int]
 
 
-def need(head: bytes, size: int, content_type: str | None, config: Config) -> int | None:
-    """Bytes of memory, None for all there is: what these bytes do not tell, the decoder will."""
-    if content_type == PDF:
-        return pdf_memory(size, config)
-    format = BY_TYPE.get(content_type or "")
-    if format is None:
-        return PLAIN_BYTES
+def plain_need(head: bytes, size: int, config: Config) -> int:
+    return PLAIN_BYTES
+
+
+def pdf_need(head: bytes, size: int, config: Config) -> int:
+    return pdf_memory(size, config)
+
+
+def image_need(format: Format, head: bytes, size: int, config: Config) -> int | None:
     found = header(head, format)
     if found is None:
         return None

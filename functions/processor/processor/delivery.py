@@ -17,9 +17,8 @@ from typing import Any, Protocol
 from contract.records import Failure, Manifest, Timings
 from contract.records import Output as OutputRecord
 from contract.task import Task
-from processor.admission import need
 from processor.errors import AttemptsExhausted, Fault, PermanentError, TransientError
-from processor.kinds import Job, Outcome, Output, canonical, is_fenced, kind_of, sniff
+from processor.kinds import Job, Outcome, Output, canonical, kind_of, module_of, sniff, written
 from processor.memory import Gate, Room
 from processor.settings import Config
 from processor.storage import Storage, crc32c, too_large
@@ -95,19 +94,20 @@ class Delivery:
             raise PermanentError(task.fault, _INVALID_TIME)
         self._fence.start()  # meanwhile it loads what decoding takes
         source = self._storage.open(self._work, task.source["size"])
-        sniffed, limit = sniff(source.head), config.max_file_bytes
+        content_type = sniff(source.head) or written(source.head, task.declared)
+        kind, limit = kind_of(content_type), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
         if size > limit:
             raise too_large(limit)  # at once: neither room nor an attempt is needed for that
-        with self._gate.room(need(source.head, size, sniffed, config)) as room:
+        with self._gate.room(kind.need(source.head, size, config)) as room:
             room.wait(self._remaining() / 2)
             self._claim(room)
-            job = Job(source, size, sniffed, task.declared, config, room)
+            job = Job(source, size, content_type, task.declared, config, room)
             try:
-                if is_fenced(sniffed):
+                if kind.is_fenced:
                     outcome = self._fence.run(job, self._remaining())
                 else:
-                    outcome = kind_of(sniffed).process(job)
+                    outcome = module_of(content_type).process(job)
             finally:  # a refusal, too, rests on the right bytes only
                 source.verify(task.source["crc32c"])
             worked = time.monotonic()

@@ -29,8 +29,7 @@ class Held:
 def make(file: str, content_type: str) -> Callable[[], None]:
     os.environ.setdefault("LANG", "C.UTF-8")
     import main
-    from processor.admission import need
-    from processor.kinds import Job, is_fenced, kind_of, sniff
+    from processor.kinds import Job, kind_of, module_of, sniff, written
     from processor.storage import HEAD_BYTES, PIECE_BYTES
 
     worker = main.worker()
@@ -38,13 +37,13 @@ def make(file: str, content_type: str) -> Callable[[], None]:
 
     def step() -> None:
         source = Held(data, HEAD_BYTES, PIECE_BYTES)
-        sniffed = sniff(source.head)
-        kind = kind_of(sniffed)
-        if is_fenced(sniffed):
-            kind.preload(sniffed or "", worker.config)
-        size = need(source.head, source.size, sniffed, worker.config)
+        found = sniff(source.head) or written(source.head, content_type)
+        kind, module = kind_of(found), module_of(found)
+        if kind.is_fenced:
+            module.preload(found or "", worker.config)
+        size = kind.need(source.head, source.size, worker.config)
         with worker.gate.room(size) as room:
             room.take(0)
-            kind.process(Job(source, source.size, sniffed, content_type, worker.config, room))
+            module.process(Job(source, source.size, found, content_type, worker.config, room))
 
     return step

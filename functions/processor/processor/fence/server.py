@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from processor.errors import Fault
 from processor.fence.confine import PR_SET_CHILD_SUBREAPER, confine, die_with, prctl
-from processor.kinds import Job, kind_of
+from processor.kinds import Job, module_of
 from processor.memory import bound_allocator
 from processor.settings import Config
 from processor.storage import HEAD_BYTES
@@ -41,7 +41,7 @@ class Request:
 
     config: Config
     size: int
-    sniffed: str
+    content_type: str
     declared: str | None
     held: int
     largest: int
@@ -122,8 +122,7 @@ class Server:
                 _kill(pid)
             os._exit(0)
         request: Request = pickle.loads(message)  # from the function, never from a file's process
-        kind = kind_of(request.sniffed)
-        kind.preload(request.sniffed, request.config)
+        module_of(request.content_type).preload(request.content_type, request.config)
         gc.freeze()
         server = os.getpid()
         pid = os.fork()
@@ -189,7 +188,9 @@ def _child(request: Request, files: list[int], server: int) -> NoReturn:
             cast(Any, Source()),
             cast(Any, Held(request.held, request.has_grown)),
         )  # all that a kind asks of
-        job = Job(source, request.size, request.sniffed, request.declared, request.config, room)
+        job = Job(
+            source, request.size, request.content_type, request.declared, request.config, room
+        )
         # The file itself is counted, but in no one's address space; the answer is as small.
         memory = request.held - os.fstat(_SOURCE).st_size
         confine(memory, request.largest, request.cpu_seconds, max(request.held // 4, 1 << 20))
@@ -221,7 +222,7 @@ def _answer(job: Job) -> None:
 
 def _processed(job: Job) -> tuple[dict[str, Any], list[bytes]]:
     try:
-        outcome = kind_of(job.sniffed).process(job)
+        outcome = module_of(job.content_type).process(job)
         made = [[one.name, one.width, one.height, len(one.data)] for one in outcome.outputs]
         answer = {"contentType": outcome.content_type, "facts": outcome.facts, "outputs": made}
         json.dumps(answer)

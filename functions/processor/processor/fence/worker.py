@@ -22,7 +22,7 @@ from contract.records import Facts
 from processor.errors import PermanentError, TransientError
 from processor.fence.server import End, Request
 from processor.formats import ENCODED
-from processor.kinds import Job, Outcome, Output, is_silent, kind_of
+from processor.kinds import Job, Outcome, Output, kind_of, module_of
 from processor.settings import Config
 
 _LAUNCHES = 8  # of one file, while it turns out to need more, or the server is replaced
@@ -48,9 +48,9 @@ class Unfenced:
         pass
 
     def run(self, job: Job, seconds: float) -> Outcome:
-        kind = kind_of(job.sniffed)
-        kind.preload(job.sniffed or "", job.config)
-        return kind.process(job)
+        module = module_of(job.content_type)
+        module.preload(job.content_type or "", job.config)
+        return module.process(job)
 
 
 class _Ended(NamedTuple):
@@ -175,8 +175,8 @@ class _Run:
         job, config = self.job, self.job.config
         held = job.room.size
         return Request(
-            config, job.size, job.sniffed or "", job.declared, held,
-            largest=held // 2 if is_silent(job.sniffed) else held,
+            config, job.size, job.content_type or "", job.declared, held,
+            largest=held // 2 if kind_of(job.content_type).is_silent else held,
             has_grown=self.has_grown,
             cpu_seconds=max(1, config.work_seconds // _CPU_SHARE),
         )  # fmt: skip
@@ -189,7 +189,8 @@ class _Run:
         """
         if ended.signal == signal.SIGSYS or ended.answer.get("memory"):
             return True
-        doubtful = ended.signal not in (0, signal.SIGXCPU) or is_silent(self.job.sniffed)
+        is_silent = kind_of(self.job.content_type).is_silent
+        doubtful = is_silent or ended.signal not in (0, signal.SIGXCPU)
         return doubtful and max(ended.grown, 0) > self.job.room.size // 2
 
     def _grow(self) -> None:

@@ -1,7 +1,7 @@
 """The registry of kinds of files.
 
-A kind is a module here with two functions, and an entry in KINDS for each content type (images have
-theirs from processor.formats); processor.admission says how much memory it is given.
+A kind is a module here with two functions, and a row in KINDS for each content type (images have
+theirs from processor.formats).
     preload(content_type, config): imports whatever process may use. Fenced kinds only.
     process(job) -> Outcome. Raises Fault.
 Modules are imported when their first file comes, so that a cold start pays only for what it needs.
@@ -9,23 +9,49 @@ Modules are imported when their first file comes, so that a cold start pays only
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, cast
 
 import filetype  # type: ignore[import-untyped]
 
 from contract.records import Facts
-from processor.admission import PDF
-from processor.formats import BY_TYPE, FORMATS
+from processor.admission import image_need, pdf_need, plain_need
+from processor.formats import FORMATS
 from processor.memory import Room
 from processor.settings import Config
 from processor.storage import Source
 
-KINDS = {**dict.fromkeys(BY_TYPE, "image"), PDF: "pdf"}
-# Other names under which the same content is declared.
-_ALIASES = {alias: one.content_type for one in FORMATS for alias in one.aliases}
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What is known of a content type before its module is imported.
+
+    module: its name in this package. need: bytes of memory, by the file's beginning, its size and
+    the settings; None for all there is. aliases: other names under which the same is declared.
+    is_fenced: decoded, in a process of its own; else it is read by plain Python. is_silent: its
+    decoder leaves out what it has no memory for, and says nothing. is_text: it has no signature;
+    text is of this kind where it is declared so.
+    """
+
+    module: str
+    need: Callable[[bytes, int, Config], int | None] = plain_need
+    aliases: tuple[str, ...] = ()
+    is_fenced: bool = True
+    is_silent: bool = False
+    is_text: bool = False
+
+
+KINDS = {
+    **{x.content_type: Kind("image", partial(image_need, x), x.aliases) for x in FORMATS},
+    "application/pdf": Kind("pdf", pdf_need, is_silent=True),
+}
+_PLAIN = Kind("plain", is_fenced=False)  # text, and whatever has no row
+_ALIASES = {alias: name for name, kind in KINDS.items() for alias in kind.aliases}
 _TEXTUAL = ("json", "xml", "yaml", "javascript", "csv", "sql", "toml", "x-sh", "ndjson")
 # Brands of an ISO container (ISO/IEC 23008-12, AV1 Image File Format), those that name a codec
 # first: a major brand may say no more than that there is an image.
@@ -41,6 +67,7 @@ _PDF = re.compile(rb"%PDF-\d")
 _PDF_OBJECT = re.compile(rb"^\s*\d+ \d+ obj\b", re.M)
 _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _TEXT_BYTES = bytes(range(32, 256)) + b"\t\n\f\r\x1b"
+_BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 # Signatures of what is itself written as text.
 _WRITTEN = frozenset({"application/pdf", "application/postscript", "application/rtf"})
 
@@ -74,20 +101,21 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to process, with its sniffed and its declared type, and the memory held for it.
+    """A file to process, and the memory held for it.
 
-    size is the most bytes that reading all of it can give.
+    size is the most bytes that reading all of it can give. content_type is by its signature or, of
+    text that a kind of its own reads, as declared; None for other text and what nobody knows.
     """
 
     source: Source
     size: int
-    sniffed: str | None
+    content_type: str | None
     declared: str | None
     config: Config
     room: Room
 
 
-class Kind(Protocol):
+class Module(Protocol):
     def preload(self, content_type: str, config: Config) -> None: ...
 
     def process(self, job: Job) -> Outcome: ...
@@ -123,16 +151,17 @@ def canonical(declared: str | None) -> str | None:
     return _ALIASES.get(declared, declared) if declared else None
 
 
+def written(head: bytes, declared: str | None) -> str | None:
+    """The declared type, where a kind without a signature has it and the beginning is text."""
+    name = canonical(declared)
+    is_text = head.startswith(_BOMS) or not head.translate(None, _TEXT_BYTES)
+    return name if head and is_text and kind_of(name).is_text else None
+
+
 def kind_of(content_type: str | None) -> Kind:
-    name = KINDS.get(content_type or "", "plain")
-    return cast(Kind, importlib.import_module(f"processor.kinds.{name}"))
+    return KINDS.get(content_type or "", _PLAIN)
 
 
-def is_fenced(content_type: str | None) -> bool:
-    """Whether it is decoded, in a process of its own; everything else is read by plain Python."""
-    return content_type in KINDS
-
-
-def is_silent(content_type: str | None) -> bool:
-    """Whether its decoder leaves out what it has no memory for, and says nothing."""
-    return content_type == PDF
+def module_of(content_type: str | None) -> Module:
+    name = kind_of(content_type).module
+    return cast(Module, importlib.import_module(f"processor.kinds.{name}"))

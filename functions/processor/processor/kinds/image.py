@@ -30,7 +30,7 @@ def preload(content_type: str, config: Config) -> None:
 
 
 def process(job: Job) -> Outcome:
-    format, config = BY_TYPE[job.sniffed or ""], job.config
+    format, config = BY_TYPE[job.content_type or ""], job.config
     found = header(job.source.head, format)
     if found:
         _admit(job, format, found)
@@ -64,7 +64,7 @@ def process(job: Job) -> Outcome:
         **exif.facts(),
         "orientation": turn,
     }
-    return Outcome(job.sniffed or "", {"image": learnt}, outputs)
+    return Outcome(job.content_type or "", {"image": learnt}, outputs)
 
 
 def _admit(job: Job, format: Format, found: Header) -> None:

@@ -26,9 +26,10 @@ _UNKNOWN = "unknown-8bit"  # RFC 1428's name for it
 
 
 def process(job: Job) -> Outcome:
-    if job.sniffed:
-        return Outcome(job.sniffed)
-    if canonical(job.declared) in KINDS:
+    if job.content_type:
+        return Outcome(job.content_type)
+    declared = canonical(job.declared)
+    if declared in KINDS and not KINDS[declared].is_text:
         detail = f"Declared as {job.declared}, but the content is something else."
         raise PermanentError("type_mismatch", detail)
     if not job.source.head:
