@@ -12,7 +12,7 @@ from batch.records import DONE, FAILED
 from batch.tasks import TaskId
 from contract.task import FIELDS, Task
 from processor.delivery import Delivery, Worker
-from processor.fence.worker import Unfenced
+from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
 from processor.settings import Config
@@ -32,7 +32,7 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     client = cloud_storage(config.project_id)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     log = Log(config.project_id, config.hash_object_names)
-    worker = Worker(config, Storage(lambda: client, config.results_bucket), gate, log, Unfenced())
+    worker = Worker(config, Storage(lambda: client, config.results_bucket), gate, log, Fence(config))
     done, failures, names = 0, [], []
     for resource in _objects(client, config.uploads_bucket, request):
         body = {"object": resource, "run": 0, "lane": config.lane}
