@@ -32,7 +32,8 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     client = cloud_storage(config.project_id)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     log = Log(config.project_id, config.hash_object_names)
-    worker = Worker(config, Storage(lambda: client, config.results_bucket), gate, log, Fence(config))
+    storage = Storage(lambda: client, config.results_bucket)
+    worker = Worker(config, storage, gate, log, Fence(config))
     done, failures, names = 0, [], []
     for resource in _objects(client, config.uploads_bucket, request):
         body = {"object": resource, "run": 0, "lane": config.lane}
