@@ -66,7 +66,7 @@ class Upload:
             raise Problem(
                 400, "no_file", "Send the file as the field file: curl -F file=@photo.jpg."
             )
-        named = {key: form.form[key] for key in _FORM if form.form.get(key)}
+        named = {key: form.form[key] for key in _FORM if key in form.form}
         owner = self.callers.owner(authorization, named.get("owner"))
         content, size = _measured(file)
         fields: dict[str, Any] = named | {
