@@ -2,88 +2,39 @@
 
 `python scripts/docs_permissions.py` has bootstrap and dev delivered to a local cloud, reads every
 IAM binding there is, and puts the tables between their markers: that of an environment in README.md
-and docs/permissions.md, that of delivery in the latter. `--check` only tells whether they are
-there. `make test` checks the same on the deployments that it has.
+and docs/permissions.md, those of delivery and of the capabilities in the latter, the capabilities'
+from a plan of the showcase. `--check` only tells whether they are there. `make test` checks the
+same on the deployments and plans that it has.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs/permissions.md"
 BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
+INPUTS = {"project_id": "demo-project"}
 HEAD = ("Account", "Role", "On", "Because")
 
-# (account, role, resource) → why. A binding without an entry, and an entry without a binding, fail.
+# (account, role, resource) → why, as bootstrap and the environments say it beside each binding
+# (`because`) and as their output `grants`. A binding without an entry, and an entry without a
+# binding, fail.
 Reasons = dict[tuple[str, str, str], str]
-# Bootstrap's; an environment's are said where they are granted (`because`) and come as its output.
-BOOTSTRAP: Reasons = {
-    ("build", "roles/storage.objectViewer", "project"): (
-        "reads the functions' source, which Google copies into a bucket of its own; a condition "
-        "limits it to that bucket, which does not exist before the first build"
-    ),
-    ("build", "roles/artifactregistry.writer", "repository functions"): "pushes the built images",
-    ("build", "roles/logging.logWriter", "project"): (
-        "writes the builds' log; nothing narrower than the project carries this role"
-    ),
-}
-# The same of what is there only once bootstrap is told a GitHub repository.
-ACTS = "hands this account to"
-DELIVERY: Reasons = {
-    ("GitHub's apply", "roles/iam.workloadIdentityUser", "account apply"): (
-        "runs that meet the condition of the provider github-apply become the account"
-    ),
-    ("apply", "roles/storage.admin", "project"): (
-        "makes the buckets, says who reads and writes them, uploads zips, keeps the state"
-    ),
-    ("apply", "roles/pubsub.admin", "project"): (
-        "makes topics and subscriptions, and says who uses them"
-    ),
-    ("apply", "roles/cloudtasks.queueAdmin", "project"): "makes the queues, and says who enqueues",
-    ("apply", "roles/cloudfunctions.developer", "project"): "deploys the functions",
-    ("apply", "roles/run.admin", "project"): "says who invokes the functions",
-    ("apply", "roles/iam.serviceAccountAdmin", "project"): (
-        "makes the accounts, and says who acts as them"
-    ),
-    ("apply", "roles/logging.configWriter", "project"): "makes the metrics that come of logs",
-    ("apply", "roles/monitoring.editor", "project"): "makes alerts, objective and dashboard",
-    ("apply", "roles/iam.securityReviewer", "project"): (
-        "reads who holds which role on what, bootstrap's too: `make verify` compares"
-    ),
-    ("apply", "roles/iam.serviceAccountUser", "account build"): f"{ACTS} the functions' builds",
-    ("apply", "roles/iam.serviceAccountUser", "account bridge"): f"{ACTS} the bridge",
-    ("apply", "roles/iam.serviceAccountUser", "account processor"): f"{ACTS} the processors",
-    ("apply", "roles/iam.serviceAccountUser", "account events-invoker"): f"{ACTS} the subscription",
-    ("GitHub's plan", "roles/iam.workloadIdentityUser", "account plan"): (
-        "runs that meet the condition of the provider github-plan become the account"
-    ),
-    ("plan", "roles/storage.objectViewer", "bucket tfstate"): "reads the state; locks nothing",
-    ("plan", "roles/storage.objectCreator", "bucket plans"): (
-        "keeps what is reviewed, and what is to be applied; may replace none"
-    ),
-    ("plan", "roles/storage.objectViewer", "bucket plans"): "compares with what was reviewed",
-    ("plan", "roles/storage.objectViewer", "project"): (
-        "reads the zips back; a condition limits it to the bucket that environments upload them to"
-    ),
-    ("plan", "roles/storage.bucketViewer", "project"): "reads the buckets, no file in them",
-    ("plan", "roles/pubsub.viewer", "project"): "reads topics and subscriptions",
-    ("plan", "roles/cloudtasks.viewer", "project"): "reads the queues",
-    ("plan", "roles/cloudfunctions.viewer", "project"): "reads the functions",
-    ("plan", "roles/iam.securityReviewer", "project"): (
-        "reads the accounts, and who holds which role on what"
-    ),
-    ("plan", "roles/logging.viewer", "project"): "reads the metrics that come of logs",
-    ("plan", "roles/monitoring.viewer", "project"): "reads alerts, objective and dashboard",
-}
 # Name of a table → the documents that hold it.
-TABLES = {"permissions": (README, PAGE), "permissions of delivery": (PAGE,)}
+TABLES = {
+    "permissions": (README, PAGE),
+    "permissions of delivery": (PAGE,),
+    "permissions of capabilities": (PAGE,),
+}
 
 
 class Stale(Exception):
@@ -148,29 +99,38 @@ def _resource(resource: str, prefix: str) -> str:
 
 def _short(name: str, prefix: str) -> str:
     """files-dev-bridge → bridge, files-build → build."""
-    return re.sub(rf"^{prefix}-((dev|staging|prod)-)?", "", name)
+    return re.sub(rf"^{prefix}-((dev|staging|prod|showcase)-)?", "", name)
 
 
-def reasons(told: Iterable[str], prefix: str = "files") -> Reasons:
-    """Of an environment and of bootstrap.
+def reasons(told: Iterable[str], delivery: bool = False, prefix: str = "files") -> Reasons:
+    """What is told of the accounts that deliver, or of all others.
 
-    told: the environment's output `grants`, each "member role resource: because"; those of the
-    accounts that deliver it are in DELIVERY.
+    told: the outputs `grants` of environments and of bootstrap, each "member role resource:
+    because".
     """
     found: Reasons = {}
     for grant in told:
         member, role, rest = grant.split(" ", 2)
         resource, _, because = rest.partition(": ")
         key = _account(member, prefix), role, _resource(resource, prefix)
-        if key[0] not in {account for account, _, _ in DELIVERY}:
+        if _delivers(key[0]) == delivery:
             found[key] = because
-    return found | BOOTSTRAP
+    return found
+
+
+def of_capabilities(showcase: Iterable[str], dev: Iterable[str]) -> Reasons:
+    """What the showcase tells and an environment without capabilities does not."""
+    without = reasons(dev)
+    return {key: why for key, why in reasons(showcase).items() if key not in without}
 
 
 def of_delivery(applied: Iterable[Grant]) -> set[Grant]:
     """What bootstrap's accounts for GitHub hold, and who may become them."""
-    accounts = {account for account, _, _ in DELIVERY}
-    return {grant for grant in applied if grant.account in accounts}
+    return {grant for grant in applied if _delivers(grant.account)}
+
+
+def _delivers(account: str) -> bool:
+    return account.removeprefix("GitHub's ") in ("apply", "plan")
 
 
 def table(applied: Iterable[Grant], reasons: Reasons) -> str:
@@ -182,7 +142,7 @@ def table(applied: Iterable[Grant], reasons: Reasons) -> str:
     present = {grant.key for grant in applied}
     if missing := present - reasons.keys():
         raise Stale(
-            f"no reason is given for {sorted(missing)}: where it is granted, or in {__file__}"
+            f"no reason is given for {sorted(missing)} in the output grants of who grants it"
         )
     if gone := reasons.keys() - present:
         raise Stale(f"a reason is given for what is not granted: {sorted(gone)}")
@@ -220,25 +180,42 @@ def check(applied: Iterable[Grant], name: str, reasons: Reasons, write: bool = F
             )
 
 
-def applied_to_a_local_cloud() -> tuple[dict[Grant, list[Any]], Reasons]:
-    sys.path.insert(0, str(ROOT))
+def applied_to_a_local_cloud() -> tuple[set[Grant], list[str]]:
+    """What is bound in a project with bootstrap and dev, and what the two tell of it."""
     from tests.ci.site import delivering, watched
 
     with delivering(watched) as site:
-        told = site.deployment.outputs()["grants"]
-        return grants(site.deployment.cloud.get("/bindings")), reasons(told)
+        return set(grants(site.deployment.cloud.get("/bindings"))), site.told()
+
+
+def planned(*environments: str) -> Iterator[list[str]]:
+    """What each environment would tell."""
+    from tests.localcloud.client import LocalCloud
+    from tests.localcloud.client.terraform import choose
+    from tests.terraform.plans import PROJECT, Root
+
+    with LocalCloud.start(PROJECT) as cloud:
+        environ = dict(os.environ) | cloud.environ() | choose(cloud).environ
+        for name in environments:
+            with TemporaryDirectory() as scratch:
+                root = Root(f"environments/{name}", Path(scratch), environ, INPUTS, {})
+                yield root.plan().outputs["grants"]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="The tables of permissions in the documents.")
     parser.add_argument("--check", action="store_true", help="change nothing; fail if stale")
     arguments = parser.parse_args()
-    found, why = applied_to_a_local_cloud()
-    applied = set(found)
+    sys.path.insert(0, str(ROOT))
+    applied, told = applied_to_a_local_cloud()
     delivery = of_delivery(applied)
+    capabilities = of_capabilities(*planned("showcase", "dev"))
+    write = not arguments.check
     try:
-        check(applied - delivery, "permissions", why, write=not arguments.check)
-        check(delivery, "permissions of delivery", DELIVERY, write=not arguments.check)
+        check(applied - delivery, "permissions", reasons(told), write)
+        check(delivery, "permissions of delivery", reasons(told, delivery=True), write)
+        planned_there = {Grant(*key) for key in capabilities}
+        check(planned_there, "permissions of capabilities", capabilities, write)
     except Stale as stale:
         print(f"docs_permissions: {stale}", file=sys.stderr)
         return 1

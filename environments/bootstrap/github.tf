@@ -21,12 +21,36 @@ locals {
 
   # On the project, since what they are for does not exist before the first apply.
   delivery_roles = {
-    apply = keys(merge([for need in local.needed : need.apply]...))
-    plan  = keys(merge([for need in local.needed : need.plan]...))
+    apply = merge([for need in local.needed : need.apply]...)
+    plan  = merge([for need in local.needed : need.plan]...)
   }
   delivery_grants = merge([for name in keys(local.deliveries) : {
-    for role in local.delivery_roles[name] : "${name} ${role}" => { name = name, role = role }
+    for role, because in local.delivery_roles[name] : "${name} ${role}" => {
+      because = because, name = name, resource = "projects/${var.project_id}", role = role
+    }
   }]...)
+
+  # Each of one account alone.
+  narrower_grants = { for key, it in {
+    apply_builds = {
+      because  = "hands this account to the functions' builds"
+      name     = "apply"
+      resource = "projects/${var.project_id}/serviceAccounts/${module.build_account.email}"
+      role     = "roles/iam.serviceAccountUser"
+    }
+    plan_reads_state = {
+      because  = "reads the state; locks nothing"
+      name     = "plan"
+      resource = "projects/_/buckets/${module.state.name}"
+      role     = "roles/storage.objectViewer"
+    }
+    plan_reads_zips = {
+      because  = "reads the zips back; a condition limits it to the bucket that environments upload them to"
+      name     = "plan"
+      resource = "projects/${var.project_id}"
+      role     = "roles/storage.objectViewer"
+    }
+  } : key => it if contains(keys(local.deliveries), it.name) }
 }
 
 resource "google_iam_workload_identity_pool" "github" {
@@ -85,12 +109,11 @@ resource "google_project_iam_member" "delivery" {
   member  = module.delivery_account[each.value.name].member
 }
 
-# A plan reads the functions' zips back.
 resource "google_project_iam_member" "plan_reads_zips" {
   for_each = { for name in keys(local.deliveries) : name => name if name == "plan" }
 
   project = var.project_id
-  role    = "roles/storage.objectViewer"
+  role    = local.narrower_grants.plan_reads_zips.role
   member  = module.delivery_account[each.key].member
 
   condition {
@@ -104,7 +127,7 @@ resource "google_service_account_iam_member" "apply_builds" {
   for_each = { for name in keys(local.deliveries) : name => name if name == "apply" }
 
   service_account_id = "projects/${var.project_id}/serviceAccounts/${module.build_account.email}"
-  role               = "roles/iam.serviceAccountUser"
+  role               = local.narrower_grants.apply_builds.role
   member             = module.delivery_account[each.key].member
 }
 
@@ -112,7 +135,7 @@ resource "google_storage_bucket_iam_member" "plan_reads_state" {
   for_each = { for name in keys(local.deliveries) : name => name if name == "plan" }
 
   bucket = module.state.name
-  role   = "roles/storage.objectViewer"
+  role   = local.narrower_grants.plan_reads_state.role
   member = module.delivery_account[each.key].member
 }
 

@@ -3,6 +3,13 @@
 
 locals {
   images = toset(contains(var.capabilities, "batch") ? ["this"] : [])
+
+  image_grants = { for key in local.images : key => {
+    because  = "pushes the built images of jobs"
+    member   = module.build_account.member
+    resource = "projects/${var.project_id}/locations/${var.region}/repositories/${google_artifact_registry_repository.images[key].repository_id}"
+    role     = "roles/artifactregistry.writer"
+  } }
 }
 
 resource "google_artifact_registry_repository" "images" {
@@ -39,13 +46,13 @@ resource "google_artifact_registry_repository" "images" {
 }
 
 resource "google_artifact_registry_repository_iam_member" "build_writes_job_images" {
-  for_each = local.images
+  for_each = local.image_grants
 
   project    = var.project_id
   location   = var.region
   repository = google_artifact_registry_repository.images["this"].repository_id
-  role       = "roles/artifactregistry.writer"
-  member     = module.build_account.member
+  role       = each.value.role
+  member     = each.value.member
 }
 
 module "builds" {

@@ -8,6 +8,27 @@ locals {
   # Google copies a function's source into this bucket of its own and builds from there. It does
   # not exist before the first build, so it cannot carry a binding of its own.
   build_sources = "gcf-v2-sources-${module.state.project_number}-${var.region}"
+
+  build_grants = {
+    reads_sources = {
+      because  = "reads the functions' source, which Google copies into a bucket of its own; a condition limits it to that bucket, which does not exist before the first build"
+      member   = module.build_account.member
+      resource = "projects/${var.project_id}"
+      role     = "roles/storage.objectViewer"
+    }
+    writes_images = {
+      because  = "pushes the built images"
+      member   = module.build_account.member
+      resource = "projects/${var.project_id}/locations/${var.region}/repositories/${google_artifact_registry_repository.functions.repository_id}"
+      role     = "roles/artifactregistry.writer"
+    }
+    writes_logs = {
+      because  = "writes the builds' log; nothing narrower than the project carries this role"
+      member   = module.build_account.member
+      resource = "projects/${var.project_id}"
+      role     = "roles/logging.logWriter"
+    }
+  }
 }
 
 resource "google_project_service" "this" {
@@ -76,22 +97,20 @@ resource "google_artifact_registry_repository_iam_member" "build_writes_images" 
   project    = var.project_id
   location   = var.region
   repository = google_artifact_registry_repository.functions.repository_id
-  role       = "roles/artifactregistry.writer"
-  member     = module.build_account.member
+  role       = local.build_grants.writes_images.role
+  member     = local.build_grants.writes_images.member
 }
 
-# The build's only roles on the project: nothing narrower exists for its log, and the bucket of its
-# source does not exist yet.
 resource "google_project_iam_member" "build_writes_logs" {
   project = var.project_id
-  role    = "roles/logging.logWriter"
-  member  = module.build_account.member
+  role    = local.build_grants.writes_logs.role
+  member  = local.build_grants.writes_logs.member
 }
 
 resource "google_project_iam_member" "build_reads_sources" {
   project = var.project_id
-  role    = "roles/storage.objectViewer"
-  member  = module.build_account.member
+  role    = local.build_grants.reads_sources.role
+  member  = local.build_grants.reads_sources.member
 
   condition {
     title       = "sources of functions"

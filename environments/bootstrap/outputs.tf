@@ -11,6 +11,20 @@ output "github" {
   }
 }
 
+output "grants" {
+  description = "Who holds which role on what: because of what."
+  value = [for grant in concat(
+    values(local.build_grants),
+    values(local.image_grants),
+    flatten([for bucket in values(module.builds) : bucket.grants]),
+    flatten([for name, account in module.delivery_account : concat(
+      account.grants,
+      [for it in concat(values(local.delivery_grants), values(local.narrower_grants)) : merge(it, { member = account.member }) if it.name == name],
+    )]),
+    flatten([for bucket in values(module.plans) : bucket.grants]),
+  ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
+}
+
 output "state_bucket" {
   description = "The bucket that keeps the state of every environment."
   value       = module.state.name

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,15 @@ _rates = itertools.count(20)
 
 @dataclass
 class Site:
-    """The scratch repository, its dev environment, and a fake GitHub."""
+    """The scratch repository, its dev environment, and a fake GitHub.
+
+    Attributes:
+        grants: what bootstrap tells of its bindings.
+    """
 
     deployment: Deployment
     github: Fake
+    grants: list[str] = field(default_factory=list)
 
     @property
     def root(self) -> Path:
@@ -81,6 +86,11 @@ class Site:
     @property
     def project(self) -> str:
         return self.deployment.cloud.project
+
+    def told(self) -> list[str]:
+        """What dev and bootstrap tell of their bindings."""
+        dev = self.deployment.outputs("dev", **self.login("apply"))
+        return [*dev["grants"], *self.grants]
 
     def rate(self) -> str:
         """Commits a rate of the queue that was never there; returns the commit."""
@@ -129,6 +139,7 @@ def bootstrapped() -> Iterator[Site]:
     with LocalCloud.start() as cloud, fake() as github:
         made = Site(Deployment.prepare(cloud), github)
         made.deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
+        made.grants = made.deployment.outputs("bootstrap")["grants"]
         yield made
 
 

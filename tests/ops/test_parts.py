@@ -329,5 +329,5 @@ def test_each_command_has_help_with_every_option_described(command: str) -> None
 
 def test_the_doctor_knows_what_bootstrap_grants_the_build_account() -> None:
     text = (ROOT / "environments/bootstrap/main.tf").read_text()
-    granted = re.findall(r'role += "(.*)"\n +member += module\.build_account\.member', text)
+    granted = re.findall(r'member += module\.build_account\.member\n.*\n +role += "(.*)"', text)
     assert sorted(granted) == sorted((*BUILDS_WITH, KEEPS_WITH))

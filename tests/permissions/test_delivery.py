@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from scripts.docs_permissions import DELIVERY, Grant, check, grants, of_delivery
+from scripts.docs_permissions import Grant, Reasons, check, grants, of_delivery, reasons
 from tests.ci.site import Site, delivering, watched
 from tests.localcloud.client import LocalCloudError
 
@@ -39,6 +39,11 @@ def applied(site: Site) -> dict[Grant, Binding]:
     every = grants(site.deployment.cloud.get("/bindings"))
     held = of_delivery(every)
     return {grant: binding for grant, binding in every.items() if grant in held}
+
+
+@pytest.fixture(scope="module")
+def why(site: Site) -> Reasons:
+    return reasons(site.told(), delivery=True)
 
 
 # Necessary: what an account does, and what it was answered.
@@ -157,9 +162,11 @@ PROOFS: dict[Key, Proof] = {
 }
 
 
-def test_every_binding_has_a_proof_and_a_reason(applied: dict[Grant, Binding]) -> None:
+def test_every_binding_has_a_proof_and_a_reason(
+    applied: dict[Grant, Binding], why: Reasons
+) -> None:
     assert {grant.key for grant in applied if grant.role != FEDERATION} == PROOFS.keys()
-    assert {key for key in DELIVERY if key[1] != FEDERATION} == PROOFS.keys()
+    assert {key for key in why if key[1] != FEDERATION} == PROOFS.keys()
 
 
 @pytest.mark.parametrize("key", PROOFS, ids=[" ".join(key) for key in PROOFS])
@@ -241,5 +248,7 @@ def test_the_account_that_plans_changes_nothing_and_adds_plans(
     assert changed == {("storage.objects.create", bucket)}
 
 
-def test_the_document_holds_the_table_of_what_is_applied(applied: dict[Grant, Binding]) -> None:
-    check(applied, "permissions of delivery", DELIVERY)
+def test_the_document_holds_the_table_of_what_is_applied(
+    applied: dict[Grant, Binding], why: Reasons
+) -> None:
+    check(applied, "permissions of delivery", why)

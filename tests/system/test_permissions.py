@@ -58,7 +58,8 @@ def applied(pipeline: Pipeline) -> dict[Grant, Binding]:
 
 @pytest.fixture(scope="session")
 def why(pipeline: Pipeline) -> Reasons:
-    return reasons(pipeline.outputs["grants"])
+    bootstrap = pipeline.deployment.outputs("bootstrap")
+    return reasons([*pipeline.outputs["grants"], *bootstrap["grants"]])
 
 
 def binding_of(applied: dict[Grant, Binding], key: Key) -> Binding:

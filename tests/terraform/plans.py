@@ -191,7 +191,7 @@ class Plan:
 
     Attributes:
         resources: full address → planned values; what is only known after apply is left out.
-        outputs: name → value, where it is known.
+        outputs: name → value, without what is only known after apply.
         after: address, without keys → what it says it depends on, in its own module's words.
     """
 
@@ -200,8 +200,9 @@ class Plan:
         self._types: dict[str, str] = {}
         self._collect(output["planned_values"]["root_module"])
         self.after = dict(_after(output["configuration"]["root_module"]))
-        planned = output["planned_values"].get("outputs", {})
-        self.outputs = {name: value.get("value") for name, value in planned.items()}
+        # The changes tell what is known in part, too.
+        changes = output.get("output_changes", {})
+        self.outputs = {name: change.get("after") for name, change in changes.items()}
 
     def _collect(self, module: dict[str, Any]) -> None:
         for resource in module.get("resources", []):
@@ -239,7 +240,7 @@ class Plan:
             AssertionError: when one of them has no reason.
         """
         found = set()
-        for grant in self.outputs["grants"]:
+        for grant in filter(None, self.outputs["grants"]):
             if isinstance(grant, str):
                 member, role, rest = grant.split(" ", 2)
                 resource, _, because = rest.partition(": ")

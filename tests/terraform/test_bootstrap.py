@@ -39,6 +39,8 @@ APPLIES = (
     "roles/run.admin",
     "roles/storage.admin",
 )
+NEEDS = json.loads((ROOT / "environments/bootstrap/needs.tf.json").read_text())["locals"]["needs"]
+CAPABILITIES = NEEDS.keys() - {"pipeline"}
 PROVIDER = 'google_iam_workload_identity_pool_provider.github["{}"]'
 
 
@@ -82,9 +84,8 @@ def test_a_capability_brings_its_apis_and_grants_nothing(bootstrap: Root, defaul
 
 def test_every_capability_is_known_and_no_other(bootstrap: Root) -> None:
     folders = {path.parent.name for path in (ROOT / "terraform").glob("*/main.tf")}
-    needs = json.loads((ROOT / "environments/bootstrap/needs.tf.json").read_text())["locals"]
-    assert needs["needs"].keys() >= folders
-    assert all(need.keys() == {"apis", "apply", "plan"} for need in needs["needs"].values())
+    assert NEEDS.keys() >= folders
+    assert all(need.keys() == {"apis", "apply", "plan"} for need in NEEDS.values())
 
 
 def test_who_delivers_a_capability_gets_the_roles_that_it_needs(
@@ -111,8 +112,10 @@ def test_nothing_is_made_before_its_api_is_on(delivered: Plan) -> None:
     waiting = {a for a, names in delivered.after.items() if "google_project_service.this" in names}
     assert waiting == {
         "google_artifact_registry_repository.functions",
+        "google_artifact_registry_repository.images",
         "google_iam_workload_identity_pool.github",
         "module.build_account",
+        "module.builds",
         "module.plans",
         "module.state",
     }
@@ -188,6 +191,15 @@ def test_delivery_from_github_grants_this_and_nothing_else(delivered: Plan) -> N
         ("files-plan", "roles/storage.objectCreator", "bucket/files-plans"),
     }
     assert delivered.bindings() >= BUILD
+
+
+def test_every_binding_is_told_with_its_reason(bootstrap: Root, delivered: Plan) -> None:
+    with_all = bootstrap.plan(github=GITHUB, capabilities=sorted(CAPABILITIES))
+    assert with_all.bindings() > delivered.bindings()
+    for plan in (bootstrap.plan(), delivered, with_all):
+        # Whose runs become an account is known after the apply, with the pool's name.
+        bindings = {b for b in plan.bindings(conditions=False) if b[0] != "(after apply)"}
+        assert plan.told() == bindings
 
 
 def test_who_plans_reads_no_upload_and_writes_no_lock(delivered: Plan) -> None:

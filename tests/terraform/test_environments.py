@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.docs_permissions import Grant, check, of_capabilities
+
 from .conftest import MakeRoot
 from .plans import ROOT, Plan, rules
 
@@ -51,6 +53,14 @@ def test_every_binding_is_told_with_its_reason(root: MakeRoot, environment: str)
         deployer="serviceAccount:files-apply@demo-project.iam.gserviceaccount.com"
     )
     assert delivered.told() == delivered.bindings(conditions=False)
+
+
+def test_the_document_holds_the_table_of_the_capabilities(
+    root: MakeRoot, plans: dict[str, Plan]
+) -> None:
+    showcase = root("environments/showcase", project_id="demo-project").plan()
+    why = of_capabilities(showcase.outputs["grants"], plans["dev"].outputs["grants"])
+    check({Grant(*key) for key in why}, "permissions of capabilities", why)
 
 
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])

@@ -119,11 +119,11 @@ class Deployment:
         """What this deployment adds to the caller's environment."""
         return {k: v for k, v in self.environ.items() if os.environ.get(k) != v}
 
-    def outputs(self, environment: str = "dev") -> dict[str, Any]:
+    def outputs(self, environment: str = "dev", **more: str) -> dict[str, Any]:
         """What the pipeline of an environment says of itself (`terraform output`)."""
         command = ["terraform", f"-chdir=environments/{environment}", "output", "-json"]
         done = subprocess.run(
-            command, cwd=self.checkout, env=self.environ, capture_output=True, text=True
+            command, cwd=self.checkout, env=self.environ | more, capture_output=True, text=True
         )
         if done.returncode:
             raise CommandFailed(f"{' '.join(command)}: {done.stderr.strip()}")
