@@ -129,7 +129,7 @@ def test_text_goes_by_many_names(
         (b"a,b\n1,2\n", "text/x-table", "text/x-table", True),
         ("grün,blau\n".encode("utf-16"), "TEXT/x-table; header=present", "text/x-table", True),
         ("grün,blau\n".encode("cp1252") * 9, "text/x-table", "text/x-table", True),
-        (b"a,b\n1,2\n", "text/csv", "text/plain", True),
+        (b"a,b\n1,2\n", "text/markdown", "text/plain", True),
         (b"a,b\n1,2\n", None, "text/plain", None),
         (b"", "text/x-table", "application/x-empty", False),
         (bytes(range(256)) * 20, "text/x-table", "application/octet-stream", False),

@@ -114,7 +114,7 @@ def test_a_text_that_begins_like_something_else_is_a_text(
     processor: Any, start: str, encoding: str
 ) -> None:
     rest = "name;size\r\nKöln;7\r\n" if encoding == "cp1252" else ",name,size\n1,2,3\n"
-    record = processor.process((start + rest).encode(encoding), contentType="text/csv")
+    record = processor.process((start + rest).encode(encoding), contentType="text/markdown")
     assert record["detected"] == {"contentType": "text/plain", "matchesDeclared": True}
     assert record["text"]["lines"] == 2
 
