@@ -2,9 +2,9 @@
 
 `python scripts/docs_permissions.py` has bootstrap and dev delivered to a local cloud, reads every
 IAM binding there is, and puts the tables between their markers: that of an environment in README.md
-and docs/permissions.md, those of delivery and of the capabilities in the latter, the capabilities'
-from a plan of the showcase. `--check` only tells whether they are there. `make test` checks the
-same on the deployments and plans that it has.
+and docs/permissions.md, those of delivery and of the capabilities in the latter, the pipeline's in
+its own README. The last two are made from plans of the showcase and of dev. `--check` only tells
+whether they are there. `make test` checks the same on the deployments and plans that it has.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs/permissions.md"
+PIPELINE = ROOT / "terraform/pipeline/README.md"
 BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
 INPUTS = {"project_id": "demo-project"}
 HEAD = ("Account", "Role", "On", "Because")
@@ -34,6 +35,7 @@ TABLES = {
     "permissions": (README, PAGE),
     "permissions of delivery": (PAGE,),
     "permissions of capabilities": (PAGE,),
+    "permissions of the pipeline": (PIPELINE,),
 }
 
 
@@ -118,12 +120,6 @@ def reasons(told: Iterable[str], delivery: bool = False, prefix: str = "files") 
     return found
 
 
-def of_capabilities(showcase: Iterable[str], dev: Iterable[str]) -> Reasons:
-    """What the showcase tells and an environment without capabilities does not."""
-    without = reasons(dev)
-    return {key: why for key, why in reasons(showcase).items() if key not in without}
-
-
 def of_delivery(applied: Iterable[Grant]) -> set[Grant]:
     """What bootstrap's accounts for GitHub hold, and who may become them."""
     return {grant for grant in applied if _delivers(grant.account)}
@@ -180,6 +176,17 @@ def check(applied: Iterable[Grant], name: str, reasons: Reasons, write: bool = F
             )
 
 
+def check_planned(showcase: Iterable[str], dev: Iterable[str], write: bool = False) -> None:
+    """The same of the tables that are made from what plans of these environments tell.
+
+    That each plan tells all that it binds, and nothing else: tests/terraform/test_environments.py.
+    """
+    pipeline = reasons(dev)
+    capabilities = {key: why for key, why in reasons(showcase).items() if key not in pipeline}
+    for name, why in (("capabilities", capabilities), ("the pipeline", pipeline)):
+        check({Grant(*key) for key in why}, f"permissions of {name}", why, write)
+
+
 def applied_to_a_local_cloud() -> tuple[set[Grant], list[str]]:
     """What is bound in a project with bootstrap and dev, and what the two tell of it."""
     from tests.ci.site import delivering, watched
@@ -209,13 +216,12 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     applied, told = applied_to_a_local_cloud()
     delivery = of_delivery(applied)
-    capabilities = of_capabilities(*planned("showcase", "dev"))
+    showcase, dev = planned("showcase", "dev")
     write = not arguments.check
     try:
         check(applied - delivery, "permissions", reasons(told), write)
         check(delivery, "permissions of delivery", reasons(told, delivery=True), write)
-        planned_there = {Grant(*key) for key in capabilities}
-        check(planned_there, "permissions of capabilities", capabilities, write)
+        check_planned(showcase, dev, write)
     except Stale as stale:
         print(f"docs_permissions: {stale}", file=sys.stderr)
         return 1
