@@ -22,7 +22,7 @@ from .status import failed, status_of
 from .subscribers import ROLES, Subscribers
 from .tasks import tasks
 from .verify import Verification
-from .work import Queues
+from .work import Item, Queues
 
 FOUND, STOPPED, INTERRUPTED = 1, 2, 130
 SHOWN = 20  # names that are printed; --json has all
@@ -219,10 +219,7 @@ def redrive(
         more = {"applied": apply, "estimate": estimate.as_json(), "pausedLanes": queues.paused}
         output.document(selection.as_json() | more)
     else:
-        for line in first(selection.items, SHOWN):
-            output.say(line)
-        if len(selection.items) > SHOWN:
-            output.say(f"… and {len(selection.items) - SHOWN:,} more: --json lists all")
+        _say_first(output, selection.items)
         _say_counts(output, "By reason", selection.reasons)
         _say_counts(output, "Left out", selection.left_out)
         _say_end(output, queues, selection.enqueued, apply, str(estimate))
@@ -313,6 +310,13 @@ def _show_survey(output: Output, survey: Any) -> None:
     output.say(
         f"Listed with {survey.list_requests:,} requests (${dollars:.4f}) in {survey.seconds:.1f} s."
     )
+
+
+def _say_first(output: Output, items: list[Item]) -> None:
+    for line in first(items, SHOWN):
+        output.say(line)
+    if len(items) > SHOWN:
+        output.say(f"… and {len(items) - SHOWN:,} more: --json lists all")
 
 
 def _say_counts(output: Output, title: str, counts: Any) -> None:
