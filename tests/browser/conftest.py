@@ -16,7 +16,7 @@ Open = Callable[..., Page]
 expect.set_options(timeout=30_000)  # of a machine with much else to do
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop is not left to other files
 def browser() -> Iterator[Browser]:
     try:
         with launched() as browser:

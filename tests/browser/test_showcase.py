@@ -19,7 +19,7 @@ from tests.browser.docs import application
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.demo import broken, photo
 from tests.localcloud.client.deployment import Deployment
-from tests.localcloud.client.local import SHOWCASE, capabilities, start_portal
+from tests.localcloud.client.local import SHOWCASE, capabilities, start_front
 from tests.system.pipeline import Pipeline, jpeg
 
 MIB = 2**20
@@ -89,7 +89,7 @@ def showcase() -> Iterator[Showcase]:
         deployment = Deployment.prepare(cloud)
         deployment.make("bootstrap", "YES=1", f"CAPABILITIES={' '.join(capabilities())}")
         deployment.make("apply", f"ENV={SHOWCASE}", "YES=1")
-        pid, address = start_portal(deployment)
+        pid, address = start_front(deployment, "portal")
         yield Showcase(deployment, address)
         os.kill(pid, signal.SIGTERM)
 

@@ -66,7 +66,7 @@ def callers(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def made(issuer: Issuer, name: str, audience: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    from portal import access
+    from web import access
 
     certificates = access.Certificates(issuer.fetch)
     monkeypatch.setattr(access, "Certificates", lambda: certificates)
@@ -76,7 +76,7 @@ def made(issuer: Issuer, name: str, audience: str, monkeypatch: pytest.MonkeyPat
 
 
 def refused(callers: Any, token: str) -> str:
-    from portal.problems import Problem
+    from web.problems import Problem
 
     with pytest.raises(Problem) as problem:
         callers.owner(f"Bearer {token}", None)
@@ -154,7 +154,7 @@ def test_firebase_s_tokens_are_verified_as_such(
 def test_an_issuer_that_gives_no_answer_is_an_outage_and_no_verdict(
     callers: Any, issuer: Issuer
 ) -> None:
-    from portal.problems import Problem
+    from web.problems import Problem
 
     issuer.status = 500
     with pytest.raises(Problem) as problem:

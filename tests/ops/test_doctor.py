@@ -47,7 +47,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
 @pytest.fixture
 def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """terraform/ with a pipeline and a portal; and scripts/ops/modules with a folder more."""
-    for name in ("pipeline", "portal", "modules/bucket"):
+    for name in ("pipeline", "portal", "gallery", "modules/bucket"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "main.tf").touch()
     monkeypatch.setattr(declared, "TERRAFORM", tmp_path)
@@ -141,17 +141,17 @@ def test_a_binding_that_the_user_declares_is_not_surplus(
 def test_a_module_brings_its_checks_and_what_it_cannot_be_without(
     environment: Environment, folders: Path
 ) -> None:
-    (folders / "portal.py").write_text(
+    (folders / "gallery.py").write_text(
         "from scripts.ops.look import Finding\n"
-        "CHECKS = {'portal': lambda look: iter([Finding('error', 'portal', 'it is closed')])}\n"
+        "CHECKS = {'gallery': lambda look: iter([Finding('error', 'gallery', 'it is closed')])}\n"
         "def least(look): return {'google_cloudfunctions2_function': 2}\n"
     )
-    state = [function("module.portal.", "upload")]
-    found = examined(environment, state, {}, "portal")
+    state = [function("module.gallery.", "upload")]
+    found = examined(environment, state, {}, "gallery")
     assert [finding.what for finding in found] == ["it is closed"]
     google: Any = Google({})
     told = [finding.what for finding in Doctor(google, environment, State("dev", state)).complete()]
-    assert "the state has 1 google_cloudfunctions2_function of portal, 2 are needed" in told
+    assert "the state has 1 google_cloudfunctions2_function of gallery, 2 are needed" in told
     assert "the state has 0 google_service_account of pipeline, 4 are needed" in told
     assert "portal" not in Doctor(google, environment, State("dev", [])).checks()
 

@@ -318,12 +318,26 @@ def test_the_way_on_names_the_project(
         load("dev", project)
 
 
-@pytest.mark.parametrize("command", sorted(cli.commands))
-def test_each_command_has_help_with_every_option_described(command: str) -> None:
-    result = CliRunner().invoke(cli, [command, "--help"])
-    assert result.exit_code == 0
-    options = [p for p in cli.commands[command].params if isinstance(p, click.Option)]
-    assert options
+def commands(group: click.Group = cli, *before: str) -> list[tuple[tuple[str, ...], click.Command]]:
+    """The words of each command, and what it is; those of a group in its place."""
+    found: list[tuple[tuple[str, ...], click.Command]] = []
+    for name, command in sorted(group.commands.items()):
+        words = (*before, name)
+        found += (
+            commands(command, *words) if isinstance(command, click.Group) else [(words, command)]
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), commands(), ids=lambda it: "-".join(it) if isinstance(it, tuple) else ""
+)
+def test_each_command_has_help_with_every_option_described(
+    words: tuple[str, ...], command: click.Command
+) -> None:
+    assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0
+    assert command.help
+    options = [p for p in command.params if isinstance(p, click.Option)]
     assert all(option.help for option in options)
 
 

@@ -229,7 +229,8 @@ def test_status_tells_an_outage_with_when_to_come_again(portal: Portal, method: 
 
 
 def test_a_token_that_ends_before_its_time_is_renewed(portal: Portal) -> None:
-    portal.cloud.post("/faults", {"rates": {"identity.expire": 0.3}})
+    rule = {"method": "storage.objects.insert", "code": 401, "times": 1}
+    portal.cloud.post("/faults", {"rules": [rule]})
     offers = [portal.offer(f"expired-{number}.jpg", 4, "text/plain") for number in range(8)]
     assert [offer.status_code for offer in offers] == [201] * 8
     for offer in offers:

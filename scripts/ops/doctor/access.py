@@ -136,6 +136,11 @@ def _place(resource: Resource) -> Place | None:
             name = f"projects/{v['project']}/locations/{region}/services/{service}"
             remove = f"gcloud run services remove-iam-policy-binding {service} --region={region}"
             return Place(name, "GET", f"{RUN.format(region=region)}/{name}:getIamPolicy", remove)
+        case "google_cloud_run_v2_job_iam_member":
+            job, region = short(v["name"]), v["location"]
+            name = f"projects/{v['project']}/locations/{region}/jobs/{job}"
+            remove = f"gcloud run jobs remove-iam-policy-binding {job} --region={region}"
+            return Place(name, "GET", f"https://run.googleapis.com/v2/{name}:getIamPolicy", remove)
     return None
 
 

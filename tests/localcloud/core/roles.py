@@ -111,7 +111,7 @@ def candidates(document: dict[str, Any]) -> dict[str, Any]:
     granted = {
         role
         for folder in ("terraform", "environments")
-        for file in (ROOT / folder).glob("**/*.tf")
+        for file in (ROOT / folder).glob("**/*.tf*")
         for role in GRANTED.findall(file.read_text())
     } & set(roles)
     kept = {
