@@ -87,7 +87,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 @tasks.command("list")
 @click.option("--batch", default="", help="Only of this batch.")
 @click.option("--status", type=click.Choice(STATES), default=None, help="Only those.")
-@click.option("--limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="At most.")
 @as_json
 @click.pass_obj
 def list_(session: Any, batch: str, status: str | None, limit: int, as_json: bool) -> None:
