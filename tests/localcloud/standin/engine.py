@@ -276,6 +276,7 @@ class Resource:
         query = dict(pair.split("=", 1) for pair in more.split("&") if more) | (query or {})
         place = state.get("location")
         answer = cloud.call(method, service, url, body, query=query, location=place)
-        if "operations" in self.settings and method != "GET":
+        # Some services answer a change at once, with the resource itself.
+        if "operations" in self.settings and "operations/" in answer.get("name", ""):
             cloud.wait(service, answer)
         return answer

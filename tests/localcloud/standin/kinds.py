@@ -187,7 +187,15 @@ class Repository(Resource):
 
     def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
         policies = answer.get("cleanupPolicies") or {}
-        listed = [{"id": name} | policy for name, policy in sorted(policies.items())]
+        # An empty list is not stored, and is one in the state all the same.
+        lists = ("packageNamePrefixes", "tagPrefixes", "versionNamePrefixes")
+        empty: dict[str, dict[str, Any]] = {
+            "condition": {name: [] for name in lists}, "mostRecentVersions": {lists[0]: []},
+        }  # fmt: skip
+        listed = [
+            {"id": name} | {k: empty.get(k, {}) | v if k in empty else v for k, v in policy.items()}
+            for name, policy in sorted(policies.items())
+        ]
         found = super().decode(cloud, answer | {"cleanupPolicies": listed}, state)
         return found | {"name": state["repository_id"]}
 
