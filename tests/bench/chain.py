@@ -150,11 +150,11 @@ def _seconds(timestamp: str) -> float:
 def _rate(site: Site, rate: int) -> None:
     """Raises the literal in this run's copy of environments/dev, and applies it."""
     path = site.deployment.checkout / "environments" / site.environment / "main.tf"
-    text = re.sub(r" *max_dispatches_per_second = .*\n", "", path.read_text())
-    head, opening, rest = text.partition("default = {\n")
+    text = re.sub(r"max_dispatches_per_second = \d+, ", "", path.read_text())
+    head, opening, rest = text.partition("queue     = { ")
     if not opening:
-        raise RuntimeError("environments/dev has no lane default")
-    path.write_text(f"{head}{opening}      max_dispatches_per_second = {rate}\n{rest}")
+        raise RuntimeError("environments/dev has no queue in its lane default")
+    path.write_text(f"{head}{opening}max_dispatches_per_second = {rate}, {rest}")
     site.deployment.make("apply", f"ENV={site.environment}", "YES=1")
 
 

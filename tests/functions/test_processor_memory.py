@@ -128,7 +128,8 @@ def test_parallel_requests_stay_within_the_declared_memory(tmp_path: Path) -> No
     for number, data in enumerate(files):
         (tmp_path / str(number)).write_bytes(data)
     assert peak(tmp_path, "config.memory_bytes - main.BASE_BYTES") <= LIMIT_MIB
-    assert peak(tmp_path, "1 << 40") > LIMIT_MIB  # without the gate, the same does not fit
+    # Without the gate the same does not fit; on a busy machine not each run has all at once.
+    assert any(peak(tmp_path, "1 << 40") > LIMIT_MIB for _ in range(5))
 
 
 # The most demanding of each format, at 12 megapixels; a rendition that takes next to nothing, so
