@@ -9,15 +9,14 @@ An outcome carries its status as metadata, too, so that a listing tells how a ba
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batch.tasks import TaskId
+from runtime.storage import unless_there
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -37,9 +36,6 @@ REASONS = {
     "timed_out": "it took more time than a task may",
     "unsupported_data": "the data cannot be read or transformed as asked",
 }
-
-# Else the library asks for the bucket's metadata in the background, which nobody here may read.
-os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +77,8 @@ class Records:
 
     def put(self, task: TaskId, name: str, path: str, content_type: str) -> str:
         """Uploads an output's file; a name that is taken was written by an earlier try."""
-        from google.api_core.exceptions import PreconditionFailed
-
         blob = self._blob(task, name)
-        with contextlib.suppress(PreconditionFailed):
+        with unless_there():
             blob.upload_from_filename(path, content_type=content_type, if_generation_match=0)
         return str(blob.name)
 
@@ -124,29 +118,12 @@ class Records:
     def _create(
         self, task: TaskId, name: str, body: dict[str, Any], metadata: dict[str, str] | None = None
     ) -> bool:
-        from google.api_core.exceptions import Forbidden, PreconditionFailed
-
         blob = self._blob(task, name)
         blob.metadata = metadata
-        try:
+        with unless_there():
             blob.upload_from_string(
                 json.dumps(body, indent=1), "application/json", if_generation_match=0,
                 timeout=CALL_SECONDS,
             )  # fmt: skip
-        except PreconditionFailed:
-            return False
-        except Forbidden as error:
-            # An account that may only create may be told, instead, that it may not overwrite.
-            if "storage.objects.delete" in str(error):
-                return False
-            raise
-        return True
-
-
-def cloud_storage(project_id: str, connections: int) -> Client:
-    from google.cloud import storage
-    from requests.adapters import HTTPAdapter
-
-    client = storage.Client(project_id)
-    client._http.mount("https://", HTTPAdapter(pool_maxsize=connections))
-    return client
+            return True
+        return False

@@ -11,9 +11,10 @@ from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
 from processor.settings import Config
-from processor.storage import Storage, cloud_storage
+from processor.storage import Storage
 from runtime.logs import Log
 from runtime.once import once
+from runtime.storage import cloud_storage
 
 bound_allocator()
 

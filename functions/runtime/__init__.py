@@ -1,4 +1,4 @@
-"""What every deployable runs on: settings, logs, once. Standard library only."""
+"""What every deployable runs on. Standard library only, but for storage.py."""
 
 import os
 

@@ -7,8 +7,9 @@ from flask import Request, Response
 
 from runtime.logs import Log
 from runtime.once import once
+from runtime.storage import cloud_storage
 from status.events import Places
-from status.records import Records, cloud_storage
+from status.records import Records
 from status.service import Status
 from status.settings import Config
 from status.signing import Signer

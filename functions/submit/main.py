@@ -5,9 +5,10 @@ from __future__ import annotations
 import functions_framework
 from flask import Request, Response
 
-from batch.records import Records, cloud_storage
+from batch.records import Records
 from runtime.logs import Log
 from runtime.once import once
+from runtime.storage import cloud_storage
 from submit.announce import Announcer, cloud_tasks, publisher
 from submit.service import Submit
 from submit.settings import Config

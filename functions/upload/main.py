@@ -7,10 +7,11 @@ from flask import Request, Response
 
 from runtime.logs import Log
 from runtime.once import once
+from runtime.storage import cloud_storage
 from upload.pages import Pages
 from upload.service import Upload
 from upload.settings import Config, rules
-from upload.storage import Storage, cloud_storage
+from upload.storage import Storage
 from web.access import Callers
 from web.site import Handler, Site
 

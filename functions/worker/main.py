@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 
-from batch.records import Records, cloud_storage
+from batch.records import Records
 from runtime.logs import Log
 from runtime.once import once
+from runtime.storage import cloud_storage
 from worker.pool import Worker
 from worker.settings import Config
 from worker.subscription import Subscription

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract.identity import Work
 from processor.errors import PermanentError, TransientError
+from runtime.storage import unless_there
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -27,16 +27,6 @@ COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file hold
 RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
 # Answers of the 4xx kind that an outage, a missing permission or too many requests give.
 _PASSING = frozenset({401, 403, 408, 429})
-
-# Else the library asks for each bucket's metadata in the background, which nobody here may read.
-os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-
-
-def cloud_storage(project_id: str) -> Client:
-    """Imported when the first file comes: the library is half of what a cold start would load."""
-    from google.cloud import storage
-
-    return storage.Client(project_id)
 
 
 @contextmanager
@@ -82,23 +72,14 @@ class Storage:
         cache_control: str | None = None,
     ) -> bool:
         """One request. False: somebody was first, and what is there stays as it is."""
-        from google.api_core.exceptions import Forbidden, PreconditionFailed
-
-        with _reached():
+        with _reached(), unless_there():
             blob = self._client().bucket(self._results).blob(name)
             blob.metadata, blob.cache_control = metadata, cache_control
-            try:
-                blob.upload_from_string(
-                    data, content_type, if_generation_match=0, checksum="crc32c", retry=_retry()
-                )
-            except PreconditionFailed:
-                return False
-            except Forbidden as error:
-                # An account that may only create may be told, instead, that it may not overwrite.
-                if "storage.objects.delete" in str(error):
-                    return False
-                raise
-        return True
+            blob.upload_from_string(
+                data, content_type, if_generation_match=0, checksum="crc32c", retry=_retry()
+            )
+            return True
+        return False
 
 
 class Source:

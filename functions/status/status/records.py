@@ -7,7 +7,6 @@ is done if any of its runs is, else as its highest run.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,6 @@ CALL_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 SERVICE = "Cloud Storage"
 WAITING, PROCESSING, DONE, FAILED = "waiting", "processing", "done", "failed"
-
-# Else the library asks for the bucket's metadata in the background, which nobody here may read.
-os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-
-
-def cloud_storage(project_id: str) -> Client:
-    """With as many connections as an instance serves requests."""
-    from google.cloud import storage
-    from requests.adapters import HTTPAdapter
-
-    client = storage.Client(project_id)
-    client._http.mount("https://", HTTPAdapter(pool_maxsize=int(os.environ.get("THREADS", 16))))
-    return client
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import PreconditionFailed
+from runtime.storage import unless_there
 
 FOLDER = "sweeps/"
 FORM = "%Y-%m-%dT%H:%M:%SZ"  # sorts as time does
@@ -49,7 +49,5 @@ class Cursors:
         """Whoever is first for a time has written it: others found the same."""
         blob = self._client.bucket(self._bucket).blob(f"{FOLDER}{now:{FORM}}.json")
         content = json.dumps({"cursor": asdict(cursor), **told}, ensure_ascii=False, indent=1)
-        try:
+        with unless_there():
             blob.upload_from_string(content, "application/json", if_generation_match=0)
-        except PreconditionFailed:
-            return

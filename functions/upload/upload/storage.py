@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
+from runtime.storage import unless_there
 from upload.offer import Offer
 from web.problems import reached
 
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
 CALL_SECONDS = 20.0
 RETRY_SECONDS = 10.0  # beyond that it is the client that tries again
 SERVICE = "Cloud Storage"
-
-# Else the library asks for the bucket's metadata in the background, which nobody here may read.
-os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
-
-
-def cloud_storage(project_id: str) -> Client:
-    """With as many connections as an instance serves requests."""
-    from google.cloud import storage
-    from requests.adapters import HTTPAdapter
-
-    client = storage.Client(project_id)
-    client._http.mount("https://", HTTPAdapter(pool_maxsize=int(os.environ.get("THREADS", 16))))
-    return client
 
 
 class Storage:
@@ -45,7 +31,7 @@ class Storage:
 
         origin: the page whose script will send the bytes; Cloud Storage lets no other in.
         """
-        with reached(SERVICE), there_already():
+        with reached(SERVICE), unless_there():
             uri = self._blob(offer).create_resumable_upload_session(
                 content_type=offer.content_type,
                 size=offer.size,
@@ -60,7 +46,7 @@ class Storage:
 
     def create(self, offer: Offer, content: IO[bytes]) -> None:
         """Stores the bytes; what is there already, from an earlier try, stays as it is."""
-        with reached(SERVICE), there_already():
+        with reached(SERVICE), unless_there():
             self._blob(offer).upload_from_file(
                 content,
                 size=offer.size,
@@ -74,21 +60,6 @@ class Storage:
         blob = self._client().bucket(self._bucket).blob(offer.object)
         blob.metadata = dict(offer.metadata) or None
         return blob
-
-
-@contextmanager
-def there_already() -> Iterator[None]:
-    """Ends quietly where an object is not created because there is one of its name."""
-    from google.api_core.exceptions import Forbidden, PreconditionFailed
-
-    try:
-        yield
-    except PreconditionFailed:
-        return
-    except Forbidden as error:
-        # An account that may only create may be told, instead, that it may not overwrite.
-        if "storage.objects.delete" not in str(error):
-            raise
 
 
 def _retry() -> Any:

@@ -13,8 +13,9 @@ from typing import Any
 
 import duckdb
 
-from batch.records import DONE, Records, cloud_storage
+from batch.records import DONE, Records
 from batch.tasks import TaskId
+from runtime.storage import cloud_storage
 from worker.handlers import Failed
 from worker.settings import Config
 
