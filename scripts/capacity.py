@@ -7,11 +7,10 @@ import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from prepare import ROOT
-from runner import Environment, Refused, terraform
+from runner import Refused, SavedPlan
 
 QUOTAS = "https://console.cloud.google.com/iam-admin/quotas?service=run.googleapis.com&project="
 GIB = {"": 2**-30, "Ki": 2**-20, "Mi": 2**-10, "Gi": 1, "M": 1e6 / 2**30, "G": 1e9 / 2**30}
@@ -57,13 +56,13 @@ def _gib(text: str) -> float:
     return float(number) * GIB[unit]
 
 
-def tell(environment: Environment, plan: Path) -> list[Need]:
+def tell(plan: SavedPlan) -> list[Need]:
     """One line: what all instances together take at most."""
-    found = list(needs(json.loads(terraform(environment, "show", "-json", str(plan), quiet=True))))
+    found = list(needs(plan.shown))
     if found:
         largest = max(found, key=lambda need: need.cpu)
         print(
-            f"deploy: with all their instances, {environment.name}'s functions take "
+            f"deploy: with all their instances, {plan.environment.name}'s functions take "
             f"{sum(need.cpu for need in found):g} vCPU and {sum(need.memory for need in found):g} "
             f"GiB; {largest.name} alone {largest.cpu:g} vCPU and {largest.memory:g} GiB"
         )

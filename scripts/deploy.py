@@ -35,9 +35,11 @@ from runner import (
     Failed,
     NoStateBucket,
     Refused,
+    SavedPlan,
     terraform,
 )
 from spelling import misspelt
+from tokens import access_token
 
 BOOTSTRAP, SHOWCASE = "bootstrap", "showcase"
 PIPELINE = ROOT / "terraform/pipeline"
@@ -147,32 +149,27 @@ def plan_and_apply(environment: Environment, question: str, yes: bool, *options:
     path = environment.saved_plan.with_suffix(f".{os.getpid()}.tfplan")
     try:
         if plan(environment, path, *options):
-            compare(environment, path)
+            made = SavedPlan(environment, path)
+            compare(made)
             if not yes:
                 confirm(question)
-            build_images(environment, path)
-            apply(environment, path, *options)
+            build_images(made)
+            apply(made, *options)
     finally:
         path.unlink(missing_ok=True)
 
 
-def compare(environment: Environment, path: Path) -> None:
+def compare(made: SavedPlan) -> None:
     """What a plan takes, with what the project may. Raises Refused where that is too little."""
-    if environment.name != BOOTSTRAP:
-        found = capacity.tell(environment, path)
-        capacity.compare(environment.project, found, operators_python())
+    if made.environment.name != BOOTSTRAP:
+        capacity.compare(made.environment.project, capacity.tell(made), operators_python())
 
 
-def build_images(environment: Environment, plan_file: Path) -> None:
-    """Has the images built that the plan's jobs run, and that are not there yet."""
-    if environment.name == BOOTSTRAP:
-        return
-    shown = json.loads(terraform(environment, "show", "-json", str(plan_file), quiet=True))
-    if images.images(shown):
-        from ci.store import token
-
+def build_images(made: SavedPlan) -> None:
+    """Has the images built that the plan's jobs run, and that are not there. Raises Refused."""
+    if made.environment.name != BOOTSTRAP and images.images(made.shown):
         try:
-            images.ensure(shown, environment.prefix, token())
+            images.ensure(made.shown, made.environment.prefix, access_token())
         except images.ImageFailed as error:
             raise Refused(str(error)) from error
 
@@ -182,7 +179,7 @@ def command_plan(environment: Environment, _arguments: argparse.Namespace) -> No
     with initialized(environment):
         changes = plan(environment, environment.saved_plan)
         if changes:
-            capacity.tell(environment, environment.saved_plan)
+            capacity.tell(SavedPlan(environment, environment.saved_plan))
     if changes:
         environment.planned_from.write_text(json.dumps(made_from))
         print(f"deploy: saved. Apply it with: {environment.command('apply')}")
@@ -203,9 +200,10 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
                     f"dropped. Plan again: {environment.command('plan')}"
                 )
             print(f"deploy: applying the saved plan {environment.saved_plan.relative_to(ROOT)}")
-            compare(environment, environment.saved_plan)
-            build_images(environment, environment.saved_plan)
-            apply(environment, environment.saved_plan)
+            saved = SavedPlan(environment, environment.saved_plan)
+            compare(saved)
+            build_images(saved)
+            apply(saved)
         finally:
             environment.saved_plan.unlink(missing_ok=True)
             environment.planned_from.unlink(missing_ok=True)

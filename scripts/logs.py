@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
 import urllib.error
 import urllib.parse
@@ -27,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "functions"))
+
+from tokens import LOGIN, NoLogin, access_token
 
 from contract.identity import Work
 
@@ -42,27 +42,10 @@ EVENTS = (
 )  # fmt: skip
 FILE_ID = re.compile(r"([a-z0-9][a-z0-9-]*)-([0-9a-f]{32})")
 FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
-LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"
 
 
 class Problem(Exception):
     """One sentence for a person: why it did not work, and how to go on."""
-
-
-def token() -> str:
-    """An access token. Raises Problem."""
-    if own := os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
-        return own
-    try:
-        done = subprocess.run(
-            ["gcloud", "auth", "print-access-token"], capture_output=True, text=True, check=True
-        )
-    except FileNotFoundError:
-        raise Problem(f"gcloud is not on PATH. {LOGIN}") from None
-    except subprocess.CalledProcessError as error:
-        said = re.sub(r"^ERROR: \(\S+\) ", "", error.stderr.strip()).partition("\n")[0]
-        raise Problem(f"{said.rstrip('.')}. {LOGIN}") from None
-    return done.stdout.strip()
 
 
 def ask(url: str, bearer: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -179,7 +162,7 @@ def main() -> int:
                 f"lines (make: EVENT=…): {', '.join(EVENTS)}"
             )
         return story(options) if options.object else events(options)
-    except Problem as problem:
+    except (Problem, NoLogin) as problem:
         print(f"logs: {problem}", file=sys.stderr)
         return 2
     except BrokenPipeError:
@@ -187,7 +170,7 @@ def main() -> int:
 
 
 def story(options: argparse.Namespace) -> int:
-    bearer, lines = token(), 0
+    bearer, lines = access_token(), 0
     for work in works(options.object, bearer):
         filter_ = f'trace="projects/{options.project}/traces/{work.trace}"'
         print(f"{work.name}#{work.generation}\n{filter_}")
@@ -212,7 +195,7 @@ def searched(options: argparse.Namespace) -> int:
     filter_ = f'timestamp>="{since}" AND resource.type="cloud_run_revision" AND {filter_}'
     print(filter_)
     lines = 0
-    for entry in entries(options.project, filter_, token()):
+    for entry in entries(options.project, filter_, access_token()):
         print("  " + told(entry, with_object=True))
         lines += 1
     if not lines:
@@ -227,7 +210,7 @@ def events(options: argparse.Namespace) -> int:
         f'resource.labels.service_name=~"^{options.prefix}-{options.environment}-" AND '
         f'jsonPayload.event="{options.event}"'
     )
-    bearer, lines = token(), 0
+    bearer, lines = access_token(), 0
     print(filter_)
     for entry in entries(options.project, filter_, bearer, newest=options.limit):
         print("  " + told(entry, with_object=True))

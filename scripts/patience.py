@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
-from runner import Early, Environment, Refused, terraform
+from runner import Early, Refused, SavedPlan, terraform
 
 LOOKS_EVERY, LOOKS_FOR = 20.0, 600.0  # seconds
 REPLACED = {("create", "delete"), ("delete", "create")}
 Changes = dict[str, tuple[str, ...]]
 
 
-def apply(environment: Environment, plan: Path, *options: str) -> None:
+def apply(plan: SavedPlan, *options: str) -> None:
     """Applies a saved plan, made with `options`.
 
     What is left because it came too early is planned and tried again, never more than was planned.
@@ -22,34 +20,33 @@ def apply(environment: Environment, plan: Path, *options: str) -> None:
         Early: it is still too early after LOOKS_FOR.
         Refused, Failed: as terraform() does; also where something else is to be changed by now.
     """
-    approved: Changes | None = None
+    environment, approved = plan.environment, Changes()
     until = time.monotonic() + LOOKS_FOR
     while True:
         try:
-            terraform(environment, "apply", "-input=false", str(plan))
+            terraform(environment, "apply", "-input=false", str(plan.path))
             return
         except Early as early:
-            approved = approved or changes(environment, plan)
+            approved = approved or changes(plan)
             if time.monotonic() > until:
                 raise
             print(
                 f"deploy: {early}: looking every {LOOKS_EVERY:.0f} s, for {LOOKS_FOR / 60:.0f} min"
             )
         time.sleep(LOOKS_EVERY)
-        terraform(environment, "plan", "-input=false", f"-out={plan}", *options, quiet=True)
-        if more := beyond(approved, changes(environment, plan)):
+        terraform(environment, "plan", "-input=false", f"-out={plan.path}", *options, quiet=True)
+        plan = SavedPlan(environment, plan.path)
+        if more := beyond(approved, changes(plan)):
             raise Refused(
                 f"while this waited for Google, {', '.join(more)} changed, which the plan did not "
                 f"say. Plan again: {environment.command('plan')}"
             )
 
 
-def changes(environment: Environment, plan: Path) -> Changes:
+def changes(plan: SavedPlan) -> Changes:
     """Address → actions of what a saved plan changes."""
-    shown = json.loads(terraform(environment, "show", "-json", str(plan), quiet=True))
-    found = {
-        one["address"]: tuple(one["change"]["actions"]) for one in shown.get("resource_changes", [])
-    }
+    told = plan.shown.get("resource_changes", [])
+    found = {one["address"]: tuple(one["change"]["actions"]) for one in told}
     return {address: done for address, done in found.items() if done not in (("no-op",), ("read",))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -11,7 +12,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from prepare import ROOT
 
@@ -82,6 +85,19 @@ class Environment:
         """The options that every command on this project needs."""
         prefix = "" if self.prefix == PREFIX else f" --prefix {self.prefix}"
         return f"--project {self.project}{prefix}"
+
+
+@dataclass(frozen=True)
+class SavedPlan:
+    """A plan's file, and what Terraform tells of it, which takes a second: it is asked once."""
+
+    environment: Environment
+    path: Path
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        told = terraform(self.environment, "show", "-json", str(self.path), quiet=True)
+        return dict(json.loads(told))
 
 
 def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool = False) -> str:

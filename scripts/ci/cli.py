@@ -18,7 +18,7 @@ from build_functions import BuildError
 from deployables import deployables
 from patience import apply
 from prepare import Unprepared
-from runner import PROJECT, Early, Environment, Failed, Refused, terraform
+from runner import PROJECT, Early, Environment, Failed, Refused, SavedPlan, terraform
 
 from . import ROOT, affected, plans, texts
 from .github import GitHub
@@ -136,19 +136,20 @@ def command_apply(arguments: argparse.Namespace) -> None:
     data = store(environment).read(name)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise Refused(f"{name} is not what was prepared: its sha256 is another. Nothing is applied")
-    plan_file = unbundle(data)
+    plan = SavedPlan(environment, unbundle(data))
     try:
         deploy.use_bucket(environment)
+        deploy.compare(plan)
+        deploy.build_images(plan)
         try:
-            deploy.compare(environment, plan_file)
-            apply(environment, plan_file)
+            apply(plan)
         except (Failed, Refused) as error:
             # Stale plans and held locks are refused before anything is done.
             if isinstance(error, (Failed, Early)) or "login" in str(error):
                 show(texts.half_applied(environment.name))
             raise
     finally:
-        plan_file.unlink(missing_ok=True)
+        plan.path.unlink(missing_ok=True)
     if deploy.differs(environment):
         raise Refused(f"{environment.name} was applied, and yet a new plan has changes: see above")
     show(f"{environment.name}: applied, and a new plan has no changes.")
@@ -240,8 +241,7 @@ def fresh_plan(environment: Environment) -> tuple[Json, dict[str, str], Path]:
     path.unlink(missing_ok=True)
     terraform(environment, "plan", "-input=false", "-lock=false", f"-out={path}", quiet=True)
     path.chmod(0o600)
-    shown = terraform(environment, "show", "-json", str(path), quiet=True)
-    return json.loads(shown), zips, path
+    return SavedPlan(environment, path).shown, zips, path
 
 
 def bundle(plan_file: Path, zips: dict[str, str]) -> bytes:

@@ -7,15 +7,13 @@ prepared/ENVIRONMENT/COMMIT/RUN.zip   a plan to apply, with the functions' zips 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
 from typing import Any
 
 from runner import Refused
+from tokens import access_token
 
 API = "https://storage.googleapis.com"
 
@@ -53,7 +51,7 @@ class Store:
         return max(found)[1] if found else None
 
     def _send(self, verb: str, path: str, data: bytes | None = None) -> bytes:
-        self._token = self._token or token()
+        self._token = self._token or access_token()
         headers = {"Authorization": f"Bearer {self._token}"}
         if data is not None:
             headers["Content-Type"] = "application/octet-stream"
@@ -85,20 +83,3 @@ EXPIRED = (
     "Google does not accept the login: tokens of the workflows last an hour at most. Start the job "
     "again; on your own machine: gcloud auth login, gcloud auth application-default login"
 )
-
-
-def token() -> str:
-    """The access token that Terraform would use too, else that of gcloud.
-
-    Raises:
-        Refused: there is none.
-    """
-    if given := os.environ.get("GOOGLE_OAUTH_ACCESS_TOKEN"):
-        return given
-    if shutil.which("gcloud"):
-        done = subprocess.run(
-            ["gcloud", "auth", "print-access-token"], capture_output=True, text=True
-        )
-        if done.returncode == 0 and done.stdout.strip():
-            return done.stdout.strip()
-    raise Refused(EXPIRED)

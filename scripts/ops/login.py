@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import threading
 import time
 import warnings
@@ -14,6 +12,7 @@ import google.auth
 from google.auth import exceptions, jwt
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
+from tokens import NoLogin, printed
 
 from .problems import LOGIN, Problem
 
@@ -58,9 +57,10 @@ def fetched(audience: str) -> str:
 
 
 def _of_gcloud() -> str:
-    if gcloud := shutil.which("gcloud"):
-        command = [gcloud, "auth", "print-identity-token"]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        if done.returncode == 0 and done.stdout.count(".") == 2:
-            return done.stdout.strip()
-    raise Problem(f"nobody is logged in whom Cloud Run would know. {LOGIN}")
+    try:
+        token = printed("identity")
+    except NoLogin:
+        token = ""
+    if token.count(".") != 2:
+        raise Problem(f"nobody is logged in whom Cloud Run would know. {LOGIN}")
+    return token

@@ -14,7 +14,7 @@ import capacity  # isort: skip - scripts.ops makes scripts/ known
 import patience
 import pytest
 import runner
-from runner import Early, Environment, Failed, Refused
+from runner import Early, Environment, Failed, Refused, SavedPlan
 
 from scripts.ops import quota
 
@@ -75,8 +75,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
 
 
 def applied(monkeypatch: pytest.MonkeyPatch, google: Google, *options: str) -> None:
-    monkeypatch.setattr(patience, "terraform", google.terraform)
-    patience.apply(DEV, Path("x.tfplan"), *options)
+    for module in (patience, runner):
+        monkeypatch.setattr(module, "terraform", google.terraform)
+    patience.apply(SavedPlan(DEV, Path("x.tfplan")), *options)
 
 
 CREATE, UPDATE, NOTHING, AGAIN = ("create",), ("update",), ("no-op",), ("delete", "create")
@@ -141,9 +142,17 @@ def planned(**counts: int) -> dict[str, Any]:
 def test_what_all_instances_take_is_told_functions_and_jobs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shown = json.dumps(planned(bridge=1, processor=8))
-    monkeypatch.setattr(capacity, "terraform", lambda *_, **__: shown)
-    found = capacity.tell(DEV, Path("x"))
+    asked: list[str] = []
+
+    def terraform(*words: Any, **_: Any) -> str:
+        asked.append(words[1])
+        return json.dumps(planned(bridge=1, processor=8))
+
+    monkeypatch.setattr(runner, "terraform", terraform)
+    plan = SavedPlan(DEV, Path("x"))
+    found = capacity.tell(plan)
+    capacity.tell(plan)
+    assert asked == ["show"]
     assert {need.name: (need.cpu, need.memory) for need in found} == {
         "bridge": (2, 2), "processor": (16, 16), "worker": (2, 2)
     }  # fmt: skip
