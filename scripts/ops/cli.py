@@ -13,7 +13,7 @@ from . import commands, costs
 from .doctor import Doctor, Finding
 from .filters import Filter
 from .naming import name_of
-from .options import SPAN, Session, acting, as_json, filtered
+from .options import SPAN, Session, acting, as_json, filtered, one_file
 from .output import Output
 from .problems import Problem, explained
 from .reconcile import Reconciliation, cost_of
@@ -162,13 +162,14 @@ def _show_object(session: Session, output: Output, url: str) -> None:
 @click.option("--permanent", is_flag=True, help="Failures: also those not worth a retry.")
 @click.option("--all-generations", is_flag=True, help="Rerender: replaced generations, too.")
 @click.option("--subscribers", type=click.Choice(ROLES), help="What webhooks never took.")
+@one_file
 @filtered
 @acting(limit=1000)
 @as_json
 @click.pass_obj
 def redrive(
     session: Session, dead_letters: bool, rerender: bool, reasons: tuple[str, ...],
-    permanent: bool, all_generations: bool, subscribers: str | None, prefix: str,
+    permanent: bool, all_generations: bool, subscribers: str | None, file: str, prefix: str,
     since: datetime | None, until: datetime | None, apply: bool, limit: int, rate: float | None,
     as_json: bool,
 ) -> None:  # fmt: skip
@@ -183,12 +184,15 @@ def redrive(
     redrive --reason attempts_exhausted           what would be tried again
     redrive --reason attempts_exhausted --apply   do it
     redrive --dead-letters --apply
+    redrive --file photos-0123456789abcdef0123456789abcdef --apply
     redrive --subscribers completions --apply
     redrive --rerender --until 2026-11-21T10:00 --prefix cats/ --apply
     """
     output = Output(as_json)
     if bool(subscribers) + dead_letters + rerender > 1:
         raise click.UsageError("--dead-letters, --rerender and --subscribers exclude each other")
+    if subscribers and file:
+        raise click.UsageError("--subscribers is about messages of all files")
     if subscribers:
         _tell_again(session, output, Subscribers(session.clients, session.environment, subscribers),
                     apply, limit)  # fmt: skip
@@ -201,7 +205,7 @@ def redrive(
         raise click.UsageError("--rerender needs --until, the time of the change")
     queues = Queues(session.clients, session.environment.config, rate)
     with output.progress("looking") as step:
-        chosen = Filter(prefix, since, until)
+        chosen = session.chosen(file, prefix, since, until)
         job = Redrive(session.clients, session.environment, chosen, limit, step)
         if dead_letters:
             selection = job.dead_letters(queues if apply else None)
@@ -249,13 +253,15 @@ def _tell_again(
 @click.option("--min-age", type=SPAN, default="15m", show_default=True,
               help="Leave younger uploads alone: they are on their way.")  # fmt: skip
 @click.option("--current", is_flag=True, help="Only live objects, not replaced generations.")
+@one_file
 @filtered
 @acting(limit=10_000)
 @as_json
 @click.pass_obj
 def reconcile(
-    session: Session, min_age: timedelta, current: bool, prefix: str, since: datetime | None,
-    until: datetime | None, apply: bool, limit: int, rate: float | None, as_json: bool,
+    session: Session, min_age: timedelta, current: bool, file: str, prefix: str,
+    since: datetime | None, until: datetime | None, apply: bool, limit: int, rate: float | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare uploads with records; enqueue what has neither a manifest nor a failure record.
 
@@ -274,7 +280,7 @@ def reconcile(
         most = costs.estimate(limit, min(queues.per_second.values()))
         output.say(f"At most {most}. Listing takes about 2 requests for each 1,000 objects.")
     with output.progress("comparing") as step:
-        chosen = Filter(prefix, since, until)
+        chosen = session.chosen(file, prefix, since, until)
         job = Reconciliation(session.clients, environment, chosen, min_age, current, step)
         survey = job.enqueue(queues, limit) if apply else job.look()
     estimate = cost_of(survey, queues)

@@ -55,22 +55,17 @@ def erase(
     output.say("Erased." if apply else "Nothing was changed: --apply erases them.")
 
 
-def _lanes(session: Session, lane: str) -> dict[str, str]:
-    """Lane → its queue. Raises Problem."""
-    queues = {name: one.queue for name, one in session.environment.config.lanes.items()}
-    if lane and lane not in queues:
-        raise Problem(f"there is no lane {lane}; there are {', '.join(sorted(queues))}")
-    return {lane: queues[lane]} if lane else queues
-
-
-def _set(session: Session, lane: str, method: str, said: str) -> None:
-    output = Output(False)
-    for name, queue in _lanes(session, lane).items():
-        try:
-            getattr(session.clients.tasks, method)(name=queue)
-        except Exception as error:
-            raise explained(error, queue) or error from None
-        output.say(f"{name}: {said}")
+def _set(session: Session, only: str, method: str, said: str) -> None:
+    lanes = session.environment.config.lanes
+    if only and only not in lanes:
+        raise Problem(f"there is no lane {only}; there are {', '.join(sorted(lanes))}")
+    for name in [only] if only else lanes:
+        for queue in lanes[name].queues:
+            try:
+                getattr(session.clients.tasks, method)(name=queue)
+            except Exception as error:
+                raise explained(error, queue) or error from None
+        Output(False).say(f"{name}: {said}")
 
 
 @click.command()
@@ -79,7 +74,8 @@ def _set(session: Session, lane: str, method: str, said: str) -> None:
 def pause(session: Session, lane: str) -> None:
     """Stop the lanes' queues at once. Uploads still become tasks; none runs until `resume`.
 
-    Nothing is lost within 31 days. `doctor` says that it is so, with the command that ends it.
+    Nothing is lost within 31 days. `doctor` and the next plan say that it is so, with the command
+    that ends it.
     """
     _set(session, lane, "pause_queue", "paused; its tasks wait for at most 31 days")
 

@@ -46,6 +46,11 @@ class Environment:
     def results(self) -> str:
         return self.config.results_bucket
 
+    @property
+    def queues(self) -> list[str]:
+        """Every lane's, those of what is due later too."""
+        return sorted({queue for lane in self.config.lanes.values() for queue in lane.queues})
+
     @cached_property
     def region(self) -> str:
         """The region of the queues, and so of all."""

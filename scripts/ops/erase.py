@@ -190,7 +190,7 @@ class Erasure:
             for run in range(max(runs) + 2):
                 work = Work(self._environment.uploads, *file, run)
                 ids |= dict.fromkeys((work.task_id, *(replacement(work, d) for d in days)), file)
-        for queue in sorted({lane.queue for lane in self._environment.config.lanes.values()}):
+        for queue in self._environment.queues:
             for task in self._clients.tasks.list_tasks(parent=queue):
                 if file_of := ids.get(task.name.rpartition("/")[2]):
                     yield task, file_of

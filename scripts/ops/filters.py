@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from contract.identity import shortened
 from sweep.listing import ALIKE_BYTES
 
 from .problems import Problem
@@ -15,15 +16,29 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 @dataclass(frozen=True)
 class Filter:
-    """since ≤ time < until; None leaves an end open."""
+    """since ≤ time < until; None leaves an end open. name: this object alone; prefix: then the
+    beginning of its name."""
 
     prefix: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    name: str = ""
+
+    @classmethod
+    def of_name(cls, name: str, since: datetime | None, until: datetime | None) -> Filter:
+        return cls(name.encode()[:ALIKE_BYTES].decode(errors="ignore"), since, until, name)
 
     def __post_init__(self) -> None:
         if len(self.prefix.encode()) > ALIKE_BYTES:
             raise Problem(f"--prefix is longer than {ALIKE_BYTES} bytes")
+
+    def names(self, name: str) -> bool:
+        """Whether an object of this name is chosen."""
+        return name == self.name if self.name else name.startswith(self.prefix)
+
+    def keys(self, key: str) -> bool:
+        """Whether a generation is, by its key; what is listed begins with the prefix already."""
+        return not self.name or key.rpartition("/")[0] == shortened(self.name)
 
     def takes(self, time: datetime) -> bool:
         return (self.since is None or time >= self.since) and (

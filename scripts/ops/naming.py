@@ -42,7 +42,7 @@ def name_of(clients: Clients, environment: Environment, target: str) -> str:
 
 def _of_task(clients: Clients, environment: Environment, task_id: str) -> str:
     """From the body of a task that waits."""
-    for queue in sorted({lane.queue for lane in environment.config.lanes.values()}):
+    for queue in environment.queues:
         request = {"name": f"{queue}/tasks/{task_id}", "response_view": "FULL"}
         try:
             task: Any = clients.tasks.get_task(request=request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from . import filters
 from .clients import Clients
 from .declared import State
 from .environment import Environment, load
+from .naming import name_of
 from .tasks import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,6 +64,17 @@ class Session:
     def batch(self) -> Service:
         return Service.of(self._name, self._project)
 
+    def chosen(
+        self, file: str, prefix: str, since: datetime | None, until: datetime | None
+    ) -> filters.Filter:
+        """Raises Problem where there is no such file."""
+        if not file:
+            return filters.Filter(prefix, since, until)
+        if prefix:
+            raise click.UsageError("--file and --prefix exclude each other")
+        name = name_of(self.clients, self.environment, file)
+        return filters.Filter.of_name(name, since, until)
+
     def state(self) -> State:
         return State.read(self._name)
 
@@ -79,6 +92,11 @@ def filtered(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+one_file = click.option(
+    "--file", default="", metavar="[gs://UPLOADS/NAME | FILE_ID | TASK]", help="Only this file."
+)
 
 
 def acting(limit: int) -> Callable[[F], F]:

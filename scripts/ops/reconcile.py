@@ -93,6 +93,8 @@ class Reconciliation:
         try:
             for generation in joined(uploads, *records):
                 upload = generation.upload
+                if not self._chosen.keys(generation.key):
+                    continue
                 if upload is None:
                     survey.orphans += not self._current  # else of replaced generations, too
                     continue

@@ -111,7 +111,8 @@ class Redrive:
     def _failed(self) -> Iterator[Generation]:
         records = self._listings.records(self._environment.results, "failures", self._chosen.prefix)
         for generation in joined((), records):
-            if self._chosen.takes(generation.failures[generation.highest_run].created):
+            failed = generation.failures[generation.highest_run].created
+            if self._chosen.keys(generation.key) and self._chosen.takes(failed):
                 yield generation
 
     def _done(self) -> Iterator[Generation]:
@@ -119,7 +120,8 @@ class Redrive:
             self._environment.results, "manifests", self._chosen.prefix
         )
         for generation in joined((), records):
-            if self._chosen.takes(max(r.created for r in generation.manifests.values())):
+            done = max(record.created for record in generation.manifests.values())
+            if self._chosen.keys(generation.key) and self._chosen.takes(done):
                 yield generation
 
     def _look_at_failure(self, generation: Generation) -> Found:
@@ -238,7 +240,7 @@ class Redrive:
             return decision.reason
         resource, work = notification.resource, notification.work
         created = moment(str(resource.get("timeCreated", "1970-01-01")))
-        if not work.name.startswith(self._chosen.prefix) or not self._chosen.takes(created):
+        if not self._chosen.names(work.name) or not self._chosen.takes(created):
             return "not_chosen"
         if any(self._records_of(kind, work.key) for kind in KINDS):
             return "recorded"

@@ -15,6 +15,7 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from bridge.enqueue import enqueue
+from contract.identity import Work
 from scripts.ops import ROOT, costs, filters
 from scripts.ops.cli import cli
 from scripts.ops.doctor.access import BUILDS_WITH, KEEPS_WITH
@@ -194,6 +195,18 @@ def test_a_filter_takes_its_beginning_and_not_its_end() -> None:
     chosen = filters.Filter("", since, until)
     assert chosen.takes(since)
     assert not chosen.takes(until)
+
+
+def test_one_file_is_that_name_and_not_those_that_begin_with_it() -> None:
+    chosen = filters.Filter.of_name("a/b.jpg", None, None)
+    assert chosen.names("a/b.jpg")
+    assert not chosen.names("a/b.jpg.txt")
+    assert chosen.keys("a/b.jpg/7")
+    assert not chosen.keys("a/b.jpg/7/8")
+    long = "ü" * 500
+    chosen = filters.Filter.of_name(long, None, None)
+    assert long.startswith(chosen.prefix)
+    assert chosen.keys(Work("up", long, "7").key)
 
 
 def test_a_prefix_longer_than_names_are_told_apart_by_is_refused() -> None:

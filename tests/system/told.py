@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.system.metrics import Metrics
 from tests.system.watched import Watched
 
 # Beside dev's own call of the module: Terraform merges the first in.
@@ -38,6 +39,7 @@ module "completions" {
     crm   = { push_url = "https://crm.example.com/files" }
     bad   = { push_url = "https://bad.example.com/failed", only = "failed", audience = "bad" }
     app   = { reader = module.application.member }
+    gone  = { push_url = "https://gone.example.com/failed", only = "failed" }
   }
 }
 
@@ -71,7 +73,9 @@ module "sweep" {
   pipeline = module.pipeline.interface
 }
 """
-HOSTS = ("crm.example.com", "bad.example.com", "scan.example.com")
+HOSTS = ("crm.example.com", "bad.example.com", "gone.example.com", "scan.example.com")
+GONE = "files-dev-completions-gone"  # the subscription of what the soak takes away for good
+GIVEN_UP = 18 * 3600  # seconds in which a webhook has had its 100 deliveries
 
 
 @dataclass
@@ -143,6 +147,43 @@ class Told(Watched):
         for name, hook in self.hooks.items():
             chooser = random.Random(f"{seed} {name}")
             hook.answer = lambda it=chooser: 503 if it.random() < 0.1 else 204  # type: ignore[misc]
+        self.hooks["gone"].answer = lambda: 503
+
+    def given_up(self) -> tuple[str, list[str]]:
+        """What became of the webhook that is away for good: dead letters, alert, redrive.
+
+        Says what was seen, and what should have been and was not.
+        """
+        gone, problems = self.hooks["gone"], list[str]()
+        missed = set(self.listing("failures/"))
+        for _ in range(0, GIVEN_UP, 3600):
+            self.cloud.advance(3600)
+        kinds = ("pubsub.push", "pubsub.dead_letter", "pubsub.acknowledged")
+        metrics = Metrics(self.cloud.journal(*kinds), self.cloud.project)
+        rung = {k for k, it in self.policies.items() if metrics.firing(it, self.now)}
+        letters = [
+            line
+            for line in self.cloud.journal("pubsub.dead_letter")
+            if line["subscription"] == GONE
+        ]
+        if {line["object"] for line in letters} != missed or gone.heard:
+            problems.append(f"{len(letters)} dead letters of {len(missed)} failures")
+        if {line["attempt"] for line in letters} - {100}:
+            problems.append("a dead letter was not delivered 100 times")
+        if rung != {"completions_dead_letters"}:
+            problems.append(f"{rung} rang, and it is completions_dead_letters alone")
+        gone.answer = lambda: 204
+        self.operate("redrive", "--subscribers", "completions", "--limit", "100000", "--apply")
+        self.settle(timeout=600)
+        metrics = Metrics(self.cloud.journal(*kinds), self.cloud.project)
+        if metrics.firing(self.policies["completions_dead_letters"], self.now):
+            problems.append("after the redrive the alert still rings")
+        told = (
+            f"a webhook away for good: {len(letters)} dead letters after 100 deliveries each, "
+            f"rang: {', '.join(sorted(rung))}; redriven, it heard of {len(gone.heard)} of "
+            f"{len(missed)}"
+        )
+        return told, problems
 
     def unheard(self, uploads: list[tuple[str, int]]) -> list[str]:
         """What a subscriber should have heard of, and has not; and heard of what is not there."""
@@ -158,6 +199,7 @@ class Told(Watched):
         pairs: dict[str, tuple[set[Any], set[Any]]] = {
             "crm": (records, set(self.hooks["crm"].heard)),
             "bad": (failures, set(self.hooks["bad"].heard)),
+            "gone": (failures, set(self.hooks["gone"].heard)),
             "app": (records, pulled),
             "scan": (set(uploads), seen),
         }
@@ -168,13 +210,13 @@ class Told(Watched):
         ]
 
 
-def extend(deployment: Deployment, watched: bool = True) -> None:
-    """Adds the subscribers to the copy's dev; watched: monitoring and the sweep, too."""
+def extend(deployment: Deployment, sweep: bool = True) -> None:
+    """Adds monitoring and the subscribers to the copy's dev; sweep: that, too."""
     dev = deployment.checkout / "environments/dev"
-    if watched:
-        (dev / "told_override.tf").write_text(OVERRIDE)
-        (dev / "sweep.tf").write_text(SWEEP)
+    (dev / "told_override.tf").write_text(OVERRIDE)
     (dev / "told.tf").write_text(TOLD)
+    if sweep:
+        (dev / "sweep.tf").write_text(SWEEP)
 
 
 def hooked(stack: contextlib.ExitStack, cloud: LocalCloud) -> dict[str, Webhook]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from .conftest import MakeRoot
@@ -85,6 +87,19 @@ def test_only_the_named_ones_are_granted_anything(both: Plan) -> None:
     }
 
 
+def test_the_dashboard_shows_each_subscriber_and_what_no_webhook_took(both: Plan) -> None:
+    text = both["module.dashboard[0].google_monitoring_dashboard.this"]["dashboard_json"]
+    charts = [t["widget"] for t in json.loads(text)["mosaicLayout"]["tiles"] if "yPos" in t]
+    queries = {
+        it["title"]: it["xyChart"]["dataSets"][0]["timeSeriesQuery"]["prometheusQuery"]
+        for it in charts
+    }
+    assert "files-dev-completions-(audit|crm)" in queries["Oldest waiting message"]
+    assert "files-dev-completions-(audit|crm)" in queries["Messages waiting"]
+    assert "files-dev-completions-(crm)" in queries["Pushes by answer"]
+    assert "files-dev-completions-(dead-letters)" in queries["Dead letters waiting"]
+
+
 def test_webhooks_and_consumers_have_their_alerts(both: Plan, subscribers: Root) -> None:
     kind = "google_monitoring_alert_policy"
     keys = {both[a]["user_labels"]["alert"] for a in both.of_type(kind)}
@@ -92,7 +107,7 @@ def test_webhooks_and_consumers_have_their_alerts(both: Plan, subscribers: Root)
     quiet = subscribers.plan(
         subscribers={"crm": {"push_url": URL}}, monitoring=MONITORING | {"enabled": False}
     )
-    assert quiet.of_type(kind) == []
+    assert quiet.of_type(kind) == quiet.of_type("google_monitoring_dashboard") == []
 
 
 # Overrides

@@ -16,8 +16,8 @@ locals {
       { title = "Events passed over", unit = "1", queries = { "" = "sum(increase(${local.user}_passed_over{${local.of_logs}}[5m]))" } },
     ] },
     { title = "Queue", tiles = [
-      { title = "Tasks in the queue", unit = "1", queries = { "$${labels.queue_id}" = "sum by (queue_id) (cloudtasks_googleapis_com:queue_depth{${local.of_queues}})" } },
-      { title = "Attempts by answer", unit = "1", queries = { "$${labels.response_code}" = "sum by (response_code) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_queues}}[5m]))" } },
+      { title = "Tasks in the queue", unit = "1", queries = { "$${labels.queue_id}" = "sum by (queue_id) (cloudtasks_googleapis_com:queue_depth{${local.of_all_queues}})" } },
+      { title = "Attempts by answer", unit = "1", queries = { "$${labels.response_code}" = "sum by (response_code) (increase(cloudtasks_googleapis_com:queue_task_attempt_count{${local.of_all_queues}}[5m]))" } },
       { title = "Attempts on files older than an hour", unit = "1", queries = { "" = "sum(increase(${local.user}_overdue{${local.of_logs}}[5m]))" } },
     ] },
     { title = "Processor", tiles = [

@@ -1,7 +1,7 @@
 locals {
   kinds = {
-    completions = { short = "to", what = "a finished file" }
-    observers   = { short = "ob", what = "an upload" }
+    completions = { short = "to", heading = "Who is told of finished files", what = "a finished file" }
+    observers   = { short = "ob", heading = "Who is told of uploads", what = "an upload" }
   }
 
   of = "monitored_resource=\"pubsub_subscription\",subscription_id=~\"${var.name}-${var.role}-(%s)\""
@@ -32,6 +32,31 @@ locals {
       }
     },
   )
+}
+
+locals {
+  of_all  = format(local.of, join("|", keys(var.subscribers)))
+  of_push = format(local.of, join("|", keys(local.pushed)))
+
+  tiles = concat(
+    [
+      { title = "Oldest waiting message", unit = "s", queries = { "$${labels.subscription_id}" = "max by (subscription_id) (pubsub_googleapis_com:subscription_oldest_unacked_message_age{${local.of_all}})" } },
+      { title = "Messages waiting", unit = "1", queries = { "$${labels.subscription_id}" = "max by (subscription_id) (pubsub_googleapis_com:subscription_num_undelivered_messages{${local.of_all}})" } },
+    ],
+    length(local.pushed) == 0 ? [] : [
+      { title = "Pushes by answer", unit = "1", queries = { "$${labels.subscription_id} $${labels.response_class}" = "sum by (subscription_id, response_class) (increase(pubsub_googleapis_com:subscription_push_request_count{${local.of_push}}[5m]))" } },
+      { title = "Dead letters waiting", unit = "1", queries = { "" = "max(pubsub_googleapis_com:subscription_num_undelivered_messages{${format(local.of, "dead-letters")}})" } },
+    ],
+  )
+}
+
+module "dashboard" {
+  source = "../dashboard"
+  count  = var.monitoring.enabled && length(var.subscribers) > 0 ? 1 : 0
+
+  project_id = var.project_id
+  title      = "${var.name}: ${var.role}"
+  rows       = [{ title = local.kinds[var.role].heading, tiles = local.tiles }]
 }
 
 module "alerts" {

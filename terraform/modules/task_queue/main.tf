@@ -37,6 +37,14 @@ resource "google_cloud_tasks_queue" "this" {
   }
 }
 
+# What somebody paused or resumed by hand is no difference to the provider: a plan warns of it.
+check "runs_as_declared" {
+  assert {
+    condition     = google_cloud_tasks_queue.this.state == google_cloud_tasks_queue.this.desired_state
+    error_message = "The queue ${google_cloud_tasks_queue.this.name} is ${google_cloud_tasks_queue.this.state}, and declared is paused = ${var.paused}. Unless this plan changes that, somebody did it by hand; undo it with: make ops ARGS=${var.paused ? "pause" : "resume"}"
+  }
+}
+
 resource "google_cloud_tasks_queue_iam_member" "enqueuer" {
   for_each = var.enqueuers
 
