@@ -97,7 +97,7 @@ requirements: ## Resolve all requirements anew and pin them with hashes (needs u
 	@$(PYTHON) scripts/requirements.py
 
 .PHONY: prepare
-prepare: ## The checkout's own Python environment; who needs it makes it by itself
+prepare: ## The checkout's own Python environment (other targets call this)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Cannot go on: $(PYTHON) is not there or older than 3.11: install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.13 …" >&2; exit 1; }
 	@$(PYTHON) scripts/prepare.py --gsutil

@@ -226,7 +226,7 @@ def command_verify(environment: Environment, _arguments: argparse.Namespace) -> 
         if differs(environment):
             raise Refused(
                 f"{environment.name} differs from its configuration, see above. "
-                f"Mend it with: {environment.command('plan')}"
+                f"Fix it with: {environment.command('plan')}"
             )
         terraform(environment, "output")
     print(f"deploy: {environment.name} is as configured")
@@ -366,7 +366,7 @@ def check_project(project: str) -> None:
         raise Refused("no project is named. Say which with --project (make: PROJECT=…)")
     if not re.fullmatch(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", project):
         raise Refused(
-            f"{project} is no project id: it has 6 to 30 lower-case letters, digits and hyphens. "
+            f"{project} is not a project id: 6 to 30 lower-case letters, digits and hyphens. "
             "gcloud projects list shows yours"
         )
 

@@ -76,7 +76,7 @@ def works(url: str, bearer: str) -> list[Work]:
     match = re.fullmatch(r"gs://([^/]+)/(.+?)(?:#([1-9][0-9]{14,19}))?", url, re.S)
     if match is None:
         raise Problem(
-            f"{url} is no object: it is written gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION"
+            f"{url} is not an object: write gs://BUCKET/NAME or gs://BUCKET/NAME#GENERATION"
         )
     bucket, name, generation = match.groups()
     if generation:

@@ -23,7 +23,7 @@ PYTHON, TERRAFORM = (3, 11), (1, 9)
 
 
 class Unprepared(Exception):
-    """Something that only the user can mend: what, and how."""
+    """Something that only the user can fix: what, and how."""
 
 
 def check_python() -> None:

@@ -23,7 +23,7 @@ PROJECT = "TF_VAR_project_id"
 
 
 class Refused(Exception):
-    """Something that the user can mend: what, and how."""
+    """Something that the user can fix: what, and how."""
 
 
 class NoStateBucket(Refused):

@@ -40,7 +40,7 @@ class Access:
 
     @classmethod
     def parse(cls, text: str) -> Access:
-        """Raises ValueError for what is no setting."""
+        """Raises ValueError for what is not a setting."""
         access = cls(**json.loads(text))
         if access.kind not in (IAM, TOKENS, ANYONE):
             raise ValueError("kind must be iam, tokens or anyone")

@@ -3,7 +3,7 @@
 checkov     Terraform and workflows against its own policies and those of tests/policies/checks
 zizmor      workflows and dependabot, at its strictest
 shellcheck  every shell script
-yamllint    every YAML file that is no fixture
+yamllint    every YAML file that is not a fixture
 actionlint  workflows, where the machine has it or Go can get it; else its absence is said
 secrets     nothing that looks like a key in any file
 links       every link inside the repository leads somewhere
@@ -42,7 +42,7 @@ SKIPS = {
     "CKV_GCP_125": "it wants a condition on `sub`; numeric ids hold what a name in `sub` cannot",
     "CKV_GCP_62": "usage logs are for public buckets; these let no public in",
     "CKV_GCP_83": "events describe files; what is in files lies in buckets, and those take a key",
-    "CKV_GCP_84": "images are built from this repository's own code alone, which is no secret",
+    "CKV_GCP_84": "images are built from this repository's own code alone, which is not secret",
     "CKV_GHA_7": "a run by hand chooses an environment and a digest; what is built is main's",
 }
 YAML = (

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-LARGEST = 5_000_000  # bytes; beyond that it is no text that anybody wrote
+LARGEST = 5_000_000  # bytes; beyond that nobody wrote it as text
 PATTERNS = {
     "a private key": r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----\s*(?:\\n|\n)?[A-Za-z0-9+/=\\n]{40}",
     "a Google API key": r"\bAIza[0-9A-Za-z_-]{35}\b",

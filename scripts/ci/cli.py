@@ -202,7 +202,7 @@ def command_who(arguments: argparse.Namespace) -> None:
     try:
         settings = json.loads(text or "{}").get(arguments.environment, {})
     except (ValueError, AttributeError) as error:
-        raise Refused(f"the variable ENVIRONMENTS is no JSON object: {error}") from error
+        raise Refused(f"the variable ENVIRONMENTS is not a JSON object: {error}") from error
     if missing := [name for name in WHO if not isinstance(settings.get(name), str)]:
         raise Refused(
             f"the repository's variable ENVIRONMENTS lacks {', '.join(missing)} of "

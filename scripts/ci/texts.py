@@ -155,7 +155,7 @@ def unreviewed(environment: str, fresh: str) -> str:
 def half_applied(environment: str) -> str:
     return (
         f"{environment} is half applied. What was done is in the state, nothing is undone and "
-        "nothing is forgotten. Read the error above, mend its cause, then start the workflow apply "
+        "nothing is forgotten. Read the error above, fix its cause, then start the workflow apply "
         "by hand: it plans what is left and says how to accept it"
     )
 
@@ -182,7 +182,7 @@ def issue(summary: Json, run: str) -> str:
         cause,
         "To make it as main says, this would be applied:",
         plan(summary),
-        "To mend it, start the workflow apply by hand with reviewed = "
+        "To fix it, start the workflow apply by hand with reviewed = "
         f"{code(summary['digest'])}; to keep what is there, write it into the configuration. "
         f"This issue is kept up to date each night and closed by itself. [Last run]({run})",
     ]

@@ -48,7 +48,7 @@ repeat, to interrupt and to run twice at once: the name of a task follows from i
 @click.pass_context
 def cli(ctx: click.Context, /, name: str, project: str, outputs: Path | None, **names: str) -> None:
     """Operates a deployed environment: where files stand, what failed, what is missing, what is
-    wrong, and how it is mended.
+    wrong, and how it is fixed.
 
     It works with your own login (gcloud auth application-default login), and asks Terraform for the
     names. docs/operations.md lists the roles that each command needs.
@@ -394,7 +394,7 @@ def _show_findings(output: Output, findings: list[Finding]) -> None:
         output.table(("", "check", "finding"), [(f.level, f.check, f.what) for f in findings])
         for finding in findings:
             if finding.fix and finding.fix != finding.what:
-                output.say(f"To mend {finding.check}: {finding.fix}")
+                output.say(f"To fix {finding.check}: {finding.fix}")
         output.say(
             f"{levels.count('error')} errors, {levels.count('warning')} warnings"
             + (f", {levels.count('unknown')} not checked" if "unknown" in levels else "")

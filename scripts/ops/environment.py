@@ -60,7 +60,7 @@ class Environment:
         """The name in gs://<uploads>/<name>. Raises Problem for another bucket."""
         match = re.fullmatch(r"gs://([^/]+)/(.+)", url, re.S)
         if match is None:
-            raise Problem(f"{url} is no object: it is written gs://{self.uploads}/NAME")
+            raise Problem(f"{url} is not an object: write gs://{self.uploads}/NAME")
         if match[1] != self.uploads:
             raise Problem(
                 f"{match[1]} is not the uploads bucket of {self.name}, which is {self.uploads}. "

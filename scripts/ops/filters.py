@@ -60,5 +60,5 @@ def span(text: str) -> timedelta:
         return timedelta()
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if match is None:
-        raise ValueError(f"{text} is no length of time")
+        raise ValueError(f"{text} is not a duration")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})

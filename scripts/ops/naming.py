@@ -37,7 +37,7 @@ def name_of(clients: Clients, environment: Environment, target: str) -> str:
         for blob in clients.storage.list_blobs(environment.results, match_glob=f"{kind}/{glob}/*"):
             if key := parse_key(blob.name[len(kind) + 1 :].removesuffix(".json")):
                 return key.name
-    raise Problem(f"there is no file {target}: it was never uploaded, or is erased")
+    raise Problem(f"no file {target}: it was never uploaded, or is erased")
 
 
 def _of_task(clients: Clients, environment: Environment, task_id: str) -> str:

@@ -32,7 +32,7 @@ class _Parsed(click.ParamType[Any]):
         try:
             return self._parse(value)
         except ValueError:
-            self.fail(f"{value!r} is no {self.name}: it is written {self._form}", param, ctx)
+            self.fail(f"{value!r} is not a {self.name}: write {self._form}", param, ctx)
 
 
 TIME = _Parsed("time", filters.moment, "2026-11-21, 2026-11-21T10:00 (UTC), or 2h for so long ago")

@@ -32,11 +32,11 @@ _PERMISSION = re.compile(
 
 
 class Problem(Exception):
-    """Something that the operator can mend; the message is one line."""
+    """Something that the operator can fix; the message is one line."""
 
 
 def explained(error: BaseException, what: str = "") -> Problem | None:
-    """The problem behind an error of Google's clients; None for what is no such error.
+    """The problem behind an error of Google's clients; None for any other error.
 
     what: the thing that was asked for, such as gs://bucket.
     """

@@ -68,7 +68,7 @@ class Verification:
 
     def _broken(self) -> Iterator[Finding]:
         check = "a broken file"
-        data = b"\xff\xd8\xff\xe0 this is no picture"
+        data = b"\xff\xd8\xff\xe0 this is not a picture"
         work, seconds, record, attempts = self._process("broken.jpg", data, "image/jpeg")
         if record is None:
             yield self._silence(check, work)

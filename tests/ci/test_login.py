@@ -36,8 +36,8 @@ def test_an_environment_s_settings_become_outputs() -> None:
     [
         ("", "lacks project, plan_provider"),
         ('{"dev": {"project": "p"}}', "lacks plan_provider, plan_account"),
-        ("{", "is no JSON object"),
-        ("[]", "is no JSON object"),
+        ("{", "is not a JSON object"),
+        ("[]", "is not a JSON object"),
     ],
 )
 def test_what_is_missing_is_named(variable: str, message: str) -> None:

@@ -489,7 +489,7 @@ def test_a_refusal_says_the_same_each_time(processor: Any) -> None:
 
 
 def test_content_that_is_not_what_was_declared_is_named(processor: Any) -> None:
-    assert refusal(processor, b"this is no photo", contentType="image/jpeg") == "type_mismatch"
+    assert refusal(processor, b"this is not a photo", contentType="image/jpeg") == "type_mismatch"
 
 
 def png(width: int, height: int, data: bytes = b"") -> bytes:

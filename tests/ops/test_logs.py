@@ -22,7 +22,7 @@ NONE = "no project is named. Say which with --project (make: PROJECT=…)"
         (["--event", "done"], NONE),
         (["--project", "my-project", "--event", ""], "name an object for its story"),
         (["--project", "my-project", "--event", "dnoe"], "there is no event dnoe; name an object"),
-        (["--project", "my-project", "--object", "x"], "x is no object: it is written gs://"),
+        (["--project", "my-project", "--object", "x"], "x is not an object: write gs://"),
     ],
 )
 def test_what_is_missing_or_misspelt_is_one_line(words: list[str], line: str) -> None:

@@ -304,8 +304,8 @@ def test_an_error_of_ours_is_not_explained_away() -> None:
         (["redrive", "--rerender"], "needs --until"),
         (["redrive", "--rerender", "--dead-letters", "--until", "1h"], "exclude each other"),
         (["redrive", "--dead-letters", "--reason", "x"], "about failures"),
-        (["redrive", "--since", "yesterday"], "'yesterday' is no time: it is written"),
-        (["reconcile", "--min-age", "long"], "'long' is no span: it is written 90s"),
+        (["redrive", "--since", "yesterday"], "'yesterday' is not a time: write"),
+        (["reconcile", "--min-age", "long"], "'long' is not a span: write 90s"),
         (["reconcile", "--limit", "0"], "--limit"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Each alert is driven to ring, and rings alone with those that belong to it; then it is mended.
+"""Each alert is driven to ring, and rings alone with those that belong to it; then it is fixed.
 
 What fires is decided from the journal by the policies as they were applied (metrics.py).
 """
@@ -48,7 +48,7 @@ def watched() -> Iterator[Watched]:
 
 @pytest.fixture
 def quiet(watched: Watched) -> Iterator[Watched]:
-    """Nothing rings before; nothing rings once the mended fault is a day past."""
+    """Nothing rings before; nothing rings once the fixed fault is a day past."""
     assert watched.firing() == set()
     yield watched
     watched.cloud.delete("/faults")
@@ -298,7 +298,7 @@ def test_the_list_names_a_source_for_everything() -> None:
             'max(DEPTH{monitored_resource="pubsub_topic"})',
             "DEPTH is of cloud_tasks_queue, not of ['pubsub_topic']",
         ),
-        ("DEPTH_bucket", "DEPTH_bucket is no gauge"),
+        ("DEPTH_bucket", "DEPTH_bucket is not a gauge"),
     ],
 )
 def test_a_query_that_names_something_else_is_noticed(query: str, fault: str) -> None:
@@ -399,7 +399,7 @@ def test_every_alert_has_its_section() -> None:
     sections = re.findall(r"^## ([\w-]+)$", RUNBOOK, re.M)
     assert sorted(found) == sorted(sections)
     for part in RUNBOOK.split("\n## ")[1:]:
-        for heading in ("**Look**", "**Mend.**", "**Mended when**"):
+        for heading in ("**Look**", "**Fix.**", "**Fixed when**"):
             assert heading in part, part.split("\n")[0]
 
 

@@ -280,7 +280,7 @@ def test_verify_says_how_to_get_what_puts_a_file_through(
         (["plan", "--environment", "dev"], "no project is named. Say which with --project"),
         (
             ["plan", "--environment", "dev", "--project", "My Project"],
-            "My Project is no project id",
+            "My Project is not a project id",
         ),
         (
             ["plan", "--environment", "dev", "--project", "demo-project"],

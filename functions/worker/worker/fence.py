@@ -96,6 +96,6 @@ def _limit(memory: int) -> None:
     """In the child, before it runs: its memory, no core, no new privileges, no life of its own."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # Private memory that can be written; not what libraries map to read, which is no cost.
+    # Private memory that can be written; not what libraries map to read, which costs nothing.
     resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -33,7 +33,7 @@ resource "google_cloudfunctions2_function" "this" {
       }
     }
 
-    # Google mends the runtime under the function without a deployment.
+    # Google patches the runtime under the function without a deployment.
     automatic_update_policy {}
   }
 

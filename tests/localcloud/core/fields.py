@@ -16,7 +16,7 @@ def seconds(text: str | None, default: float = 0.0) -> float:
     """'2.5s' → 2.5.
 
     Raises:
-        ApiError: 400 for anything that is no duration.
+        ApiError: 400 for anything that is not a duration.
     """
     if not text:
         return default

@@ -97,7 +97,7 @@ class Identity:
         """An Authorization header → its principal.
 
         Raises:
-            ApiError: 401 when the header is no known, live bearer token.
+            ApiError: 401 when the header is not a known, live bearer token.
         """
         if not authorization:
             return ANONYMOUS

@@ -142,7 +142,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
         wanted = -(-width // max(1, wide)) * down * (samples if planes == _SEPARATE else 1)
         if len(starts) < wanted:
             raise decoders.truncated()
-        if tags.get(COMPRESSION, 1) == 1:  # a wrong count is no matter where it can be worked out
+        if tags.get(COMPRESSION, 1) == 1:  # a wrong count does not matter: it can be worked out
             row = -(-wide * max(bits, default=1) * (1 if planes == _SEPARATE else samples) // 8)
             counts = tuple(
                 min(count, row * (high if is_tiled else min(high, height - number % down * high)))

@@ -140,7 +140,7 @@ def _list(kind: str, rest: str) -> list[str]:
     except ValueError:
         words = None
     if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
-        raise Refused(f"not implemented: {kind} that is no JSON list: {rest}")
+        raise Refused(f"not implemented: {kind} that is not a JSON list: {rest}")
     return words
 
 

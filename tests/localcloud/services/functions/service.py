@@ -312,7 +312,7 @@ class Functions(Service):
             with zipfile.ZipFile(copied) as archive:
                 archive.extractall(unpacked)
         except zipfile.BadZipFile:
-            raise _Failed("Build failed: the source is no zip archive.") from None
+            raise _Failed("Build failed: the source is not a zip archive.") from None
         if not (unpacked / "main.py").is_file():
             raise _Failed("Build failed: missing main.py and FUNCTION_SOURCE not specified.")
         start, runtime = time.monotonic(), config["runtime"]
@@ -429,7 +429,7 @@ def _need(truth: Any, message: str) -> None:
 def _memory(text: str) -> int:
     """Such as 512M or 1Gi → bytes."""
     match = re.fullmatch(r"(\d+)(Ki|Mi|Gi|k|M|G|)", text)
-    _need(match, f"serviceConfig.availableMemory {text!r} is no quantity of memory.")
+    _need(match, f"serviceConfig.availableMemory {text!r} is not a quantity of memory.")
     assert match
     return int(match[1]) * UNITS[match[2]]
 
@@ -446,7 +446,7 @@ def _check_service(service: Json) -> None:
     try:
         cpu = float(service.setdefault("availableCpu", str(usual)))
     except ValueError:
-        raise ApiError(400, "serviceConfig.availableCpu is no number.") from None
+        raise ApiError(400, "serviceConfig.availableCpu is not a number.") from None
     _need(0.08 <= cpu < 1 or cpu in (1, 2, 4, 6, 8),
           "serviceConfig.availableCpu must be 1, 2, 4, 6, 8, or 0.08 to below 1.")  # fmt: skip
     least = next((cpus for above, cpus in CPU_NEEDED if mebibytes > above), 0.0)

@@ -229,7 +229,7 @@ class PubSub(Engine):
     def acknowledge_ids(self, subscription: Subscription, ack_ids: list[str]) -> None:
         for ack_id in ack_ids:
             delivery = subscription.leases.get(ack_id)
-            # Acknowledging too late is no error; the message comes again.
+            # Acknowledging too late is not an error; the message comes again.
             if delivery is None or self.cloud.faults.chance("pubsub.lost_ack"):
                 continue
             del subscription.leases[ack_id]

@@ -34,7 +34,7 @@ FAILED = "The container exited with an error."
 
 
 def memory(limit: str) -> int:
-    """Such as 512Mi → bytes; 0 for what is no quantity."""
+    """Such as 512Mi → bytes; 0 for what is not a quantity."""
     match = re.fullmatch(r"(\d+)(Ki|Mi|Gi|k|M|G|)", limit)
     return int(match[1]) * UNITS[match[2]] if match else 0
 

@@ -300,7 +300,7 @@ NEVER = Retry(1, 0, 0, 0, 0)
 
 
 def _retry(spec: Json) -> Retry:
-    """A retryConfig in numbers; NEVER without any limit, which is no retry."""
+    """A retryConfig in numbers; NEVER without any limit, which means no retry."""
     config: dict[str, Any] = RETRY | spec.get("retryConfig", {})
     count = int(config.get("retryCount", 0))
     duration = fields.seconds(config["maxRetryDuration"])
