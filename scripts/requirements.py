@@ -14,7 +14,11 @@ from pathlib import Path
 from deployables import FUNCTIONS, ROOT
 
 FILES = (
-    *(str(path.with_suffix("").relative_to(ROOT)) for path in FUNCTIONS.glob("*/requirements*.in")),
+    # A function's own come before its further sets, which hold the same versions.
+    *(
+        str(path.with_suffix("").relative_to(ROOT))
+        for path in sorted(FUNCTIONS.glob("*/requirements*.in"), key=lambda path: len(path.name))
+    ),
     "tests/requirements",
     "tests/requirements-nodeps",
     "tests/requirements-gsutil",

@@ -16,6 +16,8 @@ PERMANENT = {  # trying again cannot help
     "truncated_image": "the image ends too early",
     "unsupported_image": "a valid image, of a form that is not drawn here",
     "corrupt_document": "the PDF cannot be opened",
+    "corrupt_table": "the table cannot be read as what it is declared as",
+    "too_many_columns": "a table of more columns than are described",
     "corrupt_encoding": "stored as gzip, but the content is not",
     "process_after_invalid": "its own time to be processed at cannot be followed",
     "type_mismatch": "declared as a kind that is processed, but the content is none",

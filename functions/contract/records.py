@@ -53,11 +53,25 @@ class Text(TypedDict):
     lines: int
 
 
+class Column(TypedDict):
+    name: str  # its first 100 characters, as in all the others
+    type: str  # as DuckDB calls it
+    nulls: int
+    min: NotRequired[str]  # absent where there is no value, or none that can be compared
+    max: NotRequired[str]
+
+
+class Table(TypedDict):
+    rows: int
+    columns: list[Column]
+
+
 class Facts(TypedDict, total=False):
     """What was learnt of a file, under the name of its kind."""
 
     image: Image
     document: Document
+    table: Table
     text: Text
 
 

@@ -25,7 +25,7 @@ locals {
   }
 
   # A lane's kind is a zip of the processor with libraries of its own; the first is in processor.zip.
-  kinds = ["default"]
+  kinds = concat(["default"], keys(local.formats.kinds))
 
   # A lane is worked on by a processor deployed here, or by a target of the user's own.
   processor_lanes = { for name, lane in var.lanes : name => lane if lane.target == null }
@@ -43,6 +43,8 @@ locals {
     { for name, queue in module.queue : name => queue.id },
     { for name, queue in module.queue_later : "${name}-later" => queue.id },
   )
+
+  own_outputs = ["table", "text"] # of the processor, beside renditions
 
   processor_zips = { for name, lane in local.processor_lanes : name => lane.kind == "default" ? "processor" : "processor-${lane.kind}" }
   renditions     = { for name, lane in local.processor_lanes : name => lane.renditions == null ? var.renditions : lane.renditions }
@@ -65,15 +67,18 @@ locals {
   } }
 
   # What a lane's instance must hold, in MiB, counted by the numbers that the processor counts by:
-  # itself, the largest image as the most demanding format, beside a usual photo for each other request.
+  # itself, the largest image as the most demanding format, or the largest file of the lane's kind,
+  # beside a usual photo for each other request.
   formats           = jsondecode(file("${path.module}/../../functions/processor/processor/formats.json"))
   rendition_formats = [for image in local.formats.images : lower(image.decoder) if contains(keys(image), "extension")]
 
   memory_needed_mib = { for name, lane in local.processor_lanes : name => ceil(
-    local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (lane.processor.concurrency - 1) + (
+    local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (lane.processor.concurrency - 1) + max((
       max(local.formats.images[*].copies...) * lane.processor.max_file_bytes
       + max(local.formats.images[*].bytes_per_pixel...) * lane.processor.max_pixels
       + local.formats.memory.rendition_bytes_per_pixel * max(0, [for rendition in values(local.renditions[name]) : rendition.width * rendition.height]...)
-    ) / 1048576
+      ) / 1048576, [for kind, takes in local.formats.kinds :
+      takes.base_mib + takes.copies * lane.processor.max_file_bytes / 1048576 if kind == lane.kind
+    ]...)
   ) }
 }

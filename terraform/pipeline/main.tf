@@ -139,6 +139,7 @@ module "processor" {
     CONCURRENCY = tostring(each.value.processor.concurrency)
     # A picture's memory in pages of 2 MiB, where the kernel gives them: up to a third less CPU.
     GLIBC_TUNABLES = "glibc.malloc.hugetlb=1"
+    KIND           = each.value.kind
     LANE           = each.key
     MAX_ATTEMPTS   = tostring(each.value.queue.max_attempts)
     MAX_FILE_BYTES = tostring(each.value.processor.max_file_bytes)

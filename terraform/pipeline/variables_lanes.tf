@@ -1,7 +1,7 @@
 # Lanes, and the pictures that they make: the settings that are objects within objects.
 
 variable "lanes" {
-  description = "Each lane has a queue and either a processor that works on it or a target of your own in its place. Objects go to the lane whose prefixes or content_types they match, else to default. A lane's key never changes. renditions are the pipeline's unless the lane has its own. What comes is worked on delay_seconds after its upload or, with delays, when its metadata process-after says."
+  description = "Each lane has a queue and either a processor that works on it or a target of your own in its place. Objects go to the lane whose prefixes or content_types they match, else to default. A lane's key never changes. renditions are the pipeline's unless the lane has its own. kind says which files are opened beside images and PDFs (docs/kinds.md). What comes is worked on delay_seconds after its upload or, with delays, when its metadata process-after says."
   # From the tutorial: 10 tasks a second, 100 at once, 3 attempts, 2 s to 300 s; 2 GiB, 2 CPU, 20
   # instances. Its 50 requests an instance become 8, because 2 CPU run 8 threads.
   # From the project built from it: 100 MB a file, 5 minutes of work. The function has 30 s more, to
@@ -181,6 +181,11 @@ variable "renditions" {
   validation {
     condition     = alltrue([for name in concat(keys(var.renditions), flatten([for lane in values(var.lanes) : keys(lane.renditions) if lane.renditions != null])) : can(regex("^[a-z][a-z0-9_-]{0,31}$", name))])
     error_message = "renditions has the names ${join(", ", keys(merge(var.renditions, local.lane_renditions)))}; each has 1 to 32 lower-case letters, digits, hyphens and underscores and begins with a letter, since files are named by it."
+  }
+
+  validation {
+    condition     = !anytrue([for name in concat(keys(var.renditions), keys(local.lane_renditions)) : contains(local.own_outputs, reverse(split(".", name))[0])])
+    error_message = "renditions has the names ${join(", ", concat(keys(var.renditions), keys(local.lane_renditions)))}; ${join(" and ", local.own_outputs)} are what other outputs are called. Choose another name."
   }
 
   validation {

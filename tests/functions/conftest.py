@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,15 @@ class Driven:
         self.worker = self.main.Worker(config, storage, gate, log, Unfenced())
         self._monkeypatch.setattr(self.main, "worker", lambda: self.worker)
 
+    def fence(self) -> Any:
+        """From here on each file has a process of its own; to be closed."""
+        from processor.fence.worker import Fence
+
+        fence = Fence(self.worker.config)
+        parts = {name: getattr(self.worker, name) for name in ("config", "storage", "gate", "log")}
+        self.worker = self.main.Worker(**parts, fence=fence)
+        return fence
+
     def post(self, resource: dict[str, Any], run: int = 0) -> tuple[int, dict[str, Any]]:
         """Delivers the object's task; gives status and record."""
         from function_fakes import task
@@ -81,3 +91,20 @@ class Driven:
 @pytest.fixture
 def processor(monkeypatch: pytest.MonkeyPatch, logged: Any) -> Driven:
     return Driven(monkeypatch, logged)
+
+
+@pytest.fixture(scope="module")
+def of_kind() -> Iterator[Callable[..., Driven]]:
+    """Called with a lane's kind: its processor behind a real fence, one for each test file."""
+    patch, made = pytest.MonkeyPatch(), []
+
+    def driven(kind: str, **settings: str) -> Driven:
+        driven = Driven(patch, None)
+        driven.configure(**{"KIND": kind, "MEMORY_BYTES": str(1 << 30)} | settings)
+        made.append(driven.fence())
+        return driven
+
+    yield driven
+    for fence in made:
+        fence.close()
+    patch.undo()

@@ -125,6 +125,7 @@ class _Status:
 
 
 PROCESSOR_ENV = {
+    "KIND": "default",
     "PROJECT_ID": PROJECT,
     "ENVIRONMENT": "dev",
     "LANE": "default",

@@ -377,10 +377,10 @@ def test_a_damaged_image_is_done_or_named(seed: bytes, changes: list[tuple[int, 
         data[at % len(data)] = value
     head = bytes(data)
     sniffed = sniff(head)
-    if kind_of(sniffed).module != "image":
+    if kind_of(sniffed, CONFIG).module != "image":
         return
     with contextlib.suppress(Fault):
-        with Gate(1 << 30).room(kind_of(sniffed).need(head, len(head), CONFIG)) as room:
+        with Gate(1 << 30).room(kind_of(sniffed, CONFIG).need(head, len(head), CONFIG)) as room:
             assert room.take(0)
             job = Job(FakeSource(head), len(head), sniffed, None, CONFIG, room)  # type: ignore[arg-type]
-            module_of(sniffed).process(job)
+            module_of(sniffed, CONFIG).process(job)

@@ -182,7 +182,7 @@ CONFIG = Config.from_env(
 
 def counted(data: bytes, config: Config) -> int:
     """What it is given; once it is open, where its beginning does not tell."""
-    need = kind_of(sniff(data)).need(data[:HEAD_BYTES], len(data), config)
+    need = kind_of(sniff(data), config).need(data[:HEAD_BYTES], len(data), config)
     if need is None:
         Image.MAX_IMAGE_PIXELS = config.max_pixels  # else as the last file of another test left it
         with Image.open(io.BytesIO(data)) as image:

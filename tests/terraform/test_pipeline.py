@@ -94,6 +94,7 @@ def test_the_processor_is_told_the_sources_figures(default: Plan) -> None:
         "ENVIRONMENT": "dev",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "HASH_OBJECT_NAMES": "false",
+        "KIND": "default",
         "LANE": "default",
         "MAX_ATTEMPTS": "3",
         "MAX_FILE_BYTES": "104857600",
@@ -588,7 +589,12 @@ REFUSED: list[Case] = [
     ),
     ({"include_prefixes": ["gs://uploads/a/"]}, "include_prefixes has gs://uploads/a/; a prefix"),
     ({"exclude_prefixes": ["gs://uploads/a/"]}, "exclude_prefixes has gs://uploads/a/; a prefix"),
-    (default_lane(kind="media"), "kind must be one of default; it is media in default"),
+    (default_lane(kind="code"), "kind must be one of default, tables; it is code in default"),
+    ({"renditions": {"text": {}}}, "table and text are what other outputs are called"),
+    (
+        default_lane(renditions={"table": {}}),
+        "renditions has the names thumbnail, default.table; table and text",
+    ),
     (
         {"lanes": {"default": {}, "papers": {"content_types": ["pdf"]}}},
         "are written type/subtype or type/*, in lower case, or no object matches; they are pdf",

@@ -7,7 +7,7 @@ Raises PermanentError for what is not even to be read to its end.
 from __future__ import annotations
 
 from processor.errors import PermanentError
-from processor.formats import RENDERED, Format, header, memory
+from processor.formats import KINDS, RENDERED, Format, header, memory
 from processor.headers import Header
 from processor.settings import Config, Rendition
 
@@ -22,6 +22,11 @@ Size = tuple[int, int]
 
 def plain_need(head: bytes, size: int, config: Config) -> int:
     return PLAIN_BYTES
+
+
+def kind_need(kind: str, head: bytes, size: int, config: Config) -> int:
+    """Of a file that needs a lane's kind: Terraform counts by the same figures."""
+    return (KINDS[kind]["base_mib"] << 20) + size * KINDS[kind]["copies"]
 
 
 def pdf_need(head: bytes, size: int, config: Config) -> int:

@@ -21,7 +21,7 @@ from processor.errors import AttemptsExhausted, Fault, PermanentError, Transient
 from processor.kinds import Job, Outcome, Output, canonical, kind_of, module_of, sniff, written
 from processor.memory import Gate, Room
 from processor.settings import Config
-from processor.storage import Storage, crc32c, too_large
+from processor.storage import Bytes, Storage, crc32c, too_large
 from runtime.logs import Log
 
 Answer = tuple[Mapping[str, Any], int]  # a record and 200, or why there is none and 5xx
@@ -94,8 +94,8 @@ class Delivery:
             raise PermanentError(task.fault, _INVALID_TIME)
         self._fence.start()  # meanwhile it loads what decoding takes
         source = self._storage.open(self._work, task.source["size"])
-        content_type = sniff(source.head) or written(source.head, task.declared)
-        kind, limit = kind_of(content_type), config.max_file_bytes
+        content_type = sniff(source.head) or written(source.head, task.declared, config)
+        kind, limit = kind_of(content_type, config), config.max_file_bytes
         size = source.size if source.size is not None and not source.is_gzip else limit
         if size > limit:
             raise too_large(limit)  # at once: neither room nor an attempt is needed for that
@@ -107,7 +107,7 @@ class Delivery:
                 if kind.is_fenced:
                     outcome = self._fence.run(job, self._remaining())
                 else:
-                    outcome = module_of(content_type).process(job)
+                    outcome = module_of(content_type, config).process(job)
             finally:  # a refusal, too, rests on the right bytes only
                 source.verify(task.source["crc32c"])
             worked = time.monotonic()
@@ -157,15 +157,16 @@ class Delivery:
         self._write(
             name, output.data, output.content_type, metadata=identity, cache_control=CACHE_CONTROL
         )
-        return OutputRecord(
+        made = OutputRecord(
             name=output.name,
             object=name,
             contentType=output.content_type,
             size=len(output.data),
-            width=output.width,
-            height=output.height,
             crc32c=crc32c(output.data),
         )
+        if output.width and output.height:
+            made |= {"width": output.width, "height": output.height}
+        return made
 
     def _record_done(
         self, outcome: Outcome, outputs: list[OutputRecord], timings: Timings
@@ -226,7 +227,7 @@ class Delivery:
         body = {"status": "retry", "reason": fault.reason, "detail": fault.detail}
         return body, 503 if fault.reason in _OVERLOADED else 500
 
-    def _write(self, name: str, data: bytes, content_type: str, **fields: Any) -> bool:
+    def _write(self, name: str, data: Bytes, content_type: str, **fields: Any) -> bool:
         """Only while there is time: a later attempt may have begun after that."""
         if self._remaining() <= 0:
             raise TransientError("deadline_exceeded", "The work did not end in its time.")

@@ -4,6 +4,7 @@ Terraform checks a lane's memory by the same file. Its `memory` holds
     base_mib: the interpreter, all libraries, and what the allocator keeps.
     fixed_mib: of each image, whatever its size. photo_mib: of a usual photo, all in all.
     rendition_bytes_per_pixel: while one is made; AVIF's encoder takes more than all else.
+Its `kinds`, of lanes with libraries of their own, hold what a file takes: base_mib, and copies.
 Bytes per pixel were measured on 12-megapixel files of each sort (tests/bench prints them anew).
 """
 
@@ -22,6 +23,7 @@ from processor.headers import Header
 _TABLE = json.loads(Path(__file__).with_suffix(".json").read_bytes())
 BASE_BYTES = _TABLE["memory"]["base_mib"] << 20
 RENDERED: int = _TABLE["memory"]["rendition_bytes_per_pixel"]
+KINDS: Mapping[str, Mapping[str, int]] = _TABLE["kinds"]
 _FIXED: int = _TABLE["memory"]["fixed_mib"] << 20
 
 

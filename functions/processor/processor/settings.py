@@ -32,6 +32,7 @@ class Config:
     project_id: str
     environment: str
     lane: str
+    kind: str
     uploads_bucket: str
     results_bucket: str
     source_version: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +22,11 @@ from runtime.storage import unless_there
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
 
+Bytes = bytes | memoryview
 HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previews included
 PIECE_BYTES = 4 * 1024 * 1024
 COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file holds it
+CHUNK_BYTES = 8 * 1024 * 1024  # the most that is written in one request
 RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
 # Answers of the 4xx kind that an outage, a missing permission or too many requests give.
 _PASSING = frozenset({401, 403, 408, 429})
@@ -66,20 +69,48 @@ class Storage:
     def create(
         self,
         name: str,
-        data: bytes,
+        data: Bytes,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         cache_control: str | None = None,
     ) -> bool:
-        """One request. False: somebody was first, and what is there stays as it is."""
+        """One request, beyond CHUNK_BYTES several. False: somebody was first, and what is there
+        stays as it is."""
         with _reached(), unless_there():
             blob = self._client().bucket(self._results).blob(name)
             blob.metadata, blob.cache_control = metadata, cache_control
-            blob.upload_from_string(
-                data, content_type, if_generation_match=0, checksum="crc32c", retry=_retry()
-            )
+            blob.chunk_size = CHUNK_BYTES
+            blob.upload_from_file(
+                io.BufferedReader(_View(data)), size=len(data), content_type=content_type,
+                if_generation_match=0, checksum="crc32c", retry=_retry(),
+            )  # fmt: skip
             return True
         return False
+
+
+class _View(io.RawIOBase):
+    """A file over bytes that are in memory already, which copies only what is read of it."""
+
+    def __init__(self, data: Bytes) -> None:
+        self._data, self._at = data, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
+        self._at = (
+            to + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
+        )
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._data[self._at : self._at + len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
 
 
 class Source:
@@ -231,11 +262,14 @@ def too_large(limit: int) -> PermanentError:
     return PermanentError("file_too_large", f"The file has more than {limit} bytes.")
 
 
-def crc32c(data: bytes) -> str:
+def crc32c(data: Bytes) -> str:
     """As Cloud Storage writes it."""
     import google_crc32c
 
-    return _base64(google_crc32c.value(data))
+    crc = 0
+    for at in range(0, len(data), CHUNK_BYTES):  # a copy of each piece, as it takes no view
+        crc = google_crc32c.extend(crc, bytes(data[at : at + CHUNK_BYTES]))
+    return _base64(crc)
 
 
 def _base64(crc: int) -> str:

@@ -37,8 +37,8 @@ def make(file: str, content_type: str) -> Callable[[], None]:
 
     def step() -> None:
         source = Held(data, HEAD_BYTES, PIECE_BYTES)
-        found = sniff(source.head) or written(source.head, content_type)
-        kind, module = kind_of(found), module_of(found)
+        found = sniff(source.head) or written(source.head, content_type, worker.config)
+        kind, module = kind_of(found, worker.config), module_of(found, worker.config)
         if kind.is_fenced:
             module.preload(found or "", worker.config)
         size = kind.need(source.head, source.size, worker.config)

@@ -122,7 +122,9 @@ class Server:
                 _kill(pid)
             os._exit(0)
         request: Request = pickle.loads(message)  # from the function, never from a file's process
-        module_of(request.content_type).preload(request.content_type, request.config)
+        module_of(request.content_type, request.config).preload(
+            request.content_type, request.config
+        )
         gc.freeze()
         server = os.getpid()
         pid = os.fork()
@@ -220,9 +222,9 @@ def _answer(job: Job) -> None:
         file.writelines(outputs)
 
 
-def _processed(job: Job) -> tuple[dict[str, Any], list[bytes]]:
+def _processed(job: Job) -> tuple[dict[str, Any], list[bytes | memoryview]]:
     try:
-        outcome = module_of(job.content_type).process(job)
+        outcome = module_of(job.content_type, job.config).process(job)
         made = [[one.name, one.width, one.height, len(one.data)] for one in outcome.outputs]
         answer = {"contentType": outcome.content_type, "facts": outcome.facts, "outputs": made}
         json.dumps(answer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import mmap
 import os
 import pickle
 import signal
@@ -29,6 +30,7 @@ _LAUNCHES = 8  # of one file, while it turns out to need more, or the server is 
 _GROWTH = 4  # times as much memory for a file that took more than it was given
 _CPU_SHARE = 4  # a file's process has this part of the time as CPU: there are others beside it
 _ENDING_SECONDS = 5.0
+_NOTHING = memoryview(b"")
 _SEALS = 0x000F  # of a memfd: nobody writes, grows, shrinks or unseals it
 _ADD_SEALS, _ALLOW_SEALING = 1033, 0x0002
 
@@ -48,7 +50,7 @@ class Unfenced:
         pass
 
     def run(self, job: Job, seconds: float) -> Outcome:
-        module = module_of(job.content_type)
+        module = module_of(job.content_type, job.config)
         module.preload(job.content_type or "", job.config)
         return module.process(job)
 
@@ -58,7 +60,7 @@ class _Ended(NamedTuple):
 
     signal: int
     answer: dict[str, Any]
-    data: bytes
+    data: memoryview
     grown: int
 
 
@@ -176,7 +178,7 @@ class _Run:
         held = job.room.size
         return Request(
             config, job.size, job.content_type or "", job.declared, held,
-            largest=held // 2 if kind_of(job.content_type).is_silent else held,
+            largest=held // 2 if kind_of(job.content_type, job.config).is_silent else held,
             has_grown=self.has_grown,
             cpu_seconds=max(1, config.work_seconds // _CPU_SHARE),
         )  # fmt: skip
@@ -189,7 +191,7 @@ class _Run:
         """
         if ended.signal == signal.SIGSYS or ended.answer.get("memory"):
             return True
-        is_silent = kind_of(self.job.content_type).is_silent
+        is_silent = kind_of(self.job.content_type, self.job.config).is_silent
         doubtful = is_silent or ended.signal not in (0, signal.SIGXCPU)
         return doubtful and max(ended.grown, 0) > self.job.room.size // 2
 
@@ -223,15 +225,16 @@ def _wait(status: socket.socket, deadline: float) -> End:
 def _ended(end: End, answer: int) -> _Ended:
     if end.status:
         number = -end.status if end.status < 0 else signal.SIGABRT
-        return _Ended(number, {}, b"", end.grown)
-    size = os.fstat(answer).st_size
-    line, _, data = os.pread(answer, size, 0).partition(b"\n")
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
+        return _Ended(number, {}, _NOTHING, end.grown)
+    found, data = None, _NOTHING
+    if size := os.fstat(answer).st_size:
+        written = mmap.mmap(answer, size, prot=mmap.PROT_READ)  # shared, as it may be large
+        cut = written.find(b"\n") + 1
+        data = memoryview(written)[cut:]
+        with contextlib.suppress(ValueError):
+            found = json.loads(written[:cut])
     if not isinstance(found, dict):
-        return _Ended(signal.SIGABRT, {}, b"", end.grown)
+        return _Ended(signal.SIGABRT, {}, _NOTHING, end.grown)
     return _Ended(0, found, data, max(end.grown, int(found.get("grown", 0))))
 
 
@@ -260,9 +263,18 @@ def _outcome(ended: _Ended, job: Job) -> Outcome:
 
 def _outputs(ended: _Ended, job: Job) -> tuple[Output, ...]:
     outputs, at = [], 0
+    own = kind_of(job.content_type, job.config).outputs
     for name, width, height, size in ended.answer["outputs"]:
-        format = ENCODED[job.config.renditions[name].format]
-        file, data = f"{name}.{format.extension}", ended.data[at : at + size]
+        if name in own:
+            file, content_type = own[name]
+        else:
+            format = ENCODED[job.config.renditions[name].format]
+            file, content_type = f"{name}.{format.extension}", format.content_type
+        data = ended.data[at : at + size]
         at += size
-        outputs.append(Output(name, file, data, format.content_type, int(width), int(height)))
+        outputs.append(Output(name, file, data, content_type, _pixels(width), _pixels(height)))
     return tuple(outputs)
+
+
+def _pixels(side: object) -> int | None:
+    return None if side is None else int(cast(int, side))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import codecs
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, cast
@@ -20,7 +20,7 @@ from typing import Protocol, cast
 import filetype  # type: ignore[import-untyped]
 
 from contract.records import Facts
-from processor.admission import image_need, pdf_need, plain_need
+from processor.admission import image_need, kind_need, pdf_need, plain_need
 from processor.formats import FORMATS
 from processor.memory import Room
 from processor.settings import Config
@@ -31,7 +31,9 @@ from processor.storage import Source
 class Kind:
     """What is known of a content type before its module is imported.
 
-    module: its name in this package. need: bytes of memory, by the file's beginning, its size and
+    module: its name in this package. libraries: the lane's kind in whose zip its libraries are;
+    "default" for all of them. outputs: what it makes beside renditions: name → file and content
+    type. need: bytes of memory, by the file's beginning, its size and
     the settings; None for all there is. aliases: other names under which the same is declared.
     is_fenced: decoded, in a process of its own; else it is read by plain Python. is_silent: its
     decoder leaves out what it has no memory for, and says nothing. is_text: it has no signature;
@@ -40,15 +42,28 @@ class Kind:
 
     module: str
     need: Callable[[bytes, int, Config], int | None] = plain_need
+    libraries: str = "default"
+    outputs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
     is_fenced: bool = True
     is_silent: bool = False
     is_text: bool = False
 
 
+_PARQUET = "application/vnd.apache.parquet"
+_table = partial(
+    Kind, "table", partial(kind_need, "tables"), "tables", {"table": ("table.parquet", _PARQUET)}
+)
 KINDS = {
-    **{x.content_type: Kind("image", partial(image_need, x), x.aliases) for x in FORMATS},
+    **{x.content_type: Kind("image", partial(image_need, x), aliases=x.aliases) for x in FORMATS},
     "application/pdf": Kind("pdf", pdf_need, is_silent=True),
+    "text/csv": _table(aliases=("application/csv", "text/x-csv"), is_text=True),
+    "text/tab-separated-values": _table(aliases=("text/tsv", "text/x-tsv"), is_text=True),
+    "application/x-ndjson": _table(
+        aliases=("application/ndjson", "application/jsonl", "application/x-jsonlines"),
+        is_text=True,
+    ),
+    _PARQUET: _table(aliases=("application/parquet", "application/x-parquet")),
 }
 _PLAIN = Kind("plain", is_fenced=False)  # text, and whatever has no row
 _ALIASES = {alias: name for name, kind in KINDS.items() for alias in kind.aliases}
@@ -74,14 +89,14 @@ _WRITTEN = frozenset({"application/pdf", "application/postscript", "application/
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file to write beside the manifest; width and height in pixels."""
+    """A file to write beside the manifest; width and height in pixels, None of no picture."""
 
     name: str
     file: str
-    data: bytes
+    data: bytes | memoryview
     content_type: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +142,8 @@ def sniff(head: bytes) -> str | None:
         return found
     if head[:4] in (b"II+\0", b"MM\0+"):  # BigTIFF
         return "image/tiff"
+    if head[:4] == b"PAR1":
+        return _PARQUET
     found = cast("str | None", filetype.guess_mime(head)) if head else None
     if found is None and (header := _PDF.search(head, 0, _PDF_BYTES)):
         found = "application/pdf" if _PDF_OBJECT.search(head, header.end()) else None
@@ -151,17 +168,19 @@ def canonical(declared: str | None) -> str | None:
     return _ALIASES.get(declared, declared) if declared else None
 
 
-def written(head: bytes, declared: str | None) -> str | None:
+def written(head: bytes, declared: str | None, config: Config) -> str | None:
     """The declared type, where a kind without a signature has it and the beginning is text."""
     name = canonical(declared)
     is_text = head.startswith(_BOMS) or not head.translate(None, _TEXT_BYTES)
-    return name if head and is_text and kind_of(name).is_text else None
+    return name if head and is_text and kind_of(name, config).is_text else None
 
 
-def kind_of(content_type: str | None) -> Kind:
-    return KINDS.get(content_type or "", _PLAIN)
+def kind_of(content_type: str | None, config: Config) -> Kind:
+    """Its row, where the libraries for it are in this zip."""
+    found = KINDS.get(content_type or "", _PLAIN)
+    return found if found.libraries in ("default", config.kind) else _PLAIN
 
 
-def module_of(content_type: str | None) -> Module:
-    name = kind_of(content_type).module
+def module_of(content_type: str | None, config: Config) -> Module:
+    name = kind_of(content_type, config).module
     return cast(Module, importlib.import_module(f"processor.kinds.{name}"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from contract.records import Text
 from processor.errors import PermanentError
-from processor.kinds import KINDS, Job, Outcome, canonical
+from processor.kinds import Job, Outcome, canonical, kind_of
 
 _SAMPLE_BYTES = 32 * 1024
 _BEFORE_BYTES = 1024  # of what precedes the first character that is not ASCII
@@ -28,8 +28,8 @@ _UNKNOWN = "unknown-8bit"  # RFC 1428's name for it
 def process(job: Job) -> Outcome:
     if job.content_type:
         return Outcome(job.content_type)
-    declared = canonical(job.declared)
-    if declared in KINDS and not KINDS[declared].is_text:
+    kind = kind_of(canonical(job.declared), job.config)
+    if kind.module != "plain" and not kind.is_text:
         detail = f"Declared as {job.declared}, but the content is something else."
         raise PermanentError("type_mismatch", detail)
     if not job.source.head:

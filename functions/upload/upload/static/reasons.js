@@ -31,6 +31,14 @@ export const REASONS = {
     "The document is damaged and cannot be opened.",
     "Check that it opens on your device, save it anew, and upload that.",
   ],
+  corrupt_table: [
+    "The table cannot be read.",
+    "Check that each line has as many fields as the first, and upload it anew.",
+  ],
+  too_many_columns: [
+    "The table has too many columns.",
+    "Upload it in parts of fewer columns.",
+  ],
   corrupt_encoding: [
     "The file claims to be compressed with gzip, and is not.",
     "Upload it as it is, uncompressed.",
