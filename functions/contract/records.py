@@ -40,11 +40,23 @@ class Image(Camera):
     frames: int
 
 
-class Document(TypedDict):
+class Heading(TypedDict):
+    title: str
+    level: int  # from 0
+    page: NotRequired[int]  # from 1
+
+
+class Document(TypedDict, total=False):
+    """Of what cannot be opened without a password encrypted alone is known."""
+
     encrypted: bool
-    pages: NotRequired[int]  # absent where a password is needed
+    pages: int
+    words: int
+    truncated: bool  # true where the text output, and words, are not of all pages
+    outline: list[Heading]  # its first 200
+    scanned: bool  # true where there is a picture on the first page and a word on none
     # Text of the first page is drawn in other fonts than its own, which the file does not hold.
-    substitutedFonts: NotRequired[bool]
+    substitutedFonts: bool
 
 
 class Text(TypedDict):

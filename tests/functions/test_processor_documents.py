@@ -69,6 +69,53 @@ def test_text_in_other_fonts_than_its_own_is_told(
     assert processor.process(data, **PDF)["document"].get("substitutedFonts") == told
 
 
+# Two pages, the second of which is in the outline.
+BOOK = pdf(
+    FONT.replace(b">>>>", b">>>>/Dur 1"),
+    HELVETICA,
+    b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]/Contents 7 0 R" + FONT + b">>",
+    stream(b"", b"BT /F 20 Tf 20 90 Td (The second) Tj ET"),
+    b"<</Type/Outlines/First 9 0 R/Last 9 0 R/Count 1>>",
+    b"<</Title(Two)/Parent 8 0 R/Dest[6 0 R/Fit]>>",
+    content=b"BT /F 20 Tf 20 90 Td (One) Tj 0 -30 Td (more line) Tj ET",
+    catalog=b"/Outlines 8 0 R",
+).replace(b"[3 0 R]/Count 1", b"[3 0 R 6 0 R]/Count 2")
+
+
+def text_of(processor: Any, record: dict[str, Any]) -> str:
+    (output,) = (one for one in record["outputs"] if one["name"] == "text")
+    assert output["contentType"] == "text/plain; charset=utf-8"
+    assert "width" not in output
+    return str(processor.cloud.results[output["object"]].data.decode())
+
+
+def test_the_text_of_every_page_is_an_output(processor: Any) -> None:
+    record = processor.process(BOOK, **PDF)
+    assert text_of(processor, record) == "One\nmore line\fThe second"
+    assert record["document"] == {
+        "pages": 2, "encrypted": False, "substitutedFonts": True, "words": 5,
+        "outline": [{"title": "Two", "level": 0, "page": 2}],
+    }  # fmt: skip
+    assert sorted(one["name"] for one in record["outputs"]) == ["text", "thumbnail"]
+
+
+def test_text_beyond_its_limits_is_cut_and_said_so(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.kinds.words.MAX_BYTES", 8)
+    record = processor.process(BOOK, **PDF)
+    assert (text_of(processor, record), record["document"]["words"]) == ("One\nmore", 2)
+    assert record["document"]["truncated"] is True
+    monkeypatch.setattr("processor.kinds.pdf._TEXT_SHARE", 1e12)
+    record = processor.process(BOOK, name="late", **PDF)
+    assert (record["document"]["words"], record["document"]["truncated"]) == (0, True)
+
+
+def test_an_outline_without_end_ends(processor: Any) -> None:
+    record = processor.process(BOOK.replace(b"/Dest", b"/Next 9 0 R/Dest"), **PDF)
+    assert len(record["document"]["outline"]) <= 200
+
+
 def test_a_document_is_told_as_when_it_were_the_first(processor: Any) -> None:
     without_pages = b"%PDF-1.7\n1 0 obj <</Type/Catalog>> endobj\ntrailer <</Root 1 0 R>>\n"
     assert processor.process(LOCKED_PDF, **PDF)["document"] == {"encrypted": True}

@@ -182,6 +182,13 @@ def test_what_one_file_leaves_in_a_library_the_next_does_not_find(fenced: Any) -
     assert fenced.process(no_pages, name="no-pages")["reason"] == "corrupt_document"
 
 
+def test_the_text_of_a_document_needs_no_file_that_is_not_open(fenced: Any) -> None:
+    from test_processor_documents import BOOK
+
+    found = fenced.process(BOOK, name="book")["document"]
+    assert (found["words"], found["outline"][0]["title"]) == (5, "Two")
+
+
 def test_processes_end_with_the_function(tmp_path: Path) -> None:
     """Killed, it cannot say goodbye: the fork server and what it forked end all the same."""
     program = (

@@ -52,7 +52,7 @@ def gets(processor: Any) -> list[str]:
 
 def test_a_pdf_shows_its_first_page_and_counts_them(processor: Any) -> None:
     record = processor.process(pdf(), **PDF)
-    assert record["document"] == {"pages": 2, "encrypted": False}
+    assert record["document"] == {"pages": 2, "encrypted": False, "words": 0, "scanned": True}
     picture = processor.outputs(record)["thumbnail"]
     assert picture.size == (200, 300)
     assert close(corners(picture), [R, G, B, W], 12)
@@ -90,7 +90,7 @@ trailer <</Root 1 0 R/Size 5/Encrypt 4 0 R/ID[<%s><%s>]>>
 
 def test_an_encrypted_pdf_that_needs_no_password_is_shown(processor: Any) -> None:
     record = processor.process(ENCRYPTED_PDF, **PDF)
-    assert record["document"] == {"pages": 1, "encrypted": True}
+    assert record["document"] == {"pages": 1, "encrypted": True, "words": 0}
     picture = processor.outputs(record)["thumbnail"]
     assert close(corners(picture), [(255, 0, 0)] * 4)
 

@@ -54,9 +54,10 @@ _PARQUET = "application/vnd.apache.parquet"
 _table = partial(
     Kind, "table", partial(kind_need, "tables"), "tables", {"table": ("table.parquet", _PARQUET)}
 )
+TEXT = {"text": ("text.txt", "text/plain; charset=utf-8")}  # the output of a document
 KINDS = {
     **{x.content_type: Kind("image", partial(image_need, x), aliases=x.aliases) for x in FORMATS},
-    "application/pdf": Kind("pdf", pdf_need, is_silent=True),
+    "application/pdf": Kind("pdf", pdf_need, outputs=TEXT, is_silent=True),
     "text/csv": _table(aliases=("application/csv", "text/x-csv"), is_text=True),
     "text/tab-separated-values": _table(aliases=("text/tsv", "text/x-tsv"), is_text=True),
     "application/x-ndjson": _table(

@@ -32,6 +32,9 @@ class Page:
         self._objects = [one for one in found if one.type in wanted]
         self._file = file
 
+    def has_picture(self) -> bool:
+        return any(one.type == raw.FPDF_PAGEOBJ_IMAGE for one in self._objects)
+
     def shown_bytes(self) -> int:
         """Of the largest image among the page's objects."""
         images = [one for one in self._objects if one.type == raw.FPDF_PAGEOBJ_IMAGE]
