@@ -148,6 +148,7 @@ module "plans" {
   name       = "${var.project_id}-${var.prefix}-plans"
   location   = var.region
 
+  kms_key_name  = var.kms_key_name
   force_destroy = true
   retention     = { expire_prefix_days = { "prepared/" = 30, "reviewed/" = 90 }, noncurrent_days = 1, soft_delete_days = 0 }
   iam_members = {

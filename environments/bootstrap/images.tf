@@ -20,6 +20,7 @@ resource "google_artifact_registry_repository" "images" {
   repository_id = "${var.prefix}-images"
   format        = "DOCKER"
   description   = "Images of jobs, by the sha256 of their source."
+  kms_key_name  = var.kms_key_name == "" ? null : var.kms_key_name
 
   docker_config {
     immutable_tags = true
@@ -62,6 +63,7 @@ module "builds" {
   project_id    = var.project_id
   name          = "${var.project_id}-${var.prefix}-builds"
   location      = var.region
+  kms_key_name  = var.kms_key_name
   force_destroy = true
   retention     = { expire_prefix_days = { "" = 30 }, noncurrent_days = 1, soft_delete_days = 0 }
 

@@ -46,6 +46,7 @@ module "state" {
   name       = "${var.project_id}-${var.prefix}-tfstate"
   location   = var.region
 
+  kms_key_name  = var.kms_key_name
   force_destroy = var.force_destroy
   # Earlier states are the way back from a broken one: kept for a quarter.
   retention = { noncurrent_days = 90 }
@@ -70,6 +71,7 @@ resource "google_artifact_registry_repository" "functions" {
   repository_id = "${var.prefix}-functions"
   format        = "DOCKER"
   description   = "Images of the functions, made by their builds."
+  kms_key_name  = var.kms_key_name == "" ? null : var.kms_key_name
 
   # Each deployment leaves an image behind. Cloud Run keeps its own copy of what it serves.
   cleanup_policies {

@@ -43,6 +43,13 @@ variable "github" {
   }
 }
 
+variable "kms_key_name" {
+  description = "Your own key that encrypts the state, the functions' and jobs' images and what they are built from (projects/…/cryptoKeys/…), or empty for Google's keys. An environment's kms_key_name must be the same: Google takes no other for a function than its repository's."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "prefix" {
   description = "What the names of all resources begin with, as in the other environments."
   type        = string

@@ -7,7 +7,7 @@ module "submit_account" {
   account_id   = "${var.pipeline.name}-submit"
   display_name = "${var.pipeline.name}: submit"
   description  = "The submit service runs as this account. May keep requests, publish tasks, and have workers started in the starter's name."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 module "worker_account" {
@@ -17,7 +17,7 @@ module "worker_account" {
   account_id   = "${var.pipeline.name}-batch-worker"
   display_name = "${var.pipeline.name}: batch worker"
   description  = "Workers run as this account. May pull tasks, read requests and uploads, and create outcomes and results."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 module "starter_account" {
@@ -27,14 +27,15 @@ module "starter_account" {
   account_id   = "${var.pipeline.name}-starter"
   display_name = "${var.pipeline.name}: starts workers"
   description  = "Cloud Tasks and Cloud Scheduler run the jobs in this account's name, and publish tasks whose time has come. Nothing else."
+  deployer     = var.pipeline.deployer
 
-  iam_members = merge(local.deployer_acts_as, {
+  iam_members = {
     submit = {
       because = "a task may carry an account's name only if whoever makes it may act as that account"
       member  = module.submit_account.member
       role    = "roles/iam.serviceAccountUser"
     }
-  })
+  }
 }
 
 module "clock_account" {
@@ -45,19 +46,11 @@ module "clock_account" {
   account_id   = "${var.pipeline.name}-batch-clock"
   display_name = "${var.pipeline.name}: submits by the clock"
   description  = "Cloud Scheduler submits tasks in this account's name. May invoke submit, nothing else."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 locals {
-  deployer_acts_as = var.pipeline.deployer == "" ? {} : {
-    deployer = {
-      because = "hands this account to what it deploys"
-      member  = var.pipeline.deployer
-      role    = "roles/iam.serviceAccountUser"
-    }
-  }
-
-  invokers = merge(var.access != "iam" ? {} : var.callers, length(var.schedules) == 0 ? {} : {
+  invokers = merge(module.access.invokers, length(var.schedules) == 0 ? {} : {
     clock = {
       because = "Cloud Scheduler submits tasks in its name"
       member  = module.clock_account["this"].member

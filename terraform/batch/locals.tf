@@ -1,13 +1,10 @@
 locals {
   zips = { for name in ["submit", "worker"] : name => "${var.pipeline.build.zips}/${name}.zip" }
 
-  build = {
-    account_email     = var.pipeline.build.account_email
-    repository        = var.pipeline.build.repository
-    source_bucket     = var.pipeline.build.source_bucket
+  build = merge(var.pipeline.build, {
     source_generation = google_storage_bucket_object.submit.generation
     source_object     = google_storage_bucket_object.submit.name
-  }
+  })
 
   # Cloud Build makes it before an apply, where it is not there yet: see scripts/images.py.
   image = var.image == "" ? "${var.pipeline.build.images}/worker:${substr(filesha256(local.zips.worker), 0, 32)}" : var.image

@@ -1,6 +1,14 @@
 # clients → submit → tasks bucket and topic → subscription → worker (a job) → outcome in the tasks bucket
 #                  └─ start queue ─▶ runs the job ◀─ clock
 
+module "access" {
+  source = "../modules/access"
+
+  access  = var.access
+  callers = var.callers
+  tokens  = var.tokens
+}
+
 module "submit" {
   source = "../modules/function"
 
@@ -12,11 +20,11 @@ module "submit" {
   deletion_policy = var.pipeline.policy.deletion_policy
   ingress         = "ALLOW_ALL"
   invokers        = local.invokers
-  public          = var.access != "iam"
+  public          = module.access.public
   resources       = var.submit
 
   environment_variables = merge(local.settings, {
-    ACCESS         = jsonencode(merge({ kind = var.access }, var.access == "tokens" ? var.tokens : {}))
+    ACCESS         = module.access.setting
     PRIORITIES     = jsonencode({ for key, job in module.worker : key => { topic = google_pubsub_topic.tasks[key].id, job = job.id } })
     START_QUEUE    = module.start_queue.id
     STARTER        = module.starter_account.email

@@ -27,6 +27,7 @@ resource "google_pubsub_topic" "tasks" {
   project         = var.pipeline.project_id
   name            = "${var.pipeline.name}-tasks-${each.key}"
   deletion_policy = var.pipeline.policy.deletion_policy
+  kms_key_name    = var.pipeline.policy.kms_key_name == "" ? null : var.pipeline.policy.kms_key_name
 }
 
 resource "google_pubsub_subscription" "worker" {
@@ -65,6 +66,7 @@ resource "google_pubsub_topic" "dead_letters" {
   project         = var.pipeline.project_id
   name            = "${var.pipeline.name}-tasks-${each.key}-dead"
   deletion_policy = var.pipeline.policy.deletion_policy
+  kms_key_name    = var.pipeline.policy.kms_key_name == "" ? null : var.pipeline.policy.kms_key_name
 }
 
 resource "google_pubsub_subscription" "dead_letters" {

@@ -3,11 +3,6 @@ variable "access" {
   type        = string
   nullable    = false
   default     = "iam"
-
-  validation {
-    condition     = contains(["anyone", "iam", "tokens"], var.access)
-    error_message = "access is ${var.access}; it must be iam, tokens or anyone."
-  }
 }
 
 variable "callers" {
@@ -18,11 +13,6 @@ variable "callers" {
   }))
   nullable = false
   default  = {}
-
-  validation {
-    condition     = length(var.callers) == 0 || var.access == "iam"
-    error_message = "callers are named, but access is ${var.access}, under which nobody is asked for run.invoker. Take them away, or set access to iam."
-  }
 }
 
 variable "clock_minutes" {
@@ -64,6 +54,7 @@ variable "pipeline" {
     build = object({
       account_email = string
       images        = string
+      kms_key_name  = string
       repository    = string
       source_bucket = string
       zips          = string
@@ -175,11 +166,6 @@ variable "tokens" {
   })
   nullable = false
   default  = {}
-
-  validation {
-    condition     = (var.access == "tokens") == (var.tokens.audience != "" && var.tokens.issuer != "")
-    error_message = "tokens has the issuer ${jsonencode(var.tokens.issuer)} and the audience ${jsonencode(var.tokens.audience)}, and access is ${var.access}; tokens needs both, and the others neither."
-  }
 }
 
 variable "window_seconds" {

@@ -20,6 +20,7 @@ resource "google_pubsub_topic" "this" {
   project         = var.pipeline.project_id
   name            = "${var.pipeline.name}-completions"
   deletion_policy = var.pipeline.policy.deletion_policy
+  kms_key_name    = var.pipeline.policy.kms_key_name == "" ? null : var.pipeline.policy.kms_key_name
 }
 
 resource "google_pubsub_topic_iam_member" "storage_publishes_completions" {
@@ -53,6 +54,7 @@ module "subscribers" {
   bucket          = var.pipeline.buckets.results
   deletion_policy = var.pipeline.policy.deletion_policy
   deployer        = var.pipeline.deployer
+  kms_key_name    = var.pipeline.policy.kms_key_name
   monitoring      = merge(var.pipeline.monitoring, { environment = var.pipeline.environment })
   subscribers     = var.subscribers
 }

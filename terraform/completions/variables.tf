@@ -10,7 +10,7 @@ variable "pipeline" {
       runbook_url           = string
     })
     name       = string
-    policy     = object({ deletion_policy = string })
+    policy     = object({ deletion_policy = string, kms_key_name = string })
     project_id = string
   })
   nullable = false

@@ -10,6 +10,7 @@ module "subscribers" {
   bucket          = var.pipeline.buckets.uploads
   deletion_policy = var.pipeline.policy.deletion_policy
   deployer        = var.pipeline.deployer
+  kms_key_name    = var.pipeline.policy.kms_key_name
   monitoring      = merge(var.pipeline.monitoring, { environment = var.pipeline.environment })
   subscribers     = var.subscribers
 }

@@ -8,7 +8,7 @@ module "events_invoker" {
   account_id   = "${local.name}-events-invoker"
   display_name = "${local.name}: events call the bridge"
   description  = "Pub/Sub pushes upload events to the bridge in this account's name. May invoke the bridge, nothing else."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.deployer
 }
 
 module "bridge_account" {
@@ -18,7 +18,7 @@ module "bridge_account" {
   account_id   = "${local.name}-bridge"
   display_name = "${local.name}: bridge"
   description  = "The bridge runs as this account. May put tasks into the queues, in the name of the tasks' invoker."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.deployer
 }
 
 module "tasks_invoker" {
@@ -44,5 +44,5 @@ module "processor_account" {
   account_id   = "${local.name}-processor"
   display_name = "${local.name}: processor"
   description  = "The processors run as this account. May read uploads and create results."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.deployer
 }

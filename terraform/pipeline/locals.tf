@@ -4,16 +4,9 @@ locals {
   # Made once for each project by environments/bootstrap, under these names.
   build = {
     account_email = "${var.prefix}-build@${var.project_id}.iam.gserviceaccount.com"
+    kms_key_name  = var.kms_key_name
     repository    = "projects/${var.project_id}/locations/${var.region}/repositories/${var.prefix}-functions"
     source_bucket = module.sources.name
-  }
-
-  deployer_acts_as = var.deployer == "" ? {} : {
-    deployer = {
-      because = "hands this account to a function or a subscription that it deploys"
-      member  = var.deployer
-      role    = "roles/iam.serviceAccountUser"
-    }
   }
 
   function_settings = {

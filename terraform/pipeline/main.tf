@@ -36,6 +36,7 @@ module "object_events" {
   delivery                   = var.delivery
   dead_letter_retention_days = var.dead_letter_retention_days
   deletion_policy            = var.deletion_policy
+  kms_key_name               = var.kms_key_name
 
   names = {
     dead_letters = "${local.name}-dead-letters"

@@ -119,7 +119,7 @@ variable "include_prefixes" {
 }
 
 variable "kms_key_name" {
-  description = "Your own key that encrypts uploads, results and sources (projects/…/cryptoKeys/…), or empty for Google's keys. Cloud Storage's agent must be allowed to use it: see modules/bucket."
+  description = "Your own key that encrypts buckets, topics and functions (projects/…/cryptoKeys/…), or empty for Google's keys. It must be bootstrap's, too."
   type        = string
   nullable    = false
   default     = ""

@@ -7,7 +7,7 @@ module "upload_account" {
   account_id   = "${var.pipeline.name}-upload"
   display_name = "${var.pipeline.name}: upload"
   description  = "The upload service runs as this account. May create objects in the portal's folders of the uploads bucket, nothing else."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 module "status_account" {
@@ -17,5 +17,5 @@ module "status_account" {
   account_id   = "${var.pipeline.name}-status"
   display_name = "${var.pipeline.name}: status"
   description  = "The status service runs as this account. May read results, and sign in its own name."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }

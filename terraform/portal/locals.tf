@@ -1,16 +1,4 @@
 locals {
-  public = var.access != "iam"
-
-  invokers = var.access != "iam" ? {} : var.callers
-
-  deployer_acts_as = var.pipeline.deployer == "" ? {} : {
-    deployer = {
-      because = "hands this account to a function that it deploys"
-      member  = var.pipeline.deployer
-      role    = "roles/iam.serviceAccountUser"
-    }
-  }
-
   bucket_grants = {
     status = {
       because  = "reads records and outputs; may list, since a file_id holds neither name nor generation"
@@ -36,7 +24,7 @@ locals {
   }
 
   settings = {
-    ACCESS            = jsonencode(merge({ kind = var.access }, var.access == "tokens" ? var.tokens : {}))
+    ACCESS            = module.access.setting
     HASH_OBJECT_NAMES = tostring(var.pipeline.policy.hash_object_names)
     PROJECT_ID        = var.pipeline.project_id
     RESULTS_BUCKET    = var.pipeline.buckets.results

@@ -1,5 +1,13 @@
 # clients → upload → uploads bucket → the pipeline → results bucket → status → clients
 
+module "access" {
+  source = "../modules/access"
+
+  access  = var.access
+  callers = var.callers
+  tokens  = var.tokens
+}
+
 module "upload" {
   source = "../modules/function"
 
@@ -10,8 +18,8 @@ module "upload" {
   account_email   = module.upload_account.email
   deletion_policy = var.pipeline.policy.deletion_policy
   ingress         = var.ingress
-  invokers        = local.invokers
-  public          = local.public
+  invokers        = module.access.invokers
+  public          = module.access.public
   resources       = var.upload
 
   environment_variables = merge(var.pipeline.bridge.settings, local.settings, {
@@ -34,8 +42,8 @@ module "status" {
   account_email   = module.status_account.email
   deletion_policy = var.pipeline.policy.deletion_policy
   ingress         = var.ingress
-  invokers        = local.invokers
-  public          = local.public
+  invokers        = module.access.invokers
+  public          = module.access.public
   resources       = { for key, value in var.status : key => value if !contains(["max_streams", "stream_seconds"], key) }
 
   environment_variables = merge(local.settings, {

@@ -15,11 +15,8 @@ resource "google_storage_bucket_object" "zip" {
 }
 
 locals {
-  builds = { for name, zip in google_storage_bucket_object.zip : name => {
-    account_email     = var.pipeline.build.account_email
-    repository        = var.pipeline.build.repository
-    source_bucket     = var.pipeline.build.source_bucket
+  builds = { for name, zip in google_storage_bucket_object.zip : name => merge(var.pipeline.build, {
     source_generation = zip.generation
     source_object     = zip.name
-  } }
+  }) }
 }

@@ -3,11 +3,6 @@ variable "access" {
   type        = string
   nullable    = false
   default     = "iam"
-
-  validation {
-    condition     = contains(["anyone", "iam", "tokens"], var.access)
-    error_message = "access is ${var.access}; it must be iam, tokens or anyone."
-  }
 }
 
 variable "callers" {
@@ -18,11 +13,6 @@ variable "callers" {
   }))
   nullable = false
   default  = {}
-
-  validation {
-    condition     = length(var.callers) == 0 || var.access == "iam"
-    error_message = "callers are named, but access is ${var.access}, under which nobody is asked for run.invoker. Take them away, or set access to iam."
-  }
 }
 
 variable "folders" {
@@ -81,6 +71,7 @@ variable "pipeline" {
     buckets = object({ results = string, uploads = string })
     build = object({
       account_email = string
+      kms_key_name  = string
       repository    = string
       source_bucket = string
       zips          = string
@@ -137,16 +128,6 @@ variable "tokens" {
   })
   nullable = false
   default  = {}
-
-  validation {
-    condition     = (var.access == "tokens") == (var.tokens.audience != "" && var.tokens.issuer != "")
-    error_message = "tokens has the issuer ${jsonencode(var.tokens.issuer)} and the audience ${jsonencode(var.tokens.audience)}, and access is ${var.access}; tokens needs both, and the others neither."
-  }
-
-  validation {
-    condition     = can(regex("^(|https://accounts\\.google\\.com|https://securetoken\\.google\\.com/[a-z][a-z0-9-]+)$", var.tokens.issuer))
-    error_message = "tokens.issuer is ${var.tokens.issuer}; it must be https://accounts.google.com, or https://securetoken.google.com/PROJECT of Firebase or Identity Platform, which signs in with every other provider."
-  }
 }
 
 variable "upload" {

@@ -5,7 +5,7 @@ module "account" {
   account_id   = local.name
   display_name = "${var.pipeline.name}: sweep"
   description  = "The sweep runs as this account. May read uploads and records, and put tasks into the queues."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 module "invoker_account" {
@@ -15,7 +15,7 @@ module "invoker_account" {
   account_id   = "${local.name}-invoker"
   display_name = "${var.pipeline.name}: the schedule calls the sweep"
   description  = "Cloud Scheduler calls the sweep in this account's name. May invoke it, nothing else."
-  iam_members  = local.deployer_acts_as
+  deployer     = var.pipeline.deployer
 }
 
 locals {

@@ -3,14 +3,6 @@
 locals {
   name = "${var.pipeline.name}-sweep"
   zip  = "${var.pipeline.build.zips}/sweep.zip"
-
-  deployer_acts_as = var.pipeline.deployer == "" ? {} : {
-    deployer = {
-      because = "hands this account to the function or the schedule that it deploys"
-      member  = var.pipeline.deployer
-      role    = "roles/iam.serviceAccountUser"
-    }
-  }
 }
 
 resource "google_cloud_scheduler_job" "this" {
@@ -51,13 +43,10 @@ module "function" {
   name          = local.name
   account_email = module.account.email
 
-  build = {
-    account_email     = var.pipeline.build.account_email
-    repository        = var.pipeline.build.repository
-    source_bucket     = var.pipeline.build.source_bucket
+  build = merge(var.pipeline.build, {
     source_generation = google_storage_bucket_object.zip.generation
     source_object     = google_storage_bucket_object.zip.name
-  }
+  })
 
   invokers = {
     schedule = {

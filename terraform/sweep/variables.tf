@@ -48,6 +48,7 @@ variable "pipeline" {
     buckets  = object({ results = string, uploads = string })
     build = object({
       account_email = string
+      kms_key_name  = string
       repository    = string
       source_bucket = string
       zips          = string

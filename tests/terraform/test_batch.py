@@ -15,6 +15,7 @@ PIPELINE = {
     },
     "build": {
         "account_email": f"files-build@{PROJECT}.iam.gserviceaccount.com",
+        "kms_key_name": "",
         "images": f"us-central1-docker.pkg.dev/{PROJECT}/files-images",
         "repository": f"projects/{PROJECT}/locations/us-central1/repositories/files-functions",
         "source_bucket": f"{PROJECT}-files-dev-sources",
@@ -160,7 +161,6 @@ def test_an_image_of_ones_own_is_run(batch: Root) -> None:
 
 REFUSED: list[Case] = [
     ({"access": "world"}, "access is world; it must be iam, tokens or anyone"),
-    ({"access": "anyone", "callers": CALLERS}, "callers are named, but access is anyone"),
     ({"clock_minutes": 7}, "clock_minutes is 7; it must be 5, 10, 15, 20 or 30"),
     ({"expire_days": 37}, "expire_days is 37; at least 38"),
     (
@@ -182,7 +182,6 @@ REFUSED: list[Case] = [
         {"schedules": {"weekly": SCHEDULE | {"task": "{}"}}},
         "must be JSON with a task_type",
     ),
-    ({"access": "tokens"}, "and access is tokens; tokens needs both"),
     ({"window_seconds": 9}, "window_seconds is 9; it must be 10 to 900"),
 ]
 

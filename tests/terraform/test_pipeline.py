@@ -460,9 +460,12 @@ def test_everything_can_be_kept(pipeline: Root) -> None:
     assert unprotected == set(plan.of_type("google_storage_bucket_object"))
 
 
-def test_a_key_of_ones_own_encrypts_every_bucket(pipeline: Root, default: Plan) -> None:
+def test_a_key_of_ones_own_encrypts_all_that_takes_one(pipeline: Root, default: Plan) -> None:
     key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
     plan = pipeline.plan(kms_key_name=key)
+    for kind in ("google_cloudfunctions2_function", "google_pubsub_topic"):
+        assert {plan[address]["kms_key_name"] for address in plan.of_type(kind)} == {key}
+        assert {default[address].get("kms_key_name") for address in plan.of_type(kind)} == {None}
     for address in plan.of_type("google_storage_bucket"):
         assert not default[address].get("encryption"), address
         assert plan[address]["encryption"][0]["default_kms_key_name"] == key, address

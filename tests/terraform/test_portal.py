@@ -15,6 +15,7 @@ PIPELINE = {
     },
     "build": {
         "account_email": f"files-build@{PROJECT}.iam.gserviceaccount.com",
+        "kms_key_name": "",
         "repository": f"projects/{PROJECT}/locations/us-central1/repositories/files-functions",
         "source_bucket": f"{PROJECT}-files-dev-sources",
         "zips": "../../build",
@@ -153,7 +154,6 @@ def test_a_folder_of_a_lane_with_a_target_of_its_own_has_no_limit_here(portal: R
 
 REFUSED: list[Case] = [
     ({"access": "everybody"}, "access is everybody; it must be iam, tokens or anyone"),
-    ({"access": "anyone", "callers": CALLERS}, "callers are named, but access is anyone"),
     ({"folders": {}}, "folders is empty; name at least one"),
     ({"folders": {"A/b": {}}}, "folders has A/b; a folder has 1 to 32 lower-case letters"),
     ({"folders": {"a": {"max_bytes": 0}}}, "folders has max_bytes of 0"),
@@ -174,11 +174,6 @@ REFUSED: list[Case] = [
     ({"origins": ["*"]}, "origins has *; an origin is https://host"),
     ({"status": {"max_streams": 80}}, "status.max_streams is 80 of 80 requests at once"),
     ({"status": {"stream_seconds": 340}}, "status.stream_seconds is 340 with a timeout of 360"),
-    ({"access": "tokens"}, "and access is tokens; tokens needs both"),
-    (
-        {"tokens": TOKENS | {"issuer": "https://evil.example"}, "access": "tokens"},
-        "tokens.issuer is https://evil.example",
-    ),
     ({"upload": {"memory_mib": 512}}, "upload.memory_mib is 512 and must be at least 968"),
 ]  # fmt: skip
 

@@ -53,6 +53,13 @@ def test_members_may_act_as_it(account: Root) -> None:
     assert plan.bindings() == {("user:a@x.com", role, "account/files-dev-bridge")}
 
 
+def test_a_deployer_may_act_as_it(account: Root) -> None:
+    plan = account.plan(deployer="user:a@x.com")
+    role = "roles/iam.serviceAccountUser"
+    assert plan.bindings() == {("user:a@x.com", role, "account/files-dev-bridge")}
+    assert plan.told() == plan.bindings()
+
+
 # Rejections
 
 

@@ -174,6 +174,9 @@ def test_every_rule_refuses_something(subscribers: Root) -> None:
 # The capabilities that call it
 
 
+KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+
+
 def interface(**more: object) -> dict[str, object]:
     """The pipeline's output, as a capability takes it."""
     return {
@@ -182,7 +185,7 @@ def interface(**more: object) -> dict[str, object]:
         "environment": "dev",
         "monitoring": {"enabled": False, "notification_channels": [], "runbook_url": ""},
         "name": "files-dev",
-        "policy": {"deletion_policy": "DELETE"},
+        "policy": {"deletion_policy": "DELETE", "kms_key_name": KEY},
         "project_id": "demo-project",
         "topics": {"uploads": "projects/demo-project/topics/files-dev-uploads"},
         **more,
@@ -196,6 +199,7 @@ def test_each_kind_of_record_is_announced_with_its_status(root: MakeRoot) -> Non
         for address in plan.of_type("google_storage_notification")
     }
     assert told == {"manifests/": {"status": "done"}, "failures/": {"status": "failed"}}
+    assert plan["google_pubsub_topic.this"]["kms_key_name"] == KEY
     storage = "service@gs-project-accounts.iam.gserviceaccount.com"
     assert plan.bindings() == {(storage, "roles/pubsub.publisher", "topic/files-dev-completions")}
 
@@ -203,6 +207,7 @@ def test_each_kind_of_record_is_announced_with_its_status(root: MakeRoot) -> Non
 def test_observers_subscribe_to_the_uploads_topic_beside_the_bridge(root: MakeRoot) -> None:
     observers = root("terraform/observers", pipeline=interface())
     plan = observers.plan(subscribers={"scan": {"push_url": URL}})
+    assert {plan[topic]["kms_key_name"] for topic in plan.of_type("google_pubsub_topic")} == {KEY}
     values = plan['module.subscribers.google_pubsub_subscription.subscriber["scan"]']
     assert values["topic"] == "projects/demo-project/topics/files-dev-uploads"
     assert values["name"] == "files-dev-observers-scan"

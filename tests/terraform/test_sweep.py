@@ -22,6 +22,7 @@ def interface(**more: Any) -> dict[str, Any]:
         },
         "build": {
             "account_email": f"files-build@{PROJECT}.iam.gserviceaccount.com",
+            "kms_key_name": "",
             "repository": f"projects/{PROJECT}/locations/us-central1/repositories/files-functions",
             "source_bucket": f"{PROJECT}-files-dev-sources",
             "zips": "../../build",

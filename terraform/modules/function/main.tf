@@ -17,6 +17,7 @@ resource "google_cloudfunctions2_function" "this" {
   name     = var.name
 
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.build.kms_key_name == "" ? null : var.build.kms_key_name
 
   build_config {
     runtime           = "python313"

@@ -5,9 +5,10 @@ variable "account_email" {
 }
 
 variable "build" {
-  description = "What Google builds and how: the zip source_object (name/sha256.zip, of source_generation) in source_bucket, as account_email, into the artifact repository (projects/…/repositories/…)."
+  description = "What Google builds and how: the zip source_object (name/sha256.zip, of source_generation) in source_bucket, as account_email, into the artifact repository (projects/…/repositories/…); with kms_key_name the function is encrypted with a key of yours, which must be the repository's, too."
   type = object({
     account_email     = string
+    kms_key_name      = optional(string, "")
     repository        = string
     source_bucket     = string
     source_generation = number

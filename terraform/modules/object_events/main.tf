@@ -40,6 +40,7 @@ resource "google_pubsub_topic" "this" {
   project         = var.project_id
   name            = var.names.topic
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name == "" ? null : var.kms_key_name
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
@@ -105,6 +106,7 @@ resource "google_pubsub_topic" "dead_letters" {
   project         = var.project_id
   name            = var.names.dead_letters
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name == "" ? null : var.kms_key_name
 }
 
 resource "google_pubsub_subscription" "dead_letters" {

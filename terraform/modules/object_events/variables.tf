@@ -69,6 +69,13 @@ variable "invoker_email" {
   nullable    = false
 }
 
+variable "kms_key_name" {
+  description = "Your own key that encrypts the topics' messages (projects/…/cryptoKeys/…), or empty for Google's keys. Pub/Sub's agent must be allowed to use it."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "names" {
   description = "What the topic, the push subscription and, as topic and subscription, the dead letters are called."
   type = object({

@@ -6,7 +6,7 @@ output "email" {
 
 output "grants" {
   description = "Who holds which role on what here, and because of what."
-  value       = [for grant in values(var.iam_members) : merge(grant, { resource = "projects/${var.project_id}/serviceAccounts/${local.email}" })]
+  value       = [for grant in values(local.members) : merge(grant, { resource = "projects/${var.project_id}/serviceAccounts/${local.email}" })]
 }
 
 output "member" {

@@ -9,6 +9,13 @@ variable "account_id" {
   }
 }
 
+variable "deployer" {
+  description = "The IAM member that hands the account to functions, subscriptions, schedules or jobs, and so acts as it; empty where an owner applies."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "description" {
   description = "What the account may do and why it exists, for whoever meets it in the console."
   type        = string

@@ -46,13 +46,7 @@ module "account" {
   account_id   = "${var.name}-${local.kinds[var.role].short}-${each.key}"
   display_name = "${var.name}: ${var.role} for ${each.key}"
   description  = "Pub/Sub calls the webhook ${each.key} in this account's name. Holds no role."
-  iam_members = var.deployer == "" ? {} : {
-    deployer = {
-      because = "hands this account to the subscription that it deploys"
-      member  = var.deployer
-      role    = "roles/iam.serviceAccountUser"
-    }
-  }
+  deployer     = var.deployer
 }
 
 resource "google_pubsub_subscription" "subscriber" {
@@ -110,6 +104,7 @@ resource "google_pubsub_topic" "dead_letters" {
   project         = var.project_id
   name            = "${var.name}-${var.role}-dead-letters"
   deletion_policy = var.deletion_policy
+  kms_key_name    = var.kms_key_name == "" ? null : var.kms_key_name
 }
 
 resource "google_pubsub_subscription" "dead_letters" {

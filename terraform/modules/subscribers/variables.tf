@@ -23,6 +23,13 @@ variable "deployer" {
   default     = ""
 }
 
+variable "kms_key_name" {
+  description = "Your own key that encrypts dead letters (projects/…/cryptoKeys/…), or empty for Google's keys. Pub/Sub's agent must be allowed to use it."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "monitoring" {
   description = "Whether there are alerts, where they go, the address of the runbook, and the environment that their commands name."
   type = object({

@@ -523,6 +523,14 @@ def test_deployer_must_act_as_both_accounts(
     assert project.account(account) in answer.text
 
 
+def test_a_function_takes_no_other_key_than_its_repository_s(project: Project, http: Send) -> None:
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    url = f"https://cloudfunctions.googleapis.com/v2/{project.parent}/functions?functionId=keyed"
+    answer = http("POST", url, json=project.body() | {"kmsKeyName": key})
+    assert answer.status_code == 400
+    assert f"must be encrypted with {key}, too" in answer.text
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

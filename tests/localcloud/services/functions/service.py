@@ -115,7 +115,7 @@ class Functions(Service):
             raise ApiError(409, f"An operation on {name} is already in progress.", "ABORTED")
         mask: str = call.params.get("updateMask") or ",".join(call.body)
         if extra := {m.split(".")[0] for m in mask.split(",")} - {
-            "buildConfig", "serviceConfig", "description", "labels"}:  # fmt: skip
+            "buildConfig", "serviceConfig", "description", "kmsKeyName", "labels"}:  # fmt: skip
             raise not_implemented(f"{call.method} of {', '.join(sorted(extra))}")
         wanted = copy.deepcopy(old)
         fields.update(wanted, copy.deepcopy(call.body), mask)
@@ -173,9 +173,8 @@ class Functions(Service):
 
     def _checked(self, function: Json, name: str) -> Json:
         """`function` with Google's defaults. Raises ApiError 400 for what Google refuses."""
-        for key in ("eventTrigger", "kmsKeyName"):
-            if function.get(key):
-                raise not_implemented(f"functions with {key}")
+        if function.get("eventTrigger"):
+            raise not_implemented("functions with eventTrigger")
         config, service = function.get("buildConfig", {}), function.setdefault("serviceConfig", {})
         for key in ("secretEnvironmentVariables", "secretVolumes", "vpcConnector",
                     "directVpcNetworkInterface", "binaryAuthorizationPolicy"):  # fmt: skip
@@ -198,6 +197,9 @@ class Functions(Service):
         repository = config.setdefault("dockerRepository", default)
         _need(repository == default or self.cloud.artifacts.exists(repository),
               f"The repository {repository} was not found.")  # fmt: skip
+        if own := function.get("kmsKeyName"):
+            held = self.cloud.artifacts.records.get(repository, {}).get("kmsKeyName")
+            _need(held == own, f"The repository {repository} must be encrypted with {own}, too.")
         config.setdefault("dockerRegistry", "ARTIFACT_REGISTRY")
         if "onDeployUpdatePolicy" not in config:
             config.setdefault("automaticUpdatePolicy", {})

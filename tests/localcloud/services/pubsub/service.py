@@ -17,7 +17,7 @@ from .streaming import Stream
 NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}")
 # Fields that would change what happens and are not served: refused rather than ignored.
 UNSERVED = {
-    "topics": "ingestionDataSourceSettings kmsKeyName messageRetentionDuration messageTransforms "
+    "topics": "ingestionDataSourceSettings messageRetentionDuration messageTransforms "
     "schemaSettings",
     "subscriptions": "bigqueryConfig bigtableConfig cloudStorageConfig enableExactlyOnceDelivery "
     "enableMessageOrdering messageTransforms retainAckedMessages",
