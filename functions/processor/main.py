@@ -6,6 +6,7 @@ import functions_framework
 from flask import Request
 
 from contract.task import Malformed, Task
+from processor.cloud import Cloud
 from processor.delivery import Answer, Delivery, Worker
 from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
@@ -14,7 +15,6 @@ from processor.settings import Config
 from processor.storage import Storage
 from runtime.logs import Log
 from runtime.once import once
-from runtime.storage import cloud_storage
 
 bound_allocator()
 
@@ -22,8 +22,7 @@ bound_allocator()
 @once
 def worker() -> Worker:
     config = Config.from_env()
-    client = once(lambda: cloud_storage(config.project_id))
-    storage = Storage(client, config.results_bucket)
+    storage = Storage(Cloud(), config.results_bucket)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     log = Log(config.project_id, config.hash_object_names)
     return Worker(config, storage, gate, log, Fence(config))

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench.process import cpu, tree
+from tests.bench.process import cpu
 from tests.bench.subject import Step
+from tests.localcloud.core.processes import tree
 
 PATIENCE = 60.0  # seconds
 

@@ -21,10 +21,10 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.bench.process import cpu as _cpu
-from tests.bench.process import tree
 from tests.bench.subject import Subject
 from tests.localcloud.client import CACHE
 from tests.localcloud.client.deployment import Deployment, deployed
+from tests.localcloud.core.processes import tree
 from tests.localcloud.services.functions import build
 
 BASELINE = Path(__file__).with_name("baseline")

@@ -64,7 +64,7 @@ def main() -> None:
     for line in sys.stdin:
         path = Path(line.rstrip("\n"))
         cloud = FakeStorage()
-        storage = Storage(cloud.client, config.results_bucket)
+        storage = Storage(cloud, config.results_bucket)
         made = module.Worker(config, storage, gate, Log("p", False), fence)
         module.worker = lambda made=made: made
         fields = {"contentEncoding": "gzip"} if ".gz." in path.name else {}

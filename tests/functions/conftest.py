@@ -36,7 +36,6 @@ class Driven:
         self.cloud = FakeStorage()
         self.logged = logged
         self._monkeypatch = monkeypatch
-        monkeypatch.setattr("processor.storage.RETRY_SECONDS", 0.001)
         self.configure()
 
     def configure(self, **changes: str) -> None:
@@ -48,7 +47,7 @@ class Driven:
         from runtime.logs import Log
 
         config = self.main.Config.from_env(PROCESSOR_ENV | changes)
-        storage = Storage(self.cloud.client, config.results_bucket)
+        storage = Storage(self.cloud, config.results_bucket)
         gate = Gate(config.memory_bytes - self.main.BASE_BYTES)
         log = Log(config.project_id, False)
         self.worker = self.main.Worker(config, storage, gate, log, Unfenced())

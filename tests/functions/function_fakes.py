@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from requests import Request, Response
@@ -151,13 +151,11 @@ class Stored:
 
 
 class FakeStorage:
-    """Cloud Storage in the place of a session: what a worker may do, and no more.
+    """Cloud Storage in the place of a Cloud: what a worker may do, and no more.
 
     results maps names to objects, requests holds "METHOD name" of each request. `fault` is called
     with that text first; it may return a status to answer with, or raise.
     """
-
-    is_mtls = False
 
     def __init__(self) -> None:
         self.uploads: dict[tuple[str, str], Stored] = {}
@@ -168,13 +166,6 @@ class FakeStorage:
         self.refuse_overwrite = 412
         self.cut_after: int | None = None  # bytes after which a download breaks off, once
 
-    def client(self) -> Any:
-        """Google's own client, whose requests come here."""
-        from google.auth.credentials import AnonymousCredentials
-        from google.cloud.storage import Client
-
-        return Client(PROJECT, credentials=AnonymousCredentials(), _http=self)  # type: ignore[no-untyped-call]
-
     def put(self, data: bytes, name: str = "cats/tom.jpg", **fields: Any) -> dict[str, Any]:
         """Uploads an object; gives its resource."""
         made = resource(name, **{"size": str(len(data)), "crc32c": checksum(data)} | fields)
@@ -182,25 +173,23 @@ class FakeStorage:
         return made
 
     def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        headers: dict[str, str],
-        data: bytes | None,
-        timeout: float,
-        stream: bool = False,
-    ) -> Response:
-        parts = urlsplit(url)
+        self, method: str, path: str, headers: dict[str, str], body: Any = None
+    ) -> HTTPResponse:
+        sent = body if isinstance(body, bytes) else body.readall() if body else b""
+        assert method == "GET" or len(sent) == int(headers["Content-Length"])
+        return cast(HTTPResponse, self._respond(method, path, headers, sent).raw)
+
+    def _respond(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Response:
+        parts = urlsplit(path)
         query = dict(parse_qsl(parts.query))
         if method == "POST":
-            head, content = self._multipart(headers, data or b"")
+            head, content = self._multipart(headers, body)
             text = f"POST {head['name']}"
         else:
             bucket, _, name = parts.path.removeprefix("/download/storage/v1/b/").partition("/o/")
             assert bucket == UPLOADS
             name = unquote(name)
-            text = f"GET {name} {_range(headers) or 'all'}"
+            text = f"GET {name} {headers.get('Range', 'all')}"
         with self.lock:
             self.requests.append(text)
         status = self.fault(text)
@@ -212,10 +201,8 @@ class FakeStorage:
             return self._insert(head, content)
         return self._media(headers, self.uploads.get((name, query["generation"])))
 
-    def _multipart(self, headers: dict[Any, Any], body: bytes) -> tuple[dict[str, Any], bytes]:
-        kind = next(value for name, value in headers.items() if name.lower() == "content-type")
-        kind = kind if isinstance(kind, bytes) else kind.encode()
-        boundary = kind.partition(b"boundary=")[2].strip(b'"')
+    def _multipart(self, headers: dict[str, str], body: bytes) -> tuple[dict[str, Any], bytes]:
+        boundary = headers["Content-Type"].partition("boundary=")[2].strip('"').encode()
         _, first, second, end = body.split(b"--" + boundary)
         assert end.strip() == b"--"
         data = second.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
@@ -236,9 +223,9 @@ class FakeStorage:
             return _answer(404, b"No such object")
         headers = {"X-Goog-Generation": found.resource["generation"]}
         if found.resource.get("contentEncoding"):
-            assert "gzip" in asked["accept-encoding"]
+            assert "gzip" in asked["Accept-Encoding"]
             headers["Content-Encoding"] = found.resource["contentEncoding"]
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", _range(asked))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.get("Range", ""))
         assert wanted, "each read says how much"
         start, end = int(wanted[1]), int(wanted[2] or len(found.data) - 1)
         if start >= len(found.data):
@@ -248,10 +235,6 @@ class FakeStorage:
         headers["Content-Length"] = str(len(piece))
         cut, self.cut_after = self.cut_after, None
         return _answer(206, piece[:cut], headers)
-
-
-def _range(headers: dict[str, str]) -> str:
-    return next((value for name, value in headers.items() if name.lower() == "range"), "")
 
 
 def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:

@@ -14,7 +14,7 @@ from PIL import Image
 from test_processor_images import encode
 
 from contract.identity import Work
-from processor.storage import HEAD_BYTES
+from processor.headers import HEAD_BYTES
 from runtime.settings import ConfigError
 
 TEXT = b"one\ntwo\n"

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image, ImageCms, ImageDraw, TiffImagePlugin
 
-from processor.storage import HEAD_BYTES
+from processor.headers import HEAD_BYTES
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 160, 60), "blue": (40, 60, 200), "white": (250,) * 3}
 

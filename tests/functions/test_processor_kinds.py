@@ -232,10 +232,7 @@ def test_a_gzip_bomb_is_refused_by_what_comes_out(processor: Any) -> None:
     assert refusal(processor, bomb, **fields) == "file_too_large"
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(
-    processor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("processor.storage.RETRY_SECONDS", 5.0)
+def test_a_broken_connection_is_taken_up_where_it_broke(processor: Any) -> None:
     data = encode(Image.effect_noise((1600, 1600), 90))
     uploaded = processor.cloud.put(data)
     processor.cloud.cut_after = 100_000

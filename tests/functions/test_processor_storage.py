@@ -1,19 +1,19 @@
-"""The library as it is set up here, against a server on loopback."""
+"""The processor's requests to Cloud Storage, against a server on loopback."""
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from function_fakes import PROJECT, RESULTS, UPLOADS
-from google.auth.exceptions import DefaultCredentialsError, TransportError
-from google.cloud.storage import Client
-from google.oauth2.credentials import Credentials
+import urllib3
+from function_fakes import RESULTS, UPLOADS
 
 from contract.identity import Work
+from processor import cloud
+from processor.cloud import Cloud
 from processor.errors import PermanentError, TransientError
 from processor.storage import Storage
 
@@ -24,19 +24,27 @@ class Server(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.tokens = 0
+        self.lifetime = 3600
+        self.token_status = 200
         self.answers: list[int] = []
         self.seen: list[tuple[str, str]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
-    def token(self, *_: object, **__: object) -> tuple[str, datetime]:
+    def token(self) -> bytes:
         self.tokens += 1
-        return f"t{self.tokens}", datetime.now(UTC).replace(tzinfo=None) + timedelta(hours=1)
+        return json.dumps(
+            {"access_token": f"t{self.tokens}", "expires_in": self.lifetime, "token_type": "Bearer"}
+        ).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
+        if self.path.startswith("/computeMetadata/"):
+            assert self.headers["Metadata-Flavor"] == "Google"
+            status = self.server.token_status
+            return self._answer(status, self.server.token() if status == 200 else b"{}")
         self.server.seen.append((self.path, self.headers["Authorization"]))
         return self._answer(self.server.answers.pop(0) if self.server.answers else 200, b"{}")
 
@@ -46,6 +54,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
+        if status == 302:
+            self.send_header("Location", f"{self.server.url}/elsewhere")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -61,6 +71,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread.start()
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "SSL_CERT_FILE"):
             monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("GCE_METADATA_HOST", made.url.removeprefix("http://"))
+        monkeypatch.setattr(cloud, "_RETRIES", cloud._RETRIES.new(backoff_factor=0.001))
         yield made
         made.shutdown()
         thread.join()
@@ -68,18 +80,46 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture
 def storage(server: Server) -> Storage:
-    credentials = Credentials(None, refresh_handler=server.token)  # type: ignore[no-untyped-call]
-    client = Client(PROJECT, credentials, client_options={"api_endpoint": server.url})  # type: ignore[no-untyped-call]
-    return Storage(lambda: client, RESULTS)
+    return Storage(Cloud(host=server.url), RESULTS)
 
 
 WORK = Work(UPLOADS, "ü #?%+/tom.jpg", "7")
 
 
+def create(storage: Storage) -> bool:
+    return storage.create("attempts/x/1", b"", "text/plain")
+
+
 def test_a_token_withdrawn_early_is_replaced(server: Server, storage: Storage) -> None:
     server.answers = [401]
-    assert storage.create("attempts/x/1", b"", "text/plain")
+    assert create(storage)
     assert [token for _, token in server.seen] == ["Bearer t1", "Bearer t2"]
+
+
+def test_a_token_serves_until_it_is_about_to_end(server: Server, storage: Storage) -> None:
+    assert create(storage)
+    assert create(storage)
+    assert server.tokens == 1
+    server.lifetime = 240  # seconds: those in which the metadata server has a new one
+    short = Storage(Cloud(host=server.url), RESULTS)
+    assert create(short)
+    assert create(short)
+    assert server.tokens == 3
+
+
+def test_whoever_is_refused_for_good_is_told_so(server: Server, storage: Storage) -> None:
+    server.answers = [401, 401]
+    with pytest.raises(TransientError) as fault:
+        create(storage)
+    assert fault.value.reason == "storage_unavailable"
+    assert "401" in fault.value.detail
+
+
+def test_a_token_is_sent_nowhere_else(server: Server, storage: Storage) -> None:
+    server.answers = [302]
+    with pytest.raises(TransientError):
+        create(storage)
+    assert "/elsewhere" not in {path for path, _ in server.seen}
 
 
 def test_names_reach_cloud_storage_whole(server: Server, storage: Storage) -> None:
@@ -101,9 +141,19 @@ def test_a_throttled_request_is_tried_again_before_it_costs_an_attempt(
 
 def test_a_throttled_service_is_not_pressed_for_ever(server: Server, storage: Storage) -> None:
     server.answers = [503] * 99
-    with pytest.raises(TransientError):
+    with pytest.raises(TransientError) as fault:
         storage.open(WORK, 5)
-    assert 1 < len(server.seen) < 20
+    assert "answered 503" in fault.value.detail
+    assert len(server.seen) == 4
+
+
+def test_retries_take_two_seconds_and_no_more() -> None:
+    retries, waited = cloud._RETRIES, 0.0
+    for _ in range(3):
+        retries = retries.increment("GET", "/", urllib3.HTTPResponse(status=503))
+        waited += retries.get_backoff_time()
+    assert retries.total == 0
+    assert 1 < waited < 2.5
 
 
 def test_gone_is_told_from_away(server: Server, storage: Storage) -> None:
@@ -116,22 +166,23 @@ def test_gone_is_told_from_away(server: Server, storage: Storage) -> None:
         storage.open(WORK, 5)
 
 
+@pytest.mark.parametrize("status", [200, 404])
 def test_no_token_is_storage_unavailable(
-    server: Server, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    server: Server, storage: Storage, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise TransportError("no metadata server")  # type: ignore[no-untyped-call]
-
-    monkeypatch.setattr(Credentials, "refresh", refuse)
+    server.token_status = status
+    monkeypatch.setattr(server, "token", lambda: b'{"error": "none"}')
     with pytest.raises(TransientError) as fault:
         storage.open(WORK, 5)
     assert fault.value.reason == "storage_unavailable"
+    assert not server.seen
 
 
-def test_no_credentials_at_all_are_storage_unavailable() -> None:
-    def none() -> Client:
-        raise DefaultCredentialsError("none")  # type: ignore[no-untyped-call]
-
+def test_no_metadata_server_is_storage_unavailable(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GCE_METADATA_HOST", "127.0.0.1:1")
+    monkeypatch.setattr(urllib3.Retry, "DEFAULT", urllib3.Retry(0))
     with pytest.raises(TransientError) as fault:
-        Storage(none, RESULTS).open(WORK, 5)
+        Storage(Cloud(host=server.url), RESULTS).open(WORK, 5)
     assert fault.value.reason == "storage_unavailable"

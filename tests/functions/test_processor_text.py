@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_processor_images import encode
 
+from processor.headers import HEAD_BYTES
 from processor.kinds import sniff
 from processor.kinds.plain import text_facts
-from processor.storage import HEAD_BYTES
 
 RUSSIAN = "Привет, мир. Это простой текст.\n"
 JAPANESE = "これは日本語の文章です。カタカナも含みます。\n"

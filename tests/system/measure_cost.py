@@ -11,10 +11,11 @@ import json
 import os
 import sys
 from collections import Counter
-from pathlib import Path
 
 from PIL import Image
 
+from tests.bench.process import cpu
+from tests.localcloud.core.processes import tree
 from tests.system.watched import Watched, watching
 
 FILES = 12
@@ -32,16 +33,9 @@ def photo(width: int, height: int, grain: int) -> bytes:
 
 
 def cpu_seconds(watched: Watched, service: str) -> float:
-    """Of all its instances, each a supervisor and its worker, so far."""
-    ticks = 0
-    for instance in watched.cloud.post("/run/instances", {"service": service}):
-        pids = [instance["pid"]]
-        for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            pids += [int(child) for child in children]
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(stat[11]) + int(stat[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    """Of all its instances, with all their processes, so far."""
+    instances = watched.cloud.post("/run/instances", {"service": service})
+    return sum(cpu(pid) for one in instances for pid in tree(one["pid"]))
 
 
 def measure(watched: Watched, name: str, data: bytes, content_type: str) -> dict[str, object]:

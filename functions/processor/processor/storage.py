@@ -1,6 +1,6 @@
 """Cloud Storage as far as a worker needs it: read one generation in order, create once.
 
-Google's library, with care: one request for each read and each object, no look-ups before.
+One request for each read and each object, no look-ups before.
 """
 
 from __future__ import annotations
@@ -8,63 +8,52 @@ from __future__ import annotations
 import base64
 import gzip
 import io
-import os
+import json
+import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import urllib3
+from urllib3.exceptions import HTTPError
 
 from contract.identity import Work
+from processor.cloud import Body, unavailable
 from processor.errors import PermanentError, TransientError
-from runtime.storage import unless_there
-
-if TYPE_CHECKING:
-    from google.cloud.storage import Blob, Client
+from processor.headers import HEAD_BYTES
 
 Bytes = bytes | memoryview
-HEAD_BYTES = 256 * 1024  # the header of nearly every image, profiles and previews included
 PIECE_BYTES = 4 * 1024 * 1024
 COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file holds it
-CHUNK_BYTES = 8 * 1024 * 1024  # the most that is written in one request
-RETRY_SECONDS = 2.0  # beyond that it is the queue that tries again
+_JOINED_BYTES = 1024 * 1024  # what is larger is sent from where it is
+_CHUNK_BYTES = 256 * 1024
 # Answers of the 4xx kind that an outage, a missing permission or too many requests give.
 _PASSING = frozenset({401, 403, 408, 429})
 
 
-@contextmanager
-def _reached() -> Iterator[None]:
-    """TransientError for no token, no connection, and each answer that nobody expected."""
-    from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
-    from urllib3.exceptions import HTTPError
+class Requests(Protocol):
+    """A Cloud, as far as Storage knows it."""
 
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError, HTTPError, OSError) as error:
-        code = error.code if isinstance(error, GoogleAPICallError) else None
-        what = f"answered {code}" if code else f"gave no answer: {type(error).__name__}"
-        raise TransientError("storage_unavailable", f"Cloud Storage {what}.") from error
-
-
-def _retry() -> Any:
-    """A dropped or throttled request is tried again, for little more than a second."""
-    from google.cloud.storage.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_delay(initial=0.3).with_timeout(RETRY_SECONDS)
+    def request(
+        self, method: str, path: str, headers: dict[str, str], body: Body = None
+    ) -> urllib3.BaseHTTPResponse: ...
 
 
 class Storage:
     """Raises TransientError storage_unavailable for whatever is neither success nor final."""
 
-    def __init__(self, client: Callable[[], Client], results_bucket: str) -> None:
-        self._client, self._results = client, results_bucket
+    def __init__(self, cloud: Requests, results_bucket: str) -> None:
+        self._cloud = cloud
+        self._results = (
+            f"/upload/storage/v1/b/{results_bucket}/o"
+            "?uploadType=multipart&ifGenerationMatch=0&fields=generation"
+        )
 
     def open(self, work: Work, size: int | None) -> Source:
         """Reads the beginning. size: in bytes, None when unknown. Raises as Source does."""
-        with _reached():
-            bucket = self._client().bucket(work.bucket)
-        return Source(bucket.blob(work.name, generation=int(work.generation)), size)
+        return Source(self._cloud, work, size)
 
     def create(
         self,
@@ -74,43 +63,61 @@ class Storage:
         metadata: Mapping[str, str] | None = None,
         cache_control: str | None = None,
     ) -> bool:
-        """One request, beyond CHUNK_BYTES several. False: somebody was first, and what is there
-        stays as it is."""
-        with _reached(), unless_there():
-            blob = self._client().bucket(self._results).blob(name)
-            blob.metadata, blob.cache_control = metadata, cache_control
-            blob.chunk_size = CHUNK_BYTES
-            blob.upload_from_file(
-                io.BufferedReader(_View(data)), size=len(data), content_type=content_type,
-                if_generation_match=0, checksum="crc32c", retry=_retry(),
-            )  # fmt: skip
+        """One request. False: somebody was first, and what is there stays as it is."""
+        fields = {"name": name, "contentType": content_type, "crc32c": crc32c(data)}
+        optional = {"metadata": metadata, "cacheControl": cache_control}
+        fields |= {field: value for field, value in optional.items() if value}
+        boundary = secrets.token_hex(16).encode()  # nothing that a file could hold
+        parts: list[Bytes] = []
+        for kind, part in (("application/json", json.dumps(fields).encode()), (content_type, data)):
+            parts += [
+                b"--%b\r\nContent-Type: %b\r\n\r\n" % (boundary, kind.encode()),
+                part,
+                b"\r\n",
+            ]
+        parts.append(b"--%b--\r\n" % boundary)
+        size = sum(map(len, parts))
+        headers = {
+            "Content-Type": f"multipart/related; boundary={boundary.decode()}",
+            "Content-Length": str(size),
+        }
+        body = b"".join(parts) if size <= _JOINED_BYTES else _Body(parts)
+        answer = self._cloud.request("POST", self._results, headers, body)
+        said = _read(answer)
+        if answer.status == 200:
             return True
-        return False
+        # An account that may only create may be told, instead, that it may not overwrite.
+        if answer.status == 412 or (answer.status == 403 and b"storage.objects.delete" in said):
+            return False
+        raise unavailable(answer.status)
 
 
-class _View(io.RawIOBase):
-    """A file over bytes that are in memory already, which copies only what is read of it."""
+class _Body(io.RawIOBase):
+    """Parts, one after the other, as a file that can be sent again: only what is read is copied."""
 
-    def __init__(self, data: Bytes) -> None:
-        self._data, self._at = data, 0
+    def __init__(self, parts: Sequence[Bytes]) -> None:
+        self._parts, self._at = parts, 0
 
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
-        self._at = (
-            to + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._data)}[whence]
-        )
+    def tell(self) -> int:
         return self._at
 
+    def seek(self, to: int, whence: int = io.SEEK_SET) -> int:
+        self._at = to
+        return to
+
     def readinto(self, buffer: Any) -> int:
-        part = self._data[self._at : self._at + len(buffer)]
-        buffer[: len(part)] = part
-        self._at += len(part)
-        return len(part)
+        skip = self._at
+        for part in self._parts:
+            if skip < len(part):
+                piece = part[skip : skip + len(buffer)]
+                buffer[: len(piece)] = piece
+                self._at += len(piece)
+                return len(piece)
+            skip -= len(part)
+        return 0
 
 
 class Source:
@@ -121,13 +128,13 @@ class Source:
     400 where it is encrypted with a key of the uploader's own, 410, 412.
     """
 
-    def __init__(self, blob: Blob, size: int | None) -> None:
-        self._stored, self._unzipped = _Stored(blob, size), None
+    def __init__(self, cloud: Requests, work: Work, size: int | None) -> None:
+        self._stored, self._unzipped = _Stored(cloud, work, size), None
         self.head = self._stored.read(HEAD_BYTES)
         self.size = size if size and size > self._stored.at else None  # a task may err
         if self._stored.ended:
             self.size = self._stored.at
-        self.is_gzip = blob.content_encoding == "gzip"
+        self.is_gzip = self._stored.encoding == "gzip"
         if self.is_gzip:
             self._stored.put_back(self.head)
             self._unzipped = gzip.GzipFile(fileobj=io.BufferedReader(self._stored, PIECE_BYTES))
@@ -186,9 +193,14 @@ class Source:
 class _Stored(io.RawIOBase):
     """The bytes as they are stored, one ranged request for each read or copy."""
 
-    def __init__(self, blob: Blob, size: int | None) -> None:
-        self._blob, self._size = blob, size
+    def __init__(self, cloud: Requests, work: Work, size: int | None) -> None:
+        self._cloud, self._size = cloud, size
+        self._path = (
+            f"/download/storage/v1/b/{work.bucket}/o/{quote(work.name, safe='')}"
+            f"?alt=media&generation={work.generation}"
+        )
         self.at, self.crc, self.seconds, self.ended = 0, 0, 0.0, False
+        self.encoding: str | None = None
         self._put_back = b""
 
     def put_back(self, data: bytes) -> None:
@@ -209,51 +221,60 @@ class _Stored(io.RawIOBase):
         return file.getvalue()
 
     def copy(self, file: io.BytesIO | io.FileIO, wanted: int) -> None:
-        """Up to so many bytes, as they come."""
-        from google.api_core.exceptions import (
-            GoogleAPICallError,
-            NotFound,
-            RequestRangeNotSatisfiable,
-        )
-
+        """Up to so many bytes, as they come. What breaks off is asked for once more."""
         if self.ended:
             return
         end, started = self.at + wanted, time.monotonic()
-        with _reached():
-            try:
-                self._blob.download_to_file(
-                    _Tee(self, file), start=self.at, end=end - 1, raw_download=True, checksum=None,
-                    retry=_retry(),
-                )  # fmt: skip
-            except RequestRangeNotSatisfiable:
-                pass  # nothing is there, or nothing more
-            except NotFound as error:
-                detail = "This generation of the object exists no more."
-                raise PermanentError("source_gone", detail) from error
-            except GoogleAPICallError as error:
-                if error.code in _PASSING or not 400 <= (error.code or 0) < 500:
-                    raise
-                raise TransientError("source_unreadable", _refused(error.code)) from error
-            finally:
-                self.seconds += time.monotonic() - started
+        try:
+            for last_try in (False, True):
+                try:
+                    self._copy(file, end)
+                    break
+                except (HTTPError, OSError) as error:
+                    if last_try:
+                        raise unavailable(error) from error
+        finally:
+            self.seconds += time.monotonic() - started
         self.ended = self.at < end or self.at == self._size
 
-
-class _Tee:
-    """What the library writes to: it keeps position and checksum beside the bytes."""
-
-    def __init__(self, stored: _Stored, file: io.BytesIO | io.FileIO) -> None:
+    def _copy(self, file: io.BytesIO | io.FileIO, end: int) -> None:
         import google_crc32c
 
-        self._stored, self._file, self._extend = stored, file, google_crc32c.extend
+        # Else what is stored as gzip would come decompressed.
+        headers = {"Accept-Encoding": "gzip", "Range": f"bytes={self.at}-{end - 1}"}
+        answer = self._cloud.request("GET", self._path, headers)
+        if answer.status in (200, 206):
+            self.encoding = answer.headers.get("Content-Encoding")
+            try:
+                while piece := answer.read(_CHUNK_BYTES, decode_content=False):
+                    file.write(piece)
+                    self.at += len(piece)
+                    self.crc = google_crc32c.extend(self.crc, piece)
+            finally:
+                answer.release_conn()
+            return
+        _read(answer)
+        if answer.status == 416:  # nothing is there, or nothing more
+            return
+        if answer.status == 404:
+            detail = "This generation of the object exists no more."
+            raise PermanentError("source_gone", detail)
+        if answer.status in _PASSING or not 400 <= answer.status < 500:
+            raise unavailable(answer.status)
+        raise TransientError("source_unreadable", _refused(answer.status))
 
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._stored.at += len(data)
-        self._stored.crc = self._extend(self._stored.crc, data)
+
+def _read(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """All of a short answer, so that its connection serves the next request."""
+    try:
+        return answer.read()
+    except (HTTPError, OSError) as error:
+        raise unavailable(error) from error
+    finally:
+        answer.release_conn()
 
 
-def _refused(code: int | None) -> str:
+def _refused(code: int) -> str:
     hint = "; is it encrypted with a key of the uploader's own?" if code == 400 else "."
     return f"Cloud Storage answers {code} to each read of this object{hint}"
 

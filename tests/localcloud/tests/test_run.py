@@ -20,16 +20,15 @@ from typing import Any
 import pytest
 import requests
 
-from tests.bench.process import tree
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.core.processes import tree
 from tests.localcloud.services.functions import build
 
 REGION = "us-central1"
 MAIN = """
-import json, os, time, urllib.request
+import json, os, subprocess, sys, time, urllib.request
 import functions_framework
 
-KEPT = []
 print("loaded")
 
 
@@ -39,8 +38,11 @@ def handle(request):
     if "sleep" in order:
         time.sleep(order["sleep"])
     if "allocate" in order:
-        KEPT.append(b"x" * order["allocate"])
-        time.sleep(2)
+        half, file = order["allocate"] // 2, os.memfd_create("half")
+        for _ in range(half >> 20):
+            os.write(file, bytes(1 << 20))
+        program = f"import time; kept = b'x' * {half}; time.sleep(2)"
+        subprocess.run([sys.executable, "-c", program])
     if "get" in order:
         url = f"http://{os.environ['GCE_METADATA_HOST']}/computeMetadata/v1/instance/service-accounts/default/token"
         asked = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
@@ -397,8 +399,9 @@ def test_full_fleet_answers_429_and_grows_up_to_its_maximum(
 
 
 def test_instance_over_its_memory_is_killed(project: Project, cloud: LocalCloud) -> None:
+    """With a file in memory and a process that a thread started, each of which fits."""
     function = project.deploy("greedy", availableMemory="128Mi", availableCpu="0.083")
-    assert project.call(function, {"allocate": 200 << 20}).status_code == 503
+    assert project.call(function, {"allocate": 100 << 20}).status_code == 503
     logs = [log for log in cloud.journal("log") if log["service"] == "greedy"]
     assert any("Memory limit of 128 MiB exceeded" in str(log["payload"]) for log in logs)
     assert project.call(function).status_code == 200

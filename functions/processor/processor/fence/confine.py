@@ -14,9 +14,7 @@ import platform
 import resource
 import signal
 import struct
-from pathlib import Path
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 PR_SET_CHILD_SUBREAPER = 36
@@ -45,18 +43,17 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def confine(memory: int, largest: int, cpu_seconds: int, file_bytes: int) -> None:
+def confine(mapped: int, memory: int, largest: int, cpu_seconds: int, file_bytes: int) -> None:
     """memory: bytes beyond what is mapped now. largest: of one allocation, beyond which the process
     is killed by SIGSYS, as not every library says so when it gets none. file_bytes: of a file that
     is open already; none can be opened."""
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * _PAGE
-    limits = {
-        resource.RLIMIT_AS: mapped + memory,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: file_bytes,
-        resource.RLIMIT_NOFILE: 0,
-    }
-    for limit, value in limits.items():
+    limits = (
+        (resource.RLIMIT_AS, mapped + memory),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, file_bytes),
+        (resource.RLIMIT_NOFILE, 0),
+    )
+    for limit, value in limits:
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(limit, (value, value))
@@ -66,31 +63,40 @@ def confine(memory: int, largest: int, cpu_seconds: int, file_bytes: int) -> Non
         _filter(largest)
 
 
+def _instructions(*rows: tuple[int, int, int, int]) -> bytes:
+    return b"".join(struct.pack("HBBI", *row) for row in rows)
+
+
+# Refuses _REFUSED with EPERM.
+_CALLS = _instructions(
+    (_LOAD, 0, 0, 4),  # the architecture
+    (_EQUAL, 1, 0, _X86_64),
+    (_RETURN, 0, 0, _KILL),
+    (_LOAD, 0, 0, 0),  # the system call
+    (_AT_LEAST, 0, 1, _X32),
+    (_RETURN, 0, 0, _KILL),
+    *(
+        row
+        for number in _REFUSED
+        for row in ((_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | errno.EPERM))
+    ),
+    # Unknown, so that the C library falls back on clone, whose flags can be looked at here.
+    (_EQUAL, 0, 1, _CLONE3),
+    (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
+    (_EQUAL, 0, 4, _CLONE),
+    (_LOAD, 0, 0, 16),
+    (_ANY_OF, 0, 1, _CLONE_THREAD),
+    (_RETURN, 0, 0, _ALLOW),  # libheif does not go without threads
+    (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+)
+
+
 def _filter(largest: int) -> None:
-    """Refuses _REFUSED with EPERM; kills for one mapping of more than `largest` bytes."""
-    program: list[tuple[int, int, int, int]] = [
-        (_LOAD, 0, 0, 4),  # the architecture
-        (_EQUAL, 1, 0, _X86_64),
-        (_RETURN, 0, 0, _KILL),
-        (_LOAD, 0, 0, 0),  # the system call
-        (_AT_LEAST, 0, 1, _X32),
-        (_RETURN, 0, 0, _KILL),
-    ]
-    for number in _REFUSED:
-        program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | errno.EPERM)]
-    program += [
-        # Unknown, so that the C library falls back on clone, whose flags can be looked at here.
-        (_EQUAL, 0, 1, _CLONE3),
-        (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
-        (_EQUAL, 0, 4, _CLONE),
-        (_LOAD, 0, 0, 16),
-        (_ANY_OF, 0, 1, _CLONE_THREAD),
-        (_RETURN, 0, 0, _ALLOW),  # libheif does not go without threads
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-    ]
-    for number, argument in ((_MMAP, 1), (_MREMAP, 2)):
-        low = 16 + 8 * argument
-        program += [
+    """Refuses _REFUSED; kills for one mapping of more than `largest` bytes."""
+    sizes = [
+        row
+        for number, low in ((_MMAP, 24), (_MREMAP, 32))  # where the length is
+        for row in (
             (_EQUAL, 0, 6, number),
             (_LOAD, 0, 0, low + 4),  # its upper half
             (_EQUAL, 0, 2, 0),
@@ -98,9 +104,9 @@ def _filter(largest: int) -> None:
             (_GREATER, 0, 1, min(largest, 0xFFFFFFFF)),
             (_RETURN, 0, 0, _KILL),
             (_RETURN, 0, 0, _ALLOW),
-        ]
-    program.append((_RETURN, 0, 0, _ALLOW))
-    code = b"".join(struct.pack("HBBI", *one) for one in program)
-    buffer = ctypes.create_string_buffer(code)
-    described = struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer))
+        )
+    ]
+    code = _CALLS + _instructions(*sizes, (_RETURN, 0, 0, _ALLOW))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    described = struct.pack("HxxxxxxP", len(code) // 8, ctypes.addressof(buffer))
     prctl(_PR_SET_SECCOMP, 2, ctypes.create_string_buffer(described))

@@ -15,16 +15,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-import filetype  # type: ignore[import-untyped]
-
-from contract.records import Facts
 from processor.admission import image_need, kind_need, pdf_need, plain_need
 from processor.formats import FORMATS
-from processor.memory import Room
 from processor.settings import Config
-from processor.storage import Source
+
+if TYPE_CHECKING:
+    from contract.records import Facts
+    from processor.memory import Room
+    from processor.storage import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Outcome:
     """What was learnt (facts, under the kind's name in the manifest) and what was made."""
 
     content_type: str
-    facts: Facts = field(default_factory=Facts)
+    facts: Facts = field(default_factory=lambda: {})
     outputs: tuple[Output, ...] = ()
 
     def matches(self, declared: str) -> bool:
@@ -145,6 +145,8 @@ def sniff(head: bytes) -> str | None:
         return "image/tiff"
     if head[:4] == b"PAR1":
         return _PARQUET
+    import filetype  # type: ignore[import-untyped]  # not where a file is decoded
+
     found = cast("str | None", filetype.guess_mime(head)) if head else None
     if found is None and (header := _PDF.search(head, 0, _PDF_BYTES)):
         found = "application/pdf" if _PDF_OBJECT.search(head, header.end()) else None

@@ -10,7 +10,7 @@ import importlib
 import io
 import re
 import struct
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from PIL import (
     BmpImagePlugin,
@@ -53,6 +53,11 @@ def preload(decoder: str) -> None:
         from PIL import _avif  # noqa: F401
     elif decoder in ("HEIF", "TIFF"):
         importlib.import_module(f"processor.kinds.{decoder.lower()}")
+
+
+def _bytes(image: ImageFile.ImageFile) -> memoryview:
+    """The file's: it is in memory, whether as an io.BytesIO or as what behaves like one."""
+    return cast(io.BytesIO, image.fp).getbuffer()
 
 
 def unsupported(what: str) -> NoReturn:
@@ -107,8 +112,7 @@ class Png(PngImagePlugin.PngImageFile):
 
     def _late_exif(self) -> None:
         """EXIF that stands behind the picture, which is turned by it all the same."""
-        assert isinstance(self.fp, io.BytesIO)
-        at, data = 8, self.fp.getbuffer()
+        at, data = 8, _bytes(self)
         while at + 8 <= len(data):
             length, name = struct.unpack_from(">I4s", data, at)
             if name == b"eXIf":
@@ -161,15 +165,15 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
         JpegImagePlugin.SOF(self, marker)
 
     def skip(self, marker: int) -> None:
-        assert isinstance(self.fp, io.BytesIO)
+        assert self.fp
         at = self.fp.tell()
-        components = self.fp.getbuffer()[at + 2 : at + 3]
+        components = _bytes(self)[at + 2 : at + 3]
         self.fp.seek(at)
         JpegImagePlugin.Skip(self, marker)
         is_whole = marker == 0xFFDA and bytes(components) == bytes([self.layers])
         if is_whole and self.frame in self._SEQUENTIAL:
             start = self.fp.tell()
-            with self.fp.getbuffer() as data:
+            with _bytes(self) as data:
                 found = self._NEXT_MARKER.search(data, start)
                 self._scan = (start, found.start() if found else len(data))
                 del found
@@ -231,19 +235,18 @@ class Avif(ImageFile.ImageFile):
     def _open(self) -> None:
         from PIL import _avif
 
-        assert isinstance(self.fp, io.BytesIO)
-        data = self.fp.getbuffer()
+        data = _bytes(self)
         items = iso.read(data)
         if items and not iso.is_complete(items, len(data)):
             raise truncated()
         try:
-            self._avif: Any = _avif.AvifDecoder(self.fp.getvalue(), "auto", 1)
+            self._avif: Any = _avif.AvifDecoder(bytes(data), "auto", 1)
         except ValueError as error:
             if "Exif" not in str(error) or not items:
                 raise
             for type in items.types.values():  # what cannot be read is nothing that it knows
                 type[:] = b"free" if bytes(type) == b"Exif" else bytes(type)
-            self._avif = _avif.AvifDecoder(self.fp.getvalue(), "auto", 1)
+            self._avif = _avif.AvifDecoder(bytes(data), "auto", 1)
         self._size, self.n_frames, self._mode, icc, exif, self.turn, _ = self._avif.get_info()
         self.info = {"icc_profile": icc, "exif": exif}
         self._clean = iso.crop(items, *self._size) if items else None

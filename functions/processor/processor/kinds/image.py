@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from contract.records import Image as ImageFacts
 from processor.admission import SPARE, image_memory, scale_of
 from processor.errors import Fault, PermanentError
 from processor.formats import BY_TYPE, Format, header
@@ -19,6 +19,9 @@ from processor.kinds.facts import Exif
 from processor.kinds.frames import MAX_FRAMES, count
 from processor.kinds.render import load_encoders, render
 from processor.settings import Config
+
+if TYPE_CHECKING:
+    from contract.records import Image as ImageFacts
 
 warnings.filterwarnings("ignore", module="PIL")  # what matters becomes a reason
 

@@ -6,10 +6,10 @@ import codecs
 import contextlib
 import time
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import pypdfium2  # type: ignore[import-untyped]
 
-from contract.records import Document, Heading
 from processor.admission import PDF_BYTES, pdf_memory, pdf_side
 from processor.errors import PermanentError
 from processor.kinds import Job, Outcome
@@ -17,6 +17,9 @@ from processor.kinds.page import Page
 from processor.kinds.render import load_encoders, render
 from processor.kinds.words import BREAK, Words
 from processor.settings import Config
+
+if TYPE_CHECKING:
+    from contract.records import Document, Heading
 
 _BASE = 24 * 1024 * 1024  # beside the file: the library, and one page's resources
 _TEXT_SHARE = 16  # of the time for a file that reading its text may take, at most, in CPU

@@ -11,6 +11,7 @@ from typing import Any
 from batch.records import DONE, FAILED
 from batch.tasks import TaskId
 from contract.task import FIELDS, Task
+from processor.cloud import Cloud
 from processor.delivery import Delivery, Worker
 from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
@@ -33,7 +34,7 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     client = cloud_storage(config.project_id)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
     log = Log(config.project_id, config.hash_object_names)
-    storage = Storage(lambda: client, config.results_bucket)
+    storage = Storage(Cloud(), config.results_bucket)
     worker = Worker(config, storage, gate, log, Fence(config))
     done, failures, names = 0, [], []
     for resource in _objects(client, config.uploads_bucket, request):

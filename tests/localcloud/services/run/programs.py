@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...core.processes import memfds, tree
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -68,26 +70,20 @@ class Program(asyncio.SubprocessProtocol):
         await asyncio.shield(self._exited)
 
     def memory(self, exact: bool = False) -> int:
-        """Bytes of memory of its processes; pages shared by them count once if `exact`.
+        """Bytes of memory of its processes and of their files in memory; pages that processes share
+        count once if `exact`.
 
         The exact sum costs milliseconds: it is made anew when the cheap one has moved.
         """
-        pids = self._pids()
-        total = sum(_resident(pid) for pid in pids)
+        pids = tree(self.pid)
+        files = memfds(pids)
+        total = files + sum(_resident(pid) for pid in pids)
         if not exact:
             return total
         if abs(total - self._measured[0]) > 1 << 20:
-            self._measured = total, sum(_proportional(pid) for pid in pids)
+            self._measured = total, files + sum(_proportional(pid) for pid in pids)
             self.peak = max(self.peak, self._measured[1])
         return self._measured[1]
-
-    def _pids(self) -> list[int]:
-        found, queue = [], [self.pid]
-        while queue:
-            found.append(pid := queue.pop())
-            with contextlib.suppress(OSError):
-                queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        return found
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         *lines, self._partial[fd] = (self._partial[fd] + data).split(b"\n")

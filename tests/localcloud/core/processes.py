@@ -1,0 +1,29 @@
+"""Processes as Linux shows them."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it that live, whichever thread started them."""
+    found, queue = [], [pid]
+    while queue:
+        found.append(pid := queue.pop())
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with contextlib.suppress(OSError):
+                queue += map(int, children.read_text().split())
+    return found
+
+
+def memfds(pids: list[int]) -> int:
+    """Bytes of the files in memory that these processes have open."""
+    sizes: dict[int, int] = {}
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                if str(file.readlink()).startswith("/memfd:"):
+                    found = file.stat()
+                    sizes[found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
