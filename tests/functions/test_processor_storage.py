@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import urllib3
-from function_fakes import RESULTS, UPLOADS
+from function_fakes import RESULTS, UPLOADS, checksum
 
 from contract.identity import Work
 from processor import cloud
@@ -28,6 +28,7 @@ class Server(HTTPServer):
         self.token_status = 200
         self.answers: list[int] = []
         self.seen: list[tuple[str, str]] = []
+        self.bodies: list[tuple[str, bytes]] = []
         self.url = f"http://127.0.0.1:{self.server_port}"
 
     def token(self) -> bytes:
@@ -49,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
         return self._answer(self.server.answers.pop(0) if self.server.answers else 200, b"{}")
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.bodies.append((self.headers["Content-Type"], body))
         self.do_GET()
 
     def _answer(self, status: int, body: bytes) -> None:
@@ -186,3 +188,24 @@ def test_no_metadata_server_is_storage_unavailable(
     with pytest.raises(TransientError) as fault:
         Storage(Cloud(host=server.url), RESULTS).open(WORK, 5)
     assert fault.value.reason == "storage_unavailable"
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_an_output_arrives_whole_however_often_it_is_sent(
+    server: Server, storage: Storage, size: int
+) -> None:
+    """A large one is not copied, but sent from where it is; it may hold whatever a file may."""
+    data = (b"\r\n--boundary--\r\n" * (size // 16 + 1))[:size]
+    server.answers = [401, 503]
+    assert storage.create("files/x", memoryview(data), "text/plain", cache_control="private")
+    assert len(server.bodies) == 3
+    assert len({body for _, body in server.bodies}) == 1  # its boundary, too
+    kind, body = server.bodies[-1]
+    boundary = kind.partition("boundary=")[2].encode()
+    _, head, content, end = body.split(b"--" + boundary)
+    assert content == b"\r\nContent-Type: text/plain\r\n\r\n" + data + b"\r\n"
+    assert json.loads(head.partition(b"\r\n\r\n")[2]) == {
+        "name": "files/x", "contentType": "text/plain", "cacheControl": "private",
+        "crc32c": checksum(data),
+    }  # fmt: skip
+    assert end == b"--\r\n"

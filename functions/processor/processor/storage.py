@@ -288,8 +288,8 @@ def crc32c(data: Bytes) -> str:
     import google_crc32c
 
     crc = 0
-    for at in range(0, len(data), CHUNK_BYTES):  # a copy of each piece, as it takes no view
-        crc = google_crc32c.extend(crc, bytes(data[at : at + CHUNK_BYTES]))
+    for at in range(0, len(data), PIECE_BYTES):  # a copy of each piece, as it takes no view
+        crc = google_crc32c.extend(crc, bytes(data[at : at + PIECE_BYTES]))
     return _base64(crc)
 
 
