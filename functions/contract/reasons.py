@@ -5,7 +5,7 @@ They are stable and documented in docs/reasons.md: records, alerts and redrive r
 
 PERMANENT = {  # trying again cannot help
     "source_gone": "the object's generation exists no more",
-    "file_too_large": "more bytes than MAX_FILE_BYTES, stored or decompressed",
+    "file_too_large": "more bytes than MAX_FILE_BYTES, stored, decompressed or unpacked",
     "too_many_pixels": "the header declares more pixels than MAX_PIXELS",
     "too_many_frames": "an animation or document of more frames than are counted",
     "image_too_large_for_memory": "decoding takes more memory than an instance has",
@@ -15,7 +15,7 @@ PERMANENT = {  # trying again cannot help
     "corrupt_image": "the decoder refuses the image",
     "truncated_image": "the image ends too early",
     "unsupported_image": "a valid image, of a form that is not drawn here",
-    "corrupt_document": "the PDF cannot be opened",
+    "corrupt_document": "the document cannot be opened",
     "corrupt_table": "the table cannot be read as what it is declared as",
     "too_many_columns": "a table of more columns than are described",
     "corrupt_encoding": "stored as gzip, but the content is not",

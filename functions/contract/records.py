@@ -46,6 +46,12 @@ class Heading(TypedDict):
     page: NotRequired[int]  # from 1
 
 
+class Sheet(TypedDict):
+    name: str
+    rows: int
+    columns: int
+
+
 class Document(TypedDict, total=False):
     """Of what cannot be opened without a password encrypted alone is known."""
 
@@ -56,6 +62,12 @@ class Document(TypedDict, total=False):
     outline: list[Heading]  # its first 200
     scanned: bool  # true where there is a picture on the first page and a word on none
     # Text of the first page is drawn in other fonts than its own, which the file does not hold.
+    title: str  # as its writer has it, like what follows
+    author: str
+    created: str
+    modified: str
+    macros: bool  # true where there are some
+    sheets: list[Sheet]  # the first 200 of a workbook
     substitutedFonts: bool
 
 

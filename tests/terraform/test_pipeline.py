@@ -592,7 +592,10 @@ REFUSED: list[Case] = [
     ),
     ({"include_prefixes": ["gs://uploads/a/"]}, "include_prefixes has gs://uploads/a/; a prefix"),
     ({"exclude_prefixes": ["gs://uploads/a/"]}, "exclude_prefixes has gs://uploads/a/; a prefix"),
-    (default_lane(kind="code"), "kind must be one of default, tables; it is code in default"),
+    (
+        default_lane(kind="code"),
+        "kind must be one of default, office, tables; it is code in default",
+    ),
     ({"renditions": {"text": {}}}, "table and text are what other outputs are called"),
     (
         default_lane(renditions={"table": {}}),

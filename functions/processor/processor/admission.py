@@ -24,9 +24,13 @@ def plain_need(head: bytes, size: int, config: Config) -> int:
     return PLAIN_BYTES
 
 
-def kind_need(kind: str, head: bytes, size: int, config: Config) -> int:
-    """Of a file that needs a lane's kind: Terraform counts by the same figures."""
-    return (KINDS[kind]["base_mib"] << 20) + size * KINDS[kind]["copies"]
+def kind_need(kind: str, head: bytes, size: int, config: Config, beside: int | None = None) -> int:
+    """Of a file that needs a lane's kind: Terraform counts by the same figures.
+
+    beside: bytes beside two copies of the file, where that is known by now.
+    """
+    most = size * KINDS[kind]["copies"] if beside is None else 2 * size + beside
+    return (KINDS[kind]["base_mib"] << 20) + most
 
 
 def pdf_need(head: bytes, size: int, config: Config) -> int:

@@ -46,6 +46,11 @@ class Config:
     hash_object_names: bool
     renditions: Mapping[str, Rendition] = table(Rendition)
 
+    @property
+    def pictures(self) -> Mapping[str, Rendition]:
+        """Of the renditions those that are pictures."""
+        return {name: one for name, one in self.renditions.items() if one.format in ENCODED}
+
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:
         """Raises ConfigError that names every variable that is missing or wrong."""

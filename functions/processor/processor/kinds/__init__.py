@@ -50,14 +50,23 @@ class Kind:
     is_text: bool = False
 
 
+TEXT = {"text": ("text.txt", "text/plain; charset=utf-8")}  # the output of a document
+_office = partial(Kind, "office", partial(kind_need, "office"), "office", TEXT)
+_OFFICE = (  # a zip's parts tell what it is, so a zip is opened as well
+    "application/zip", "application/vnd.ms-excel",
+    *(f"application/vnd.openxmlformats-officedocument.{name}" for name in (
+        "wordprocessingml.document", "presentationml.presentation", "spreadsheetml.sheet")),
+    *(f"application/vnd.oasis.opendocument.{name}" for name in (
+        "text", "presentation", "spreadsheet")),
+)  # fmt: skip
 _PARQUET = "application/vnd.apache.parquet"
 _table = partial(
     Kind, "table", partial(kind_need, "tables"), "tables", {"table": ("table.parquet", _PARQUET)}
 )
-TEXT = {"text": ("text.txt", "text/plain; charset=utf-8")}  # the output of a document
 KINDS = {
     **{x.content_type: Kind("image", partial(image_need, x), aliases=x.aliases) for x in FORMATS},
     "application/pdf": Kind("pdf", pdf_need, outputs=TEXT, is_silent=True),
+    **{name: _office() for name in _OFFICE},
     "text/csv": _table(aliases=("application/csv", "text/x-csv"), is_text=True),
     "text/tab-separated-values": _table(aliases=("text/tsv", "text/x-tsv"), is_text=True),
     "application/x-ndjson": _table(

@@ -90,6 +90,15 @@ def guesses(data: bytes) -> list[str]:
     return []
 
 
+def load_encodings() -> None:
+    """Every codec that a text may need: in a file's own process none can be loaded any more."""
+    from charset_normalizer.constant import IANA_SUPPORTED
+
+    for name in IANA_SUPPORTED:
+        codecs.lookup(name)
+    guesses("größer".encode("cp1252"))
+
+
 def _first(piece: bytes) -> list[_Reading]:
     """What the file's beginning may be without a guess: as its mark says, or UTF-8."""
     for mark, encoding in _BOMS.items():

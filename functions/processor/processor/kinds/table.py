@@ -6,7 +6,6 @@ knows of two names, and takes no further setting once that is said.
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -15,14 +14,13 @@ from datetime import datetime
 from typing import Any
 
 import duckdb
-from charset_normalizer.constant import IANA_SUPPORTED
 from fsspec.spec import AbstractFileSystem  # type: ignore[import-untyped]
 
 from contract.records import Column, Facts
 from contract.records import Table as TableFacts
 from processor.errors import PermanentError
 from processor.kinds import Job, Outcome, Output
-from processor.kinds.plain import guesses, text_facts
+from processor.kinds.plain import load_encodings, text_facts
 from processor.settings import Config
 
 CSV, TSV, NDJSON = "text/csv", "text/tab-separated-values", "application/x-ndjson"
@@ -101,9 +99,7 @@ _ready: list[tuple[Any, _Files]] = []
 def preload(content_type: str, config: Config) -> None:
     """A database of one thread, and every encoding: to open either reads files."""
     if not _ready:
-        for name in IANA_SUPPORTED:
-            codecs.lookup(name)
-        guesses("größer".encode("cp1252"))
+        load_encodings()
         settings: Any = {
             "threads": 1,
             "async_threads": 0,
