@@ -1,8 +1,9 @@
 """Erasing: every generation of an upload, its outputs and its records, and its tasks.
 
-The uploads go first: whatever is still to come finds nothing to work on. Then work under way is
-waited for, since its record would name the file; then all that the results hold of it goes, earlier
-versions too. What is left is a record that says when and how much, without a name.
+Tasks that wait go first, then the uploads: whatever is still to come finds nothing to work on. Then
+work under way is waited for, since its record would name the file; then all that the results hold
+of it goes, earlier versions too. What is left is a record that says when and how much, without a
+name.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ class Erasure:
         deadline = time.monotonic() + timeout
         found = self.find()
         while found:
+            progress("tasks")
+            self._worked_on()
             progress("uploads")
             self._delete(found.uploads)
             gone["uploads"] += len(found.uploads)
@@ -151,15 +154,23 @@ class Erasure:
             self._record(gone)
         return {"uploads": gone["uploads"]} | {kind: gone[kind] for kind in KINDS}
 
-    def _under_way(self) -> str:
-        """What may still write, in words; empty where nothing does. Tasks that only wait go."""
+    def _worked_on(self) -> str:
+        """The id of a task that is; empty where none is. Tasks that only wait go."""
+        busy = ""
         for task, file in self._tasks():
             self._bridged.add(file)
             last = task.last_attempt
             if last and last.dispatch_time and not last.response_time:
-                return f"the task {task.name.rpartition('/')[2]} is being worked on"
+                busy = task.name.rpartition("/")[2]
+                continue
             with suppress(api.NotFound):
                 self._clients.tasks.delete_task(name=task.name)
+        return busy
+
+    def _under_way(self) -> str:
+        """What may still write, in words; empty where nothing does."""
+        if task := self._worked_on():
+            return f"the task {task} is being worked on"
         now = datetime.now(UTC)
         recorded, claimed = set[str](), dict[str, datetime]()
         lanes = self._environment.config.lanes.values()

@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -352,14 +352,16 @@ def drained(pipeline: Pipeline, tasks: int, seconds: float) -> Drain:
 
 
 @contextmanager
-def stub(pipeline: Pipeline, service: str) -> Iterator[None]:
-    """Something that answers 200 in the place of a function."""
+def stub(
+    pipeline: Pipeline, service: str, work: Callable[[bytes], object] = lambda _: None
+) -> Iterator[None]:
+    """Something that answers 200 in the place of a function, once it has done its work."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            work(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.system.pipeline import Pipeline, jpeg, until
+from tests.permissions.tools import Watch
+from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
+from tests.system.soak import stub
 
 BROKEN = b"\xff\xd8\xffbroken"
 
@@ -73,6 +76,8 @@ def test_a_file_id_and_an_owner_name_files_of_the_portal(pipeline: Pipeline, fre
         pipeline.process(f"{fresh}/{owner}/{digit * 32}/a.jpg", jpeg(32, 32))
     found = told(pipeline, "status", f"{fresh}-{'1' * 32}")
     assert found["object"].endswith(f"/{mine}/{'1' * 32}/a.jpg")
+    survey = told(pipeline, "reconcile", "--file", f"{fresh}-{'1' * 32}", "--min-age", "0")
+    assert (survey["uploads"], survey["done"]) == (1, 1)
     told(pipeline, "erase", f"{fresh}-{'1' * 32}", "--apply")
     assert operate(pipeline, "status", f"{fresh}-{'1' * 32}", check=False).returncode == 2
     assert left(pipeline, "1" * 32) == []
@@ -97,9 +102,40 @@ def test_a_task_that_waits_goes_with_its_file(pipeline: Pipeline, fresh: str) ->
     assert left(pipeline, name) == []
 
 
-def test_erasing_waits_for_a_task_under_way_and_leaves_nothing_under_load(
+def test_erasing_waits_for_a_task_under_way_and_takes_what_it_writes(
     pipeline: Pipeline, fresh: str
 ) -> None:
+    name, begun, over = f"{fresh}/busy.jpg", Event(), Event()
+    replaced = [pipeline.process(name, jpeg(n, n)) for n in (32, 48)]
+
+    def work(body: bytes) -> None:
+        begun.set()
+        assert over.wait(120)
+        key = f"{name}/{json.loads(body)['object']['generation']}"
+        record = pipeline.client.bucket(pipeline.results).blob(f"manifests/{key}.json")
+        record.upload_from_string("{}")
+
+    with stub(pipeline, PROCESSOR, work), ThreadPoolExecutor() as pool:
+        pipeline.upload(name, jpeg(64, 64))
+        assert begun.wait(120)
+        watch = Watch(pipeline.cloud)
+        erasing = pool.submit(told, pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+        deleted = {"kind": "api", "method": "storage.objects.delete"}
+        looked = {"kind": "api", "method": "cloudtasks.projects.locations.queues.tasks.list"}
+        until(lambda: len(watch.lines(**deleted)) >= 3 and len(watch.lines(**looked)) >= 3)
+        assert not erasing.done()  # the uploads are gone, and it looks again and again
+        assert [n for n in left(pipeline, name) if n == name] == []
+        assert len(pipeline.listing(f"manifests/{name}/")) == len(replaced)
+        over.set()
+        gone = erasing.result()["objects"]
+    assert (gone["uploads"], gone["manifests"]) == (3, 3)
+    again = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    assert set(again["objects"].values()) == {0}
+    pipeline.settle()
+    assert left(pipeline, name) == []
+
+
+def test_erasing_leaves_nothing_under_load(pipeline: Pipeline, fresh: str) -> None:
     names = [f"{fresh}/load-{n}.jpg" for n in range(12)]
     with ThreadPoolExecutor(6) as pool:
         uploads = [pool.submit(pipeline.upload, name, jpeg(1500, 1000)) for name in names]
@@ -153,6 +189,9 @@ def test_a_pause_loses_nothing_and_the_doctor_says_so(pipeline: Pipeline, fresh:
     generation = pipeline.process(f"{fresh}/paused.jpg", jpeg(32, 32))
     assert pipeline.manifest(f"{fresh}/paused.jpg", generation) is None
     assert "PAUSED, by hand" in operate(pipeline, "doctor", check=False).stdout
+    planned = " ".join(pipeline.deployment.make("plan", "ENV=dev").stdout.split())
+    assert "No changes." in planned
+    assert "is PAUSED, and declared is paused = false" in planned
     operate(pipeline, "resume")
     pipeline.settle()
     assert pipeline.manifest(f"{fresh}/paused.jpg", generation)
