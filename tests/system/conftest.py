@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.localcloud.client.deployment import deployed
+from tests.system.operating import Operator
 from tests.system.pipeline import Pipeline
 
 _serial = itertools.count(1)
@@ -17,6 +18,13 @@ _serial = itertools.count(1)
 def pipeline() -> Iterator[Pipeline]:
     with deployed("dev") as deployment:
         yield Pipeline.of(deployment)
+
+
+@pytest.fixture(scope="session")
+def ops(pipeline: Pipeline) -> Iterator[Operator]:
+    """The operator's tool; keywords are environment variables."""
+    with Operator(pipeline.deployment) as operator:
+        yield operator
 
 
 @pytest.fixture(autouse=True)

@@ -26,6 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
 from tests.system import analytics
+from tests.system.operating import Operator
 from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
 from tests.system.told import GONE, Told, extend, hooked
 
@@ -70,8 +71,8 @@ def tuned(**settings: dict[str, int]) -> Iterator[Told]:
         hooks = hooked(stack, cloud)
         deployment.make("bootstrap", "YES=1", "CAPABILITIES=completions observers")
         deployment.make("apply", "ENV=dev", "YES=1")
-        one = Pipeline.of(deployment)
-        yield Told(deployment, one.outputs, one.client, hooks)
+        one, ops = Pipeline.of(deployment), stack.enter_context(Operator(deployment))
+        yield Told(deployment, one.outputs, one.client, ops, hooks)
 
 
 def change_lane(deployment: Deployment, **settings: dict[str, int]) -> None:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.permissions.tools import Watch
+from tests.permissions.tools import Watch, granted, withheld
+from tests.system.operating import Operator, Ran
 from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
 from tests.system.soak import stub
 
 BROKEN = b"\xff\xd8\xffbroken"
 
 
-def operate(pipeline: Pipeline, *words: str, check: bool = True) -> Any:
-    import sys
+def told(ops: Operator, *words: str) -> dict[str, Any]:
+    ran = ops(*words, "--json")
+    assert ran.code == 0, ran.err
+    return dict(ran.json)
 
-    command = [sys.executable, "-m", "scripts.ops", "-e", "dev", *words]
-    return pipeline.deployment.run(*command, check=check)
 
-
-def told(pipeline: Pipeline, *words: str) -> dict[str, Any]:
-    text = operate(pipeline, *words, "--json").stdout
-    return dict(json.loads(text[text.index("{") :]))
+def erased_apart(pipeline: Pipeline, name: str) -> None:
+    """In a process that others may run beside."""
+    url = f"gs://{pipeline.uploads}/{name}"
+    pipeline.deployment.run(sys.executable, "-m", "scripts.ops", "erase", url, "--apply")
 
 
 def left(pipeline: Pipeline, text: str) -> list[str]:
@@ -47,16 +50,16 @@ def erased(pipeline: Pipeline) -> list[str]:
 
 
 def test_every_generation_with_outputs_and_records_is_gone_and_a_nameless_record_left(
-    pipeline: Pipeline, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name, before = f"{fresh}/twice.jpg", erased(pipeline)
     for data in (jpeg(32, 32), BROKEN, jpeg(48, 48)):
         pipeline.process(name, data)
     other = pipeline.process(f"{name}/1795262349442183", jpeg(32, 32))  # not part of it
-    shown = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}")
+    shown = told(ops, "erase", f"gs://{pipeline.uploads}/{name}")
     assert shown["objects"]["uploads"] == 3
     assert len(left(pipeline, name)) > 10
-    gone = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    gone = told(ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
     assert gone["objects"] == shown["objects"]
     assert [x for x in left(pipeline, name) if f"{name}/1795262349442183" not in x] == []
     assert pipeline.manifest(f"{name}/1795262349442183", other)
@@ -64,46 +67,50 @@ def test_every_generation_with_outputs_and_records_is_gone_and_a_nameless_record
     content = json.loads(pipeline.read(record))
     assert content["objects"]["uploads"] == 3
     assert fresh not in json.dumps(content) + record
-    again = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    again = told(ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
     assert set(again["objects"].values()) == {0}
     assert len(erased(pipeline)) == len(before) + 1
     pipeline.settle()
 
 
-def test_a_file_id_and_an_owner_name_files_of_the_portal(pipeline: Pipeline, fresh: str) -> None:
+def test_a_file_id_and_an_owner_name_files_of_the_portal(
+    pipeline: Pipeline, ops: Operator, fresh: str
+) -> None:
     mine, other = f"{fresh}-me", f"{fresh}-you"
     for owner, digit in ((mine, "1"), (mine, "2"), (other, "3")):
         pipeline.process(f"{fresh}/{owner}/{digit * 32}/a.jpg", jpeg(32, 32))
-    found = told(pipeline, "status", f"{fresh}-{'1' * 32}")
+    found = told(ops, "status", f"{fresh}-{'1' * 32}")
     assert found["object"].endswith(f"/{mine}/{'1' * 32}/a.jpg")
-    survey = told(pipeline, "reconcile", "--file", f"{fresh}-{'1' * 32}", "--min-age", "0")
+    survey = told(ops, "reconcile", "--file", f"{fresh}-{'1' * 32}", "--min-age", "0")
     assert (survey["uploads"], survey["done"]) == (1, 1)
-    told(pipeline, "erase", f"{fresh}-{'1' * 32}", "--apply")
-    assert operate(pipeline, "status", f"{fresh}-{'1' * 32}", check=False).returncode == 2
+    told(ops, "erase", f"{fresh}-{'1' * 32}", "--apply")
+    assert ops("status", f"{fresh}-{'1' * 32}").code == 2
     assert left(pipeline, "1" * 32) == []
     assert left(pipeline, "2" * 32)
-    told(pipeline, "erase", "--owner", mine, "--apply")
+    told(ops, "erase", "--owner", mine, "--apply")
     assert left(pipeline, f"/{mine}/") == []
     assert left(pipeline, f"/{other}/")
 
 
-def test_a_task_that_waits_goes_with_its_file(pipeline: Pipeline, fresh: str) -> None:
+def test_a_task_that_waits_goes_with_its_file(
+    pipeline: Pipeline, ops: Operator, fresh: str
+) -> None:
     name = f"{fresh}/waits.jpg"
-    operate(pipeline, "pause")
+    ops("pause")
     pipeline.process(name, jpeg(32, 32))
     (task,) = pipeline.tasks()
     for known in (task, task.rpartition("/")[2]):
-        assert told(pipeline, "status", known)["object"].endswith(name)
-    told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+        assert told(ops, "status", known)["object"].endswith(name)
+    told(ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
     assert pipeline.tasks() == []
-    assert operate(pipeline, "status", task, check=False).returncode == 2
-    operate(pipeline, "resume")
+    assert ops("status", task).code == 2
+    ops("resume")
     pipeline.settle()
     assert left(pipeline, name) == []
 
 
 def test_erasing_waits_for_a_task_under_way_and_takes_what_it_writes(
-    pipeline: Pipeline, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name, begun, over = f"{fresh}/busy.jpg", Event(), Event()
     replaced = [pipeline.process(name, jpeg(n, n)) for n in (32, 48)]
@@ -119,7 +126,7 @@ def test_erasing_waits_for_a_task_under_way_and_takes_what_it_writes(
         pipeline.upload(name, jpeg(64, 64))
         assert begun.wait(120)
         watch = Watch(pipeline.cloud)
-        erasing = pool.submit(told, pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+        erasing = pool.submit(told, ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
         deleted = {"kind": "api", "method": "storage.objects.delete"}
         looked = {"kind": "api", "method": "cloudtasks.projects.locations.queues.tasks.list"}
         until(lambda: len(watch.lines(**deleted)) >= 3 and len(watch.lines(**looked)) >= 3)
@@ -129,70 +136,125 @@ def test_erasing_waits_for_a_task_under_way_and_takes_what_it_writes(
         over.set()
         gone = erasing.result()["objects"]
     assert (gone["uploads"], gone["manifests"]) == (3, 3)
-    again = told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+    again = told(ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
     assert set(again["objects"].values()) == {0}
     pipeline.settle()
     assert left(pipeline, name) == []
 
 
-def test_erasing_leaves_nothing_under_load(pipeline: Pipeline, fresh: str) -> None:
+def test_erasing_leaves_nothing_under_load(pipeline: Pipeline, ops: Operator, fresh: str) -> None:
     names = [f"{fresh}/load-{n}.jpg" for n in range(12)]
     with ThreadPoolExecutor(6) as pool:
         uploads = [pool.submit(pipeline.upload, name, jpeg(1500, 1000)) for name in names]
         uploads[0].result()
         until(lambda: pipeline.cloud.journal("tasks.attempt") or pipeline.tasks())
-        erasing = [
-            pool.submit(told, pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
-            for name in names[:3]
-        ]
+        erasing = [pool.submit(erased_apart, pipeline, name) for name in names[:3]]
         for one in (*uploads, *erasing):
             one.result()
     pipeline.settle()
     for name in names[:3]:
-        told(pipeline, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
+        told(ops, "erase", f"gs://{pipeline.uploads}/{name}", "--apply")
         assert left(pipeline, name) == []
     for name in names[3:]:
         assert pipeline.listing(f"manifests/{name}/")
 
 
 @pytest.mark.parametrize("target", ["photos", "gs://other-bucket/a.jpg"])
-def test_what_is_no_file_is_refused(pipeline: Pipeline, target: str) -> None:
-    ran = operate(pipeline, "erase", target, "--apply", check=False)
-    assert ran.returncode == 2
+def test_what_is_no_file_is_refused(ops: Operator, target: str) -> None:
+    assert ops("erase", target, "--apply").code == 2
 
 
 # stats
 
 
 def test_the_numbers_are_those_of_the_records(
-    pipeline: Pipeline, fresh: str, tmp_path: Path
+    pipeline: Pipeline, ops: Operator, fresh: str, tmp_path: Path
 ) -> None:
     for n in range(4):
         pipeline.process(f"{fresh}/{n}.jpg", jpeg(32, 32) if n else BROKEN)
     page = tmp_path / "stats.html"
-    found = told(pipeline, "stats", "--prefix", f"{fresh}/", "--html", str(page))
+    found = told(ops, "stats", "--prefix", f"{fresh}/", "--html", str(page))
     assert (found["files"], found["outcomes"]) == (4, {"done": 3, "failed": 1})
     assert sum(found["failures"].values()) == 1
     assert found["bytes"] == 3 * len(jpeg(32, 32)) + len(BROKEN)
     assert set(found["stages"]) == {"queued", "download", "process", "upload", "total"}
     assert sum(day["files"] for day in found["days"].values()) == 4
     assert "4 files since" in page.read_text()
-    later = told(pipeline, "stats", "--prefix", f"{fresh}/", "--until", "2020-01-01")
+    later = told(ops, "stats", "--prefix", f"{fresh}/", "--until", "2020-01-01")
     assert later["files"] == 0
 
 
 # pause and resume
 
 
-def test_a_pause_loses_nothing_and_the_doctor_says_so(pipeline: Pipeline, fresh: str) -> None:
-    operate(pipeline, "pause", "--lane", "default")
+def test_a_pause_loses_nothing_and_the_doctor_says_so(
+    pipeline: Pipeline, ops: Operator, fresh: str
+) -> None:
+    ops("pause", "--lane", "default")
     generation = pipeline.process(f"{fresh}/paused.jpg", jpeg(32, 32))
     assert pipeline.manifest(f"{fresh}/paused.jpg", generation) is None
-    assert "PAUSED, by hand" in operate(pipeline, "doctor", check=False).stdout
+    assert "PAUSED, by hand" in ops("doctor").out
     planned = " ".join(pipeline.deployment.make("plan", "ENV=dev").stdout.split())
     assert "No changes." in planned
     assert "is PAUSED, and declared is paused = false" in planned
-    operate(pipeline, "resume")
+    ops("resume")
     pipeline.settle()
     assert pipeline.manifest(f"{fresh}/paused.jpg", generation)
-    assert operate(pipeline, "pause", "--lane", "nope", check=False).returncode == 2
+    assert ops("pause", "--lane", "nope").code == 2
+
+
+# Least roles: docs/operations.md lists these
+
+
+OPERATOR = "user:operator@example.com"
+VIEWER, USER = "roles/storage.objectViewer", "roles/storage.objectUser"
+COMMANDS = ("stats", "pause", "resume", "erase")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_documented_roles_suffice_and_each_is_needed(
+    pipeline: Pipeline, ops: Operator, fresh: str, command: str
+) -> None:
+    project = pipeline.cloud.project
+    uploads, results = (f"projects/_/buckets/{it}" for it in (pipeline.uploads, pipeline.results))
+    queue = pipeline.outputs["queues"]["default"]
+    state = (f"projects/_/buckets/{project}-files-tfstate", VIEWER)
+    needed = {
+        "stats": [state, (results, VIEWER)],
+        "pause": [state, (queue, "roles/cloudtasks.queueAdmin")],
+        "resume": [state, (queue, "roles/cloudtasks.queueAdmin")],
+        "erase": [
+            state,
+            (queue, "roles/cloudtasks.viewer"),
+            (queue, "roles/cloudtasks.taskDeleter"),
+            (uploads, USER),
+            (results, USER),
+        ],
+    }[command]
+    names = [f"{fresh}/{number}.jpg" for number in range(len(needed) + 1)]
+    if command == "erase":  # each time a file of its own, whose task waits
+        ops("pause")
+        for name in names:
+            pipeline.upload(name, jpeg(32, 32))
+        pipeline.settle()
+
+    def run(number: int) -> Ran:
+        target = (f"gs://{pipeline.uploads}/{names[number]}", "--apply")
+        return ops(command, *(target if command == "erase" else ()), member=OPERATOR)
+
+    with ExitStack() as stack:
+        bindings = [[*it, OPERATOR, None] for it in needed]
+        for binding in bindings:
+            stack.enter_context(granted(pipeline.cloud, binding))
+        for number, binding in enumerate(bindings):
+            with ExitStack() as without:
+                without.enter_context(withheld(pipeline.cloud, binding))
+                if binding[1] == USER:  # nor is reading enough
+                    reads = [binding[0], VIEWER, *binding[2:]]
+                    without.enter_context(granted(pipeline.cloud, reads))
+                ran = run(number)
+                assert ran.code == 2, f"{command} needs no {binding}: {ran.out}"
+                assert len(ran.err.splitlines()) == 1, ran.err
+        ran = run(len(needed))
+        assert ran.code == 0, ran.err
+    ops("resume")

@@ -6,91 +6,27 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from tests.localcloud.client import OWNER
+from tests.system.operating import Operator, Ran
 from tests.system.pipeline import Pipeline, events, jpeg
 
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
 OPERATOR = "user:operator@example.com"
 
 
-@dataclass
-class Ran:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Ops = Callable[..., Ran]
-
-
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "scripts.ops", *words]
-
-
-# Runs `python -m scripts.ops` as often as it is told on stdin. Each is a process of its own, forked
-# after the imports, which take most of a command's time.
-FORKING = """
-import json, os, sys
-import google.auth.transport.requests, google.cloud.pubsub_v1, google.cloud.storage
-import google.cloud.tasks_v2
-import scripts.ops.cli
-for line in sys.stdin:
-    words, environ, out, err = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.environ.clear()
-        os.environ.update(environ)
-        for fd, name in ((0, os.devnull), (1, out), (2, err)):
-            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
-        sys.argv[1:] = words
-        scripts.ops.cli.main()
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_dead_letters(pipeline: Pipeline) -> None:
     """What other tests left in the dead letters is no finding of the doctor's here."""
     pipeline.dead_letters()
-
-
-@pytest.fixture(scope="module")
-def forking(pipeline: Pipeline) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", FORKING], cwd=pipeline.deployment.checkout, text=True,
-        env=pipeline.deployment.environ | {"GRPC_ENABLE_FORK_SUPPORT": "0"},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as process:  # fmt: skip
-        yield process
-        assert process.stdin
-        process.stdin.close()
-
-
-@pytest.fixture
-def ops(pipeline: Pipeline, forking: subprocess.Popen[str], tmp_path: Path) -> Ops:
-    """Runs the tool in the deployed checkout; keywords are environment variables."""
-
-    def run(*words: str, member: str = OWNER, **more: str) -> Ran:
-        environ = pipeline.deployment.environ | pipeline.cloud.environ(member) | more
-        out, err = tmp_path / "out", tmp_path / "err"
-        assert forking.stdin
-        assert forking.stdout
-        forking.stdin.write(json.dumps([words, environ, str(out), str(err)]) + "\n")
-        forking.stdin.flush()
-        return Ran(int(forking.stdout.readline()), out.read_text(), err.read_text())
-
-    return run
 
 
 def only(ran: Ran) -> dict[str, Any]:
@@ -154,7 +90,7 @@ def object_url(pipeline: Pipeline, name: str) -> str:
 
 
 def test_status_tells_done_with_its_run_and_attempt(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/tom & jerry.jpg"
     generation = pipeline.process(name, jpeg(64, 64))
@@ -167,7 +103,7 @@ def test_status_tells_done_with_its_run_and_attempt(
 
 
 def test_status_follows_an_upload_through_queue_and_attempts(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/slow.jpg"
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
@@ -189,7 +125,7 @@ def test_status_follows_an_upload_through_queue_and_attempts(
 
 
 def test_status_tells_every_generation_newest_first(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/twice.jpg"
     old, new = pipeline.process(name, jpeg(64, 64)), pipeline.process(name, b"\xff\xd8\xffbroken")
@@ -203,7 +139,7 @@ def test_status_tells_every_generation_newest_first(
 
 
 def test_status_tells_what_is_ignored_and_what_was_never_there(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     pipeline.process(f"{fresh}/folder/", b"", "application/x-directory")
     one = only(ops("status", "--json", object_url(pipeline, f"{fresh}/folder/")))
@@ -214,7 +150,7 @@ def test_status_tells_what_is_ignored_and_what_was_never_there(
 
 
 def test_status_failed_groups_by_reason_and_leaves_out_what_is_done(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     for number in range(2):
         pipeline.process(f"{fresh}/broken{number}.jpg", b"\xff\xd8\xffbroken")
@@ -235,7 +171,7 @@ def test_status_failed_groups_by_reason_and_leaves_out_what_is_done(
 
 
 def test_redrive_shows_first_and_then_tries_again_as_the_next_run(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/poison.jpg"
     generation = exhausted(pipeline, name)
@@ -256,7 +192,7 @@ def test_redrive_shows_first_and_then_tries_again_as_the_next_run(
 
 
 def test_redrive_leaves_permanent_failures_and_other_reasons_out(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     pipeline.process(f"{fresh}/broken.jpg", b"\xff\xd8\xffbroken")
     left = ops("redrive", "--prefix", f"{fresh}/", "--json").json
@@ -267,7 +203,7 @@ def test_redrive_leaves_permanent_failures_and_other_reasons_out(
     assert other["leftOut"] == {"other_reason": 1}
 
 
-def test_two_redrives_at_once_make_one_task(pipeline: Pipeline, ops: Ops, fresh: str) -> None:
+def test_two_redrives_at_once_make_one_task(pipeline: Pipeline, ops: Operator, fresh: str) -> None:
     name = f"{fresh}/poison.jpg"
     generation = exhausted(pipeline, name)
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
@@ -288,7 +224,7 @@ def test_two_redrives_at_once_make_one_task(pipeline: Pipeline, ops: Ops, fresh:
 
 
 def test_the_cap_holds_and_says_that_there_is_more(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     for number in range(3):
         pipeline.process(f"{fresh}/broken{number}.jpg", b"\xff\xd8\xffbroken")
@@ -298,14 +234,14 @@ def test_the_cap_holds_and_says_that_there_is_more(
     assert found["cut"] is True
 
 
-def test_a_rate_at_or_above_the_queues_is_refused(ops: Ops) -> None:
+def test_a_rate_at_or_above_the_queues_is_refused(ops: Operator) -> None:
     ran = ops("redrive", "--rate", "10", "--apply")
     assert ran.code == 2
     assert "not below the 10/s of lane default" in ran.err
 
 
 def test_rerender_makes_a_new_run_once_for_live_objects(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/twice.jpg"
     old, new = pipeline.process(name, jpeg(64, 64)), pipeline.process(name, jpeg(32, 32))
@@ -335,7 +271,9 @@ def dead_lettered(pipeline: Pipeline, name: str) -> int:
     return generation
 
 
-def test_dead_letters_are_found_redriven_and_gone(pipeline: Pipeline, ops: Ops, fresh: str) -> None:
+def test_dead_letters_are_found_redriven_and_gone(
+    pipeline: Pipeline, ops: Operator, fresh: str
+) -> None:
     name = f"{fresh}/dead.jpg"
     generation = dead_lettered(pipeline, name)
     assert only(ops("status", "--json", object_url(pipeline, name)))["state"] == "dead_lettered"
@@ -354,7 +292,7 @@ def test_dead_letters_are_found_redriven_and_gone(pipeline: Pipeline, ops: Ops, 
 
 
 def test_a_dead_letter_that_is_no_notification_stays_and_is_told(
-    pipeline: Pipeline, ops: Ops
+    pipeline: Pipeline, ops: Operator
 ) -> None:
     topic = events(pipeline).replace("-uploads", "-dead-letters")
     url = f"https://pubsub.googleapis.com/v1/{topic}:publish"
@@ -373,7 +311,7 @@ def test_a_dead_letter_that_is_no_notification_stays_and_is_told(
 
 
 def test_reconcile_finds_what_is_missing_and_enqueues_it_once(
-    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+    pipeline: Pipeline, ops: Operator, lose: Callable[[str, bytes], int], fresh: str
 ) -> None:
     for name in ("a", "a!", "a/1", "fine.jpg"):
         pipeline.process(f"{fresh}/{name}", jpeg(64, 64))
@@ -405,7 +343,7 @@ def test_reconcile_finds_what_is_missing_and_enqueues_it_once(
 
 
 def test_a_task_deleted_by_hand_is_restored_once_and_a_live_one_is_never_doubled(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     words = ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json")
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
@@ -426,7 +364,7 @@ def test_a_task_deleted_by_hand_is_restored_once_and_a_live_one_is_never_doubled
 
 
 def test_a_task_for_an_address_that_the_lane_left_is_made_anew(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
     name = f"{fresh}/elsewhere.jpg"
@@ -448,7 +386,7 @@ def test_a_task_for_an_address_that_the_lane_left_is_made_anew(
 
 
 def test_reconcile_counts_foreign_objects_and_records_without_upload(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     name = f"{fresh}/gone.jpg"
     generation = pipeline.process(name, jpeg(64, 64))
@@ -462,7 +400,7 @@ def test_reconcile_counts_foreign_objects_and_records_without_upload(
 
 
 def test_an_object_deleted_after_the_listing_ends_as_source_gone(
-    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+    pipeline: Pipeline, ops: Operator, lose: Callable[[str, bytes], int], fresh: str
 ) -> None:
     name = f"{fresh}/brief.jpg"
     generation = lose(name, jpeg(64, 64))
@@ -477,7 +415,7 @@ def test_an_object_deleted_after_the_listing_ends_as_source_gone(
 
 
 def test_reconcile_during_uploads_costs_no_file_a_second_run(
-    pipeline: Pipeline, ops: Ops, fresh: str
+    pipeline: Pipeline, ops: Operator, fresh: str
 ) -> None:
     generations = {}
     for number in range(10):
@@ -500,7 +438,7 @@ def findings(ran: Ran, level: str = "error") -> list[dict[str, str]]:
     return [finding for finding in ran.json["findings"] if finding["level"] == level]
 
 
-def test_the_doctor_finds_nothing_wrong_and_notes_who_else_may_read(ops: Ops) -> None:
+def test_the_doctor_finds_nothing_wrong_and_notes_who_else_may_read(ops: Operator) -> None:
     ran = ops("doctor", "--json")
     assert ran.code == 0, ran.out
     assert ran.json["healthy"] is True
@@ -509,7 +447,7 @@ def test_the_doctor_finds_nothing_wrong_and_notes_who_else_may_read(ops: Ops) ->
     assert all("as each new bucket is" in finding["what"] for finding in findings(ran, "note"))
 
 
-def test_the_doctor_sees_a_queue_paused_by_hand(pipeline: Pipeline, ops: Ops) -> None:
+def test_the_doctor_sees_a_queue_paused_by_hand(pipeline: Pipeline, ops: Operator) -> None:
     google(pipeline, "POST", queue(pipeline) + ":pause", {})
     try:
         ran = ops("doctor", "--json")
@@ -521,7 +459,7 @@ def test_the_doctor_sees_a_queue_paused_by_hand(pipeline: Pipeline, ops: Ops) ->
     assert finding["fix"].startswith("gcloud tasks queues resume files-dev-default-")
 
 
-def test_the_doctor_sees_changed_queue_settings(pipeline: Pipeline, ops: Ops) -> None:
+def test_the_doctor_sees_changed_queue_settings(pipeline: Pipeline, ops: Operator) -> None:
     url = queue(pipeline) + "?updateMask=rateLimits.maxDispatchesPerSecond"
     google(pipeline, "PATCH", url, {"rateLimits": {"maxDispatchesPerSecond": 3}})
     try:
@@ -532,7 +470,7 @@ def test_the_doctor_sees_changed_queue_settings(pipeline: Pipeline, ops: Ops) ->
     assert "dispatches a second is 3, declared is 10" in finding["what"]
 
 
-def test_the_doctor_sees_a_second_notification(pipeline: Pipeline, ops: Ops) -> None:
+def test_the_doctor_sees_a_second_notification(pipeline: Pipeline, ops: Operator) -> None:
     base = f"https://storage.googleapis.com/storage/v1/b/{pipeline.uploads}/notificationConfigs"
     body = {
         "topic": f"//pubsub.googleapis.com/{events(pipeline)}",
@@ -550,7 +488,7 @@ def test_the_doctor_sees_a_second_notification(pipeline: Pipeline, ops: Ops) -> 
 
 
 def test_the_doctor_sees_a_push_to_another_address(
-    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int]
+    pipeline: Pipeline, ops: Operator, lose: Callable[[str, bytes], int]
 ) -> None:
     url = (
         f"https://pubsub.googleapis.com/v1/projects/{pipeline.cloud.project}/subscriptions/{BRIDGE}"
@@ -562,7 +500,7 @@ def test_the_doctor_sees_a_push_to_another_address(
     assert any("audience is None" in line for line in what)
 
 
-def test_the_doctor_sees_missing_and_surplus_bindings(pipeline: Pipeline, ops: Ops) -> None:
+def test_the_doctor_sees_missing_and_surplus_bindings(pipeline: Pipeline, ops: Operator) -> None:
     project = pipeline.cloud.project
     domain = f"{project}.iam.gserviceaccount.com"
     invoker, build = (f"serviceAccount:files-{a}@{domain}" for a in ("dev-tasks-invoker", "build"))
@@ -602,7 +540,7 @@ def test_the_doctor_sees_missing_and_surplus_bindings(pipeline: Pipeline, ops: O
 
 
 def test_the_doctor_sees_source_that_differs_from_the_checkout(
-    pipeline: Pipeline, ops: Ops
+    pipeline: Pipeline, ops: Operator
 ) -> None:
     path = pipeline.deployment.checkout / "functions/processor/main.py"
     before = path.read_text()
@@ -619,7 +557,9 @@ def test_the_doctor_sees_source_that_differs_from_the_checkout(
 # verify
 
 
-def test_verify_puts_files_through_and_takes_them_away_again(pipeline: Pipeline, ops: Ops) -> None:
+def test_verify_puts_files_through_and_takes_them_away_again(
+    pipeline: Pipeline, ops: Operator
+) -> None:
     ran = ops("verify", "--json")
     assert ran.code == 0, ran.out
     told = {finding["check"]: finding["what"] for finding in ran.json["findings"]}
@@ -631,7 +571,7 @@ def test_verify_puts_files_through_and_takes_them_away_again(pipeline: Pipeline,
     assert pipeline.listing("manifests/verify/") == []
 
 
-def test_verify_tells_of_a_pipeline_that_does_not_answer(pipeline: Pipeline, ops: Ops) -> None:
+def test_verify_tells_of_a_pipeline_that_does_not_answer(pipeline: Pipeline, ops: Operator) -> None:
     pipeline.cloud.post("/run/down", {"service": PROCESSOR})
     ran = ops("verify", "--timeout", "1", "--json")
     assert ran.code == 1
@@ -650,7 +590,9 @@ def one_line(ran: Ran) -> str:
     return line
 
 
-def test_a_wrong_environment_project_or_bucket_is_one_line(pipeline: Pipeline, ops: Ops) -> None:
+def test_a_wrong_environment_project_or_bucket_is_one_line(
+    pipeline: Pipeline, ops: Operator
+) -> None:
     assert "prod is not initialized" in one_line(ops("-e", "prod", "doctor"))
     assert "there is no environment qa" in one_line(ops("-e", "qa", "doctor"))
     assert "not other-project" in one_line(ops("--project", "other-project", "reconcile"))
@@ -660,7 +602,7 @@ def test_a_wrong_environment_project_or_bucket_is_one_line(pipeline: Pipeline, o
     assert "right environment" in one_line(ops(*words))
 
 
-def test_a_missing_or_expired_login_is_one_line(pipeline: Pipeline, ops: Ops) -> None:
+def test_a_missing_or_expired_login_is_one_line(pipeline: Pipeline, ops: Operator) -> None:
     def without_token(credentials: str) -> dict[str, str]:
         return {"GOOGLE_OAUTH_ACCESS_TOKEN": "", "GOOGLE_APPLICATION_CREDENTIALS": credentials}
 
@@ -712,7 +654,7 @@ def operator_roles(pipeline: Pipeline) -> dict[str, list[tuple[str, str]]]:
 
 
 def test_the_documented_roles_suffice_and_less_is_one_line(
-    pipeline: Pipeline, ops: Ops, lose: Callable[[str, bytes], int], fresh: str
+    pipeline: Pipeline, ops: Operator, lose: Callable[[str, bytes], int], fresh: str
 ) -> None:
     name = f"{fresh}/lost.jpg"
     lose(name, jpeg(64, 64))

@@ -8,23 +8,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jwt
 import pytest
 
 from contract.identity import Work
 from tests.localcloud.client import ROOT
+from tests.permissions.tools import Watch, call, made_by, withheld
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
+from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
 from tests.system.soak import stub
 from tests.system.told import Told, telling
 
 BROKEN = b"\xff\xd8\xffbroken"
 PERIOD = 900  # seconds between two sweeps
 TASKS = "https://cloudtasks.googleapis.com/v2/"
-PAGE = (ROOT / "docs/applications.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +106,7 @@ def test_a_webhook_away_for_good_has_dead_letters_an_alert_and_a_redrive(told: T
 
 def doctor(told: Told) -> dict[str, str]:
     """Check → what it found wrong."""
-    command = [sys.executable, "-m", "scripts.ops", "doctor", "--json"]
-    done = told.deployment.run(*command, check=False)
-    findings = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
+    findings = told.ops("doctor", "--json").json["findings"]
     return {f["check"]: f["what"] for f in findings if f["level"] not in ("ok", "note")}
 
 
@@ -145,18 +145,6 @@ def test_logs_are_found_by_file_id_and_by_task(told: Told) -> None:
 
 
 # The receivers of docs/applications.md
-
-
-def receiver(language: str, tmp_path: Path) -> list[str]:
-    """The page's receiver as a program, and the command that runs it."""
-    (code,) = [
-        text
-        for text in re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
-        if "AUDIENCE" in text
-    ]
-    path = tmp_path / {"python": "receiver.py", "javascript": "receiver.mjs"}[language]
-    path.write_text(code)
-    return [sys.executable if language == "python" else "node", str(path)]
 
 
 @pytest.mark.parametrize("language", ["python", "javascript"])
@@ -203,54 +191,6 @@ def test_the_pages_receivers_take_what_is_pubsubs_and_nothing_else(
         {"file": file, "status": "done"},
         {"file": ["plain.jpg", "9", None], "status": "done"},
     ]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    import socket
-
-    with socket.socket() as one:
-        return one.connect_ex(("127.0.0.1", port)) == 0
-
-
-def port_of_certs(told: Told) -> int:
-    """Node's fetch knows no proxy: Google's keys, served on loopback as they are."""
-    import threading
-    from http.server import BaseHTTPRequestHandler, HTTPServer
-
-    keys = json.dumps(told.ask("GET", "https://www.googleapis.com/oauth2/v3/certs")).encode()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(keys)))
-            self.end_headers()
-            self.wfile.write(keys)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    return int(server.server_address[1])
-
-
-def deliver(port: int, token: str, record: str, status: str) -> int:
-    import requests
-
-    attributes = {"objectId": record, "status": status}
-    return requests.post(
-        f"http://127.0.0.1:{port}/files", json={"message": {"attributes": attributes}},
-        headers={"Authorization": f"Bearer {token}"}, timeout=30,
-        proxies={"http": ""},
-    ).status_code  # fmt: skip
 
 
 def test_the_pages_newest_is_the_manifest_of_the_highest_run(told: Told) -> None:
@@ -400,7 +340,112 @@ def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:
         assert restored(told, name) == []
 
 
-# Every binding of the sweep is needed
+# Every binding is needed
+
+
+def bound(told: Told, resource: str, role: str, member: str) -> list[Any]:
+    """The binding, which is there. resource, member: how they begin and end."""
+    (binding,) = [
+        row
+        for row in told.cloud.get("/bindings")
+        if row[0].endswith(resource) and row[1] == role and row[2].startswith(member)
+    ]
+    return list(binding)
+
+
+def agents(told: Told) -> tuple[str, str]:
+    """Cloud Storage's, and how Pub/Sub's begins."""
+    return f"serviceAccount:{told.client.get_service_account_email()}", "serviceAccount:service-"
+
+
+def test_without_its_binding_a_record_is_announced_late_and_not_lost(told: Told) -> None:
+    binding = bound(told, "/files-dev-completions", "roles/pubsub.publisher", agents(told)[0])
+    watch = Watch(told.cloud)
+    with withheld(told.cloud, binding):
+        generation = told.process("needed/announced.jpg", jpeg(32, 32))
+        told.cloud.advance(600)
+        assert watch.lines(kind="storage.unpublished", says="pubsub.topics.publish")
+        record = f"manifests/needed/announced.jpg/{generation}.json"
+        assert record not in told.hooks["crm"].heard
+    told.cloud.advance(600)
+    told.settle()
+    assert told.hooks["crm"].heard[record]
+
+
+@pytest.mark.parametrize(
+    ("role", "names"),
+    [
+        ("roles/pubsub.publisher", ("completions-dead-letters", "observers-dead-letters")),
+        ("roles/pubsub.subscriber", ("completions-gone", "observers-scan")),
+    ],
+)
+def test_without_its_binding_a_dead_letter_is_kept_until_it_is_there(
+    told: Told, role: str, names: tuple[str, str]
+) -> None:
+    told.hooks["gone"].answer = told.hooks["scan"].answer = lambda: 503
+    watch, agent = Watch(told.cloud), agents(told)[1]
+    with ExitStack() as stack, paused(told):
+        for name in names:
+            binding = bound(told, f"/files-dev-{name}", role, agent)
+            stack.enter_context(withheld(told.cloud, binding))
+        told.process(f"needed/{role.rpartition('.')[2]}.jpg", BROKEN)
+        told.cloud.advance(18 * 3600)
+        refused = watch.lines(kind="pubsub.dead_letter_refused")
+        subscriptions = {"files-dev-completions-gone", "files-dev-observers-scan"}
+        assert {line["subscription"] for line in refused} == subscriptions
+        assert watch.lines(kind="pubsub.dead_letter") == []
+    told.cloud.advance(1200)
+    letters = watch.lines(kind="pubsub.dead_letter")
+    assert {line["subscription"] for line in letters} == subscriptions
+    told.hooks["gone"].answer = told.hooks["scan"].answer = lambda: 204
+    for it in ("completions", "observers"):
+        told.operate("redrive", "--subscribers", it, "--apply")
+
+
+def test_a_consumer_takes_and_reads_by_its_two_bindings_alone(told: Told) -> None:
+    member = f"serviceAccount:files-dev-app@{told.cloud.project}.iam.gserviceaccount.com"
+    generation = told.process("needed/read.jpg", jpeg(32, 32))
+    record = quote(f"manifests/needed/read.jpg/{generation}.json", safe="")
+    pull = f"https://pubsub.googleapis.com/v1/{told.outputs['completions']['subscriptions']['app']}"
+    read = f"https://storage.googleapis.com/storage/v1/b/{told.results}/o/{record}"
+    calls = {
+        "roles/pubsub.subscriber": ("/files-dev-completions-app", ("POST", f"{pull}:pull")),
+        "roles/storage.objectViewer": (told.results, ("GET", read)),
+    }
+    for role, (resource, (verb, url)) in calls.items():
+        body = {"maxMessages": 1, "returnImmediately": True} if verb == "POST" else None
+        with withheld(told.cloud, bound(told, resource, role, member)):
+            assert call(told.cloud, verb, url, member, json=body).status_code == 403
+        assert call(told.cloud, verb, url, member, json=body).status_code == 200
+
+
+def test_nothing_else_is_granted(told: Told) -> None:
+    domain = f"{told.cloud.project}.iam.gserviceaccount.com"
+    storage, pubsub = agents(told)
+    app = f"serviceAccount:files-dev-app@{domain}"
+
+    def made(module: str) -> set[tuple[str, str, str]]:
+        return {
+            (on, role.partition("/")[2], pubsub if member.startswith(pubsub) else member)
+            for on, role, member in made_by(told.deployment, "dev", module)
+        }
+
+    assert made("observers") == {
+        ("files-dev-observers-dead-letters", "pubsub.publisher", pubsub),
+        ("files-dev-observers-scan", "pubsub.subscriber", pubsub),
+    }
+    assert made("completions") == {
+        ("files-dev-completions", "pubsub.publisher", storage),
+        ("files-dev-completions-dead-letters", "pubsub.publisher", pubsub),
+        *((f"files-dev-completions-{it}", "pubsub.subscriber", pubsub)
+          for it in ("bad", "crm", "gone")),
+        ("files-dev-completions-app", "pubsub.subscriber", app),
+        (told.results, "storage.objectViewer", app),
+    }  # fmt: skip
+    assert {role for _, role, _ in made("sweep")} == {
+        role.partition("/")[2] for _, role in BINDINGS
+    }
+    assert len(made("sweep")) == len(BINDINGS)
 
 
 BINDINGS = [

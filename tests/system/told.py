@@ -15,6 +15,8 @@ from typing import Any
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
 from tests.system.metrics import Metrics
+from tests.system.operating import Operator
+from tests.system.pipeline import Pipeline
 from tests.system.watched import Watched
 
 # Beside dev's own call of the module: Terraform merges the first in.
@@ -233,5 +235,5 @@ def telling() -> Iterator[Told]:
         hooks = hooked(stack, cloud)
         deployment.make("bootstrap", "YES=1", "CAPABILITIES=completions observers sweep")
         deployment.make("apply", "ENV=dev", "YES=1")
-        one = Told.of(deployment)
-        yield Told(deployment, one.outputs, one.client, hooks)
+        one, ops = Pipeline.of(deployment), stack.enter_context(Operator(deployment))
+        yield Told(deployment, one.outputs, one.client, ops, hooks)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from google.oauth2.credentials import Credentials
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
 from tests.system.metrics import Metrics, seconds
+from tests.system.operating import Operator
 from tests.system.pipeline import Pipeline, until
 
 # Beside dev's own call of the module: Terraform merges it in.
@@ -62,12 +62,15 @@ def watching(lanes: str = "") -> Iterator[Watched]:
             False,
         )
         client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
-        yield Watched(deployment, deployment.outputs(), client)
+        with Operator(deployment) as ops:
+            yield Watched(deployment, deployment.outputs(), client, ops)
 
 
 @dataclass
 class Watched(Pipeline):
     """The pipeline, and what a person on call would be told of it."""
+
+    ops: Operator
 
     def ask(self, verb: str, url: str, body: Any = None) -> dict[str, Any]:
         """A Google API's answer to the environment's owner."""
@@ -146,5 +149,6 @@ class Watched(Pipeline):
 
     def operate(self, *words: str) -> str:
         """Runs the operator's tool on the environment; what it printed."""
-        command = [sys.executable, "-m", "scripts.ops", "--environment", "dev", *words]
-        return str(self.deployment.run(*command).stdout)
+        ran = self.ops(*words)
+        assert ran.code == 0, ran.err
+        return ran.out
