@@ -9,13 +9,15 @@ module "pipeline" {
   zips        = "../../build"
   deployer    = var.deployer
 
-  # As in dev: files for trying, gone with the environment, and not paid for after that.
+  # As in dev: files for trying, gone with the environment, and not paid for after that. Uploads and
+  # outputs expire; records stay.
   force_destroy     = true
-  results_retention = { noncurrent_days = 1, soft_delete_days = 0 }
-  uploads_retention = { soft_delete_days = 0 }
+  results_retention = { expire_days = 30, noncurrent_days = 1, soft_delete_days = 0 }
+  uploads_retention = { expire_days = 30, soft_delete_days = 0 }
 
   lanes = {
     default = {
+      delays    = true
       processor = { max_instances = 5 }
       queue     = { max_concurrent_dispatches = 36 }
     }

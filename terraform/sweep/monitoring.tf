@@ -5,6 +5,7 @@ locals {
   monitored     = toset(var.pipeline.monitoring.enabled ? ["this"] : [])
 
   counters = {
+    late     = "Files that were due more than an hour ago and whose tasks are not dispatched, each time one is looked at."
     restored = "Uploads that had neither a record nor a task and were given one."
     swept    = "Calls of the sweep that came to their end."
   }
@@ -17,6 +18,15 @@ locals {
       first    = "make logs ENV=${var.pipeline.environment} PROJECT=${var.pipeline.project_id} EVENT=restored"
       # One is one file too many.
       query    = "sum(increase(${format(local.metric, "restored")}[15m])) > 0"
+      duration = 0
+    }
+    swept_late = {
+      severity = "WARNING"
+      title    = "A delayed file is late"
+      means    = "At least one file was due more than an hour ago (delay_seconds, process-after), and its queue, <lane>-later, does not dispatch its task: it is paused, or far behind."
+      first    = "make ops ENV=${var.pipeline.environment} PROJECT=${var.pipeline.project_id} ARGS=doctor"
+      # Each call looks at it again.
+      query    = "sum(increase(${format(local.metric, "late")}[30m])) > 0"
       duration = 0
     }
     sweep_silent = {
@@ -68,6 +78,7 @@ module "dashboard" {
   rows = [{ title = "Sweep", tiles = [
     { title = "Calls", unit = "1", queries = { "" = "sum(increase(${format(local.metric, "swept")}[15m]))" } },
     { title = "Lost uploads found", unit = "1", queries = { "" = "sum(increase(${format(local.metric, "restored")}[15m]))" } },
+    { title = "Delayed files that are late", unit = "1", queries = { "" = "sum(increase(${format(local.metric, "late")}[15m]))" } },
     { title = "Latency, 95 %", unit = "ms", queries = { "" = "histogram_quantile(0.95, sum by (le) (increase(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"${local.name}\"}[15m])))" } },
   ] }]
 }

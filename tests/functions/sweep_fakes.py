@@ -125,8 +125,9 @@ class Tasks:
             raise AlreadyExists("there")
         url = task["http_request"]["url"]
         self.alive[task["name"]] = SimpleNamespace(
-            name=task["name"], http_request=SimpleNamespace(url=url), body=task["http_request"]
-        )
+            name=task["name"], http_request=SimpleNamespace(url=url), body=task["http_request"],
+            schedule_time=NOW,
+        )  # fmt: skip
 
     def get_task(self, request: dict[str, Any], timeout: float) -> Any:
         self.calls += 1

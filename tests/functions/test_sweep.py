@@ -132,6 +132,23 @@ def test_a_blocked_name_is_passed_by_and_the_new_task_never_doubled(cloud: Cloud
     assert len(cloud.ids) == 1
 
 
+def test_a_delayed_task_that_stands_an_hour_after_its_time_is_told(
+    cloud: Cloud, logged: Logged
+) -> None:
+    later = f"{lane()['queue']}-later"
+    cloud.env |= {"LANES": json.dumps({"default": lane(later=later, delay_seconds=7200)})}
+    cloud.upload()
+    cloud.sweep()
+    (name,) = cloud.tasks.alive
+    assert name.startswith(f"{later}/")
+    cloud.tasks.alive[name].schedule_time = NOW + timedelta(hours=1)
+    for minutes, reason in ((60, "alive"), (119, "alive"), (121, "late")):
+        logged()
+        assert cloud.sweep(timedelta(minutes=minutes))[reason] == 1
+        assert ("late" in events(logged())) == (reason == "late")
+    assert list(cloud.tasks.alive) == [name]
+
+
 def test_where_both_names_are_blocked_it_waits_for_the_next_day(cloud: Cloud) -> None:
     cloud.upload()
     for _ in range(2):

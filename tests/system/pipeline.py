@@ -121,10 +121,13 @@ class Pipeline:
     def attempts(self, name: str, generation: int) -> list[str]:
         return self.listing(f"attempts/{name}/{generation}/")
 
+    def task_id(self, name: str, generation: int, run: int = 0) -> str:
+        identity = f"{self.uploads}/{name}#{generation}/{run}"
+        return hashlib.sha256(identity.encode()).hexdigest()
+
     def dispatches(self, name: str, generation: int, run: int = 0) -> list[dict[str, Any]]:
         """Journal lines of the attempts to run one identity's task."""
-        identity = f"{self.uploads}/{name}#{generation}/{run}"
-        task = hashlib.sha256(identity.encode()).hexdigest()
+        task = self.task_id(name, generation, run)
         return [line for line in self.cloud.journal("tasks.attempt") if line["task"] == task]
 
     def deliveries(self, kind: str, name: str) -> list[dict[str, Any]]:

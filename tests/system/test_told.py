@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +17,6 @@ from urllib.parse import quote
 import jwt
 import pytest
 
-from contract.identity import Work
 from tests.localcloud.client import ROOT
 from tests.permissions.tools import Watch, call, made_by, withheld
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
@@ -138,7 +138,7 @@ def test_the_runbooks_commands_run(told: Told) -> None:
 def test_logs_are_found_by_file_id_and_by_task(told: Told) -> None:
     name = f"photos/somebody/{'7' * 32}/tom.jpg"
     generation = told.process(name, jpeg(32, 32))
-    task = Work(told.uploads, name, str(generation)).task_id
+    task = told.task_id(name, generation)
     for words in ("--file", f"photos-{'7' * 32}"), ("--task", task):
         command = [sys.executable, "scripts/logs.py", "--project", told.cloud.project, *words]
         until(lambda c=command: "manifest written" in told.deployment.run(*c).stdout, seconds=30)
@@ -327,6 +327,47 @@ def test_a_retryable_failure_is_tried_once_more_after_an_hour(told: Told) -> Non
     assert told.manifest(name, generation, run=1) is None
 
 
+def planned(told: Told, hours: float) -> dict[str, Any]:
+    """The metadata of a file that is due then."""
+    due = datetime.fromtimestamp(told.now, UTC) + timedelta(hours=hours)
+    return {"metadata": {"process-after": due.isoformat(timespec="seconds")}}
+
+
+def test_a_delayed_file_rings_nothing_until_it_is_late(told: Told) -> None:
+    later = told.outputs["queues"]["default-later"]
+    told.ask("POST", f"{TASKS}{later}:pause", {})
+    with paused(told):
+        told.cloud.advance(3 * 3600)  # what rang before is over
+    generation = told.process("swept/late.jpg", jpeg(32, 32), **planned(told, 4))
+    for hours, rings in ((3.5, False), (1.2, False), (0.8, True)):
+        told.cloud.advance(hours * 3600)
+        told.settle()
+        assert ("swept_late" in told.firing()) == rings, hours
+        assert {"standing_queue", "swept_files"} & told.firing() == set()
+    assert restored(told, "swept/late.jpg") == []
+    told.operate("resume")
+    told.cloud.advance(60)
+    told.settle()
+    assert told.manifest("swept/late.jpg", generation)
+    assert len(told.dispatches("swept/late.jpg", generation)) == 1
+
+
+def test_a_redrive_moves_no_delayed_file_forward(told: Told) -> None:
+    """A dead letter, and the task that the sweep gives back, wait for the file's time."""
+    with stub(told, BRIDGE):
+        generation = told.process("swept/planned.jpg", jpeg(32, 32), **planned(told, 5))
+    within_two_periods(told)
+    assert len(restored(told, "swept/planned.jpg")) == 1
+    told.ask("DELETE", f"{TASKS}{told.tasks('default-later')[0]}")
+    told.operate("reconcile", "--file", f"gs://{told.uploads}/swept/planned.jpg", "--apply")
+    told.cloud.advance(4 * 3600)
+    assert told.attempts("swept/planned.jpg", generation) == []
+    told.cloud.advance(3600)
+    told.settle()
+    assert told.manifest("swept/planned.jpg", generation)
+    assert len(told.attempts("swept/planned.jpg", generation)) == 1
+
+
 def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:
     kept = told.process("swept/kept.jpg", jpeg(32, 32))
     gone = told.process("swept/gone.jpg", jpeg(32, 32))
@@ -455,6 +496,8 @@ BINDINGS = [
     ("sweeps", "roles/storage.objectCreator"),
     ("queue", "roles/cloudtasks.enqueuer"),
     ("queue", "roles/cloudtasks.viewer"),
+    ("later", "roles/cloudtasks.enqueuer"),
+    ("later", "roles/cloudtasks.viewer"),
     ("tasks-invoker", "roles/iam.serviceAccountUser"),
     ("function", "roles/run.invoker"),
 ]
@@ -469,6 +512,7 @@ def test_without_a_binding_the_sweep_fails(told: Told, where: str, role: str) ->
         "results": f"projects/_/buckets/{told.results}",
         "sweeps": f"projects/_/buckets/{project}-files-dev-sweeps",
         "queue": queue(told),
+        "later": told.outputs["queues"]["default-later"],
         "tasks-invoker": f"projects/{project}/serviceAccounts/files-dev-tasks-invoker@{domain}",
         "function": f"projects/{project}/locations/us-central1/services/files-dev-sweep",
     }[where]
@@ -476,15 +520,17 @@ def test_without_a_binding_the_sweep_fails(told: Told, where: str, role: str) ->
     row = {"resource": resource, "role": role, "member": f"serviceAccount:{account}@{domain}"}
     assert [resource, role, row["member"], None] in told.cloud.get("/bindings")
     name = f"needed/{where}-{role.rpartition('.')[2]}.jpg"
+    due = planned(told, 1) if where == "later" else {}
     told.cloud.post("/bindings", row | {"present": False})
     try:
         with stub(told, BRIDGE):  # something to do
-            generation = told.process(name, jpeg(32, 32))
+            generation = told.process(name, jpeg(32, 32), **due)
         before = len(told.cloud.journal("scheduler.attempt"))
         within_two_periods(told)
         statuses = [one["status"] for one in told.cloud.journal("scheduler.attempt")[before:]]
         assert statuses[-1] not in (None, 200)
     finally:
         told.cloud.post("/bindings", row | {"present": True})
-    within_two_periods(told)
+    for _ in range(2 if due else 1):
+        within_two_periods(told)
     assert told.manifest(name, generation)

@@ -69,6 +69,18 @@ output "observers" {
   }
 }
 """
+# As dev's own, and files may come for later.
+DELAYS = """\
+module "pipeline" {
+  lanes = {
+    default = {
+      delays    = true
+      processor = { max_instances = 5 }
+      queue     = { max_concurrent_dispatches = 36 }
+    }
+  }
+}
+"""
 SWEEP = """\
 module "sweep" {
   source   = "../../terraform/sweep"
@@ -213,12 +225,13 @@ class Told(Watched):
 
 
 def extend(deployment: Deployment, sweep: bool = True) -> None:
-    """Adds monitoring and the subscribers to the copy's dev; sweep: that, too."""
+    """Adds monitoring and the subscribers to the copy's dev; sweep: that and delays, too."""
     dev = deployment.checkout / "environments/dev"
     (dev / "told_override.tf").write_text(OVERRIDE)
     (dev / "told.tf").write_text(TOLD)
     if sweep:
         (dev / "sweep.tf").write_text(SWEEP)
+        (dev / "delays_override.tf").write_text(DELAYS)
 
 
 def hooked(stack: contextlib.ExitStack, cloud: LocalCloud) -> dict[str, Webhook]:

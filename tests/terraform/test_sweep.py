@@ -92,7 +92,7 @@ def test_it_may_read_and_enqueue_and_change_nothing(default: Plan) -> None:
 def test_it_is_watched_where_the_pipeline_is(default: Plan, root: MakeRoot) -> None:
     alerts = default.of_type("google_monitoring_alert_policy")
     keys = {default[alert]["user_labels"]["alert"] for alert in alerts}
-    assert keys == {"swept_files", "sweep_silent"}
+    assert keys == {"swept_files", "swept_late", "sweep_silent"}
     off = {"enabled": False, "notification_channels": [], "runbook_url": ""}
     quiet = root("terraform/sweep", pipeline=interface(monitoring=off)).plan()
     assert not quiet.of_type("google_monitoring_alert_policy")
@@ -106,7 +106,8 @@ def test_a_paused_sweep_is_not_missed(sweep: Root) -> None:
     plan = sweep.plan(paused=True)
     assert plan[JOB]["paused"] is True
     alerts = plan.of_type("google_monitoring_alert_policy")
-    assert {plan[alert]["user_labels"]["alert"] for alert in alerts} == {"swept_files"}
+    keys = {plan[alert]["user_labels"]["alert"] for alert in alerts}
+    assert keys == {"swept_files", "swept_late"}
 
 
 def test_limits_and_ages_are_settings(sweep: Root) -> None:

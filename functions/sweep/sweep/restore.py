@@ -26,13 +26,15 @@ from sweep.rest import WithStatus
 
 TASK_DAYS = 31  # what Cloud Tasks lets a task live at most
 PAGE = 1000
-Life = Literal["alive", "wrong_target", "gone"]
+LATE = timedelta(hours=1)
+Life = Literal["alive", "late", "wrong_target", "gone"]
 Outcome = tuple[str, Exception | None]
 
 # What became of work, beside the bridge's own reasons. `restored` and `created` are new tasks.
 REASONS = {
     "restored": "its task was gone without a record; it has a new one",
     "alive": "its task is in the queue",
+    "late": "its task was due more than an hour ago, and its queue does not dispatch it",
     "recorded": "it was recorded in the meantime",
     "wrong_target": "its task is in the queue, but for an address that the lane no longer has",
     "blocked": "its task and the one in its place are gone, and both names blocked: tomorrow",
@@ -98,7 +100,9 @@ class Restorer:
         except NotFound:
             return "gone"
         if task.http_request.url == lane.url:
-            return "alive"
+            # Elsewhere an alert rings for a queue that stands: here tasks may stand until then.
+            overdue = queue == lane.later and self._now() - task.schedule_time > LATE
+            return "late" if overdue else "alive"
         if not self._replace:
             return "wrong_target"
         with contextlib.suppress(NotFound):

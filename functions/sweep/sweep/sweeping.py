@@ -138,6 +138,8 @@ class Sweep:
                 log.write("INFO", "redriven", "a failure is tried once more")
                 return "redriven"
             log.write("ERROR", "restored", "an upload had neither a record nor a task")
+        elif reason == "late":
+            log.write("WARNING", "late", REASONS[reason])
         elif reason in ("blocked", "wrong_target"):
             log.write("WARNING", "left", REASONS[reason])
         return reason
