@@ -38,7 +38,7 @@ EVENTS = (
     "status_broken", "status_failed", "status_refused", "upload_accepted", "upload_broken",
     "upload_failed", "upload_refused",
     # of the sweep
-    "left", "redriven", "restored", "sweep_failed", "swept",
+    "late", "left", "redriven", "restored", "sweep_failed", "swept",
 )  # fmt: skip
 FILE_ID = re.compile(r"([a-z0-9][a-z0-9-]*)-([0-9a-f]{32})")
 FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")

@@ -19,7 +19,7 @@ module "pipeline" {
     default = {
       delays    = true
       processor = { max_instances = 5 }
-      queue     = { max_concurrent_dispatches = 36 }
+      queue     = { max_concurrent_dispatches = 18 }
     }
   }
 

@@ -385,18 +385,19 @@ def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:
 
 
 def bound(told: Told, resource: str, role: str, member: str) -> list[Any]:
-    """The binding, which is there. resource, member: how they begin and end."""
+    """The binding, which is there. resource: how it ends."""
     (binding,) = [
         row
         for row in told.cloud.get("/bindings")
-        if row[0].endswith(resource) and row[1] == role and row[2].startswith(member)
+        if row[0].endswith(resource) and row[1:3] == [role, member]
     ]
     return list(binding)
 
 
 def agents(told: Told) -> tuple[str, str]:
-    """Cloud Storage's, and how Pub/Sub's begins."""
-    return f"serviceAccount:{told.client.get_service_account_email()}", "serviceAccount:service-"
+    """Cloud Storage's and Pub/Sub's, as IAM members."""
+    storage = f"serviceAccount:{told.client.get_service_account_email()}"
+    return storage, storage.replace("@gs-project-accounts.", "@gcp-sa-pubsub.")
 
 
 def test_without_its_binding_a_record_is_announced_late_and_not_lost(told: Told) -> None:
@@ -467,7 +468,7 @@ def test_nothing_else_is_granted(told: Told) -> None:
 
     def made(module: str) -> set[tuple[str, str, str]]:
         return {
-            (on, role.partition("/")[2], pubsub if member.startswith(pubsub) else member)
+            (on, role.partition("/")[2], member)
             for on, role, member in made_by(told.deployment, "dev", module)
         }
 
