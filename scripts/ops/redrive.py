@@ -24,7 +24,7 @@ from .filters import Filter, moment
 from .work import Item, Queues, in_parallel, item_of
 
 # What became of a dead letter's work, so that it can be acknowledged.
-SETTLED = frozenset({"alive", "created", "handed_over", "late", "recorded", "restored"})
+SETTLED = frozenset({"alive", "created", "delayed", "handed_over", "late", "recorded", "restored"})
 HOLD_SECONDS = 30  # how long a batch of dead letters may take: half its ack deadline
 
 

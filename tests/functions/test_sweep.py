@@ -132,6 +132,14 @@ def test_a_blocked_name_is_passed_by_and_the_new_task_never_doubled(cloud: Cloud
     assert len(cloud.ids) == 1
 
 
+def test_a_delayed_upload_that_was_lost_raises_the_alarm_too(cloud: Cloud, logged: Logged) -> None:
+    delayed = lane(later="projects/p/locations/l/queues/later", delay_seconds=10**9)
+    cloud.env |= {"LANES": json.dumps({"default": delayed})}
+    cloud.upload()
+    assert cloud.sweep()["delayed"] == 1
+    assert events(logged()) == ["restored", "swept"]
+
+
 def test_a_delayed_task_that_stands_an_hour_after_its_time_is_told(
     cloud: Cloud, logged: Logged
 ) -> None:

@@ -354,16 +354,19 @@ def drained(pipeline: Pipeline, tasks: int, seconds: float) -> Drain:
 
 @contextmanager
 def stub(
-    pipeline: Pipeline, service: str, work: Callable[[bytes], object] = lambda _: None
+    pipeline: Pipeline,
+    service: str,
+    work: Callable[[bytes], object] = lambda _: None,
+    status: int = 200,
 ) -> Iterator[None]:
-    """Something that answers 200 in the place of a function, once it has done its work."""
+    """Something that answers in the place of a function, once it has done its work."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             work(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            self.wfile.write(b"HTTP/1.1 %d -\r\nContent-Length: 0\r\n\r\n" % status)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -352,20 +352,23 @@ def test_a_delayed_file_rings_nothing_until_it_is_late(told: Told) -> None:
     assert len(told.dispatches("swept/late.jpg", generation)) == 1
 
 
-def test_a_redrive_moves_no_delayed_file_forward(told: Told) -> None:
-    """A dead letter, and the task that the sweep gives back, wait for the file's time."""
-    with stub(told, BRIDGE):
-        generation = told.process("swept/planned.jpg", jpeg(32, 32), **planned(told, 5))
+def test_no_redrive_moves_a_delayed_file_forward(told: Told) -> None:
+    name, later = "swept/planned.jpg", "default-later"
+    with stub(told, BRIDGE, status=503), paused(told):
+        generation = told.process(name, jpeg(32, 32), **planned(told, 24))
+        told.cloud.advance(18 * 3600)
+    told.operate("redrive", "--dead-letters", "--apply")
+    (task,) = told.tasks(later)
+    assert told.dead_letters() == []
+    told.ask("DELETE", TASKS + task)
     within_two_periods(told)
-    assert len(restored(told, "swept/planned.jpg")) == 1
-    told.ask("DELETE", f"{TASKS}{told.tasks('default-later')[0]}")
-    told.operate("reconcile", "--file", f"gs://{told.uploads}/swept/planned.jpg", "--apply")
-    told.cloud.advance(4 * 3600)
-    assert told.attempts("swept/planned.jpg", generation) == []
-    told.cloud.advance(3600)
+    assert len(restored(told, name)) == 1
+    told.cloud.advance(6 * 3600 - 2 * PERIOD - 120)
+    assert told.attempts(name, generation) == []
+    told.cloud.advance(120)
     told.settle()
-    assert told.manifest("swept/planned.jpg", generation)
-    assert len(told.attempts("swept/planned.jpg", generation)) == 1
+    assert told.manifest(name, generation)
+    assert len(told.attempts(name, generation)) == 1
 
 
 def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:

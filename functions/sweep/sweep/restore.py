@@ -30,7 +30,8 @@ LATE = timedelta(hours=1)
 Life = Literal["alive", "late", "wrong_target", "gone"]
 Outcome = tuple[str, Exception | None]
 
-# What became of work, beside the bridge's own reasons. `restored` and `created` are new tasks.
+# What became of work, beside the bridge's own reasons. `created`, `delayed` and `restored` are new
+# tasks.
 REASONS = {
     "restored": "its task was gone without a record; it has a new one",
     "alive": "its task is in the queue",

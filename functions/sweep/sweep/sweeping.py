@@ -133,7 +133,7 @@ class Sweep:
         log = self.log.about(work, lane=found.lane, reason=reason)
         if reason in UNAVAILABLE:
             log.write("WARNING", "unavailable", "Cloud Tasks did not take the task", error=error)
-        elif reason in ("created", "restored"):
+        elif reason in ("created", "delayed", "restored"):
             if work.run:
                 log.write("INFO", "redriven", "a failure is tried once more")
                 return "redriven"
