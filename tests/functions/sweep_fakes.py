@@ -139,9 +139,14 @@ class Tasks:
         self.lose(request["name"])
 
     def list_tasks(self, request: dict[str, Any], timeout: float) -> Any:
-        token = "more" if len(self.alive) > self.most else ""
-        tasks = list(self.alive.values())[: self.most]
-        return SimpleNamespace(pages=[SimpleNamespace(tasks=tasks, next_page_token=token)])
+        tasks, size = list(self.alive.values()), request["page_size"]
+        cut = len(tasks) > self.most
+        parts = [tasks[at : at + size] for at in range(0, min(len(tasks), self.most), size)] or [[]]
+        tokens = ["more"] * (len(parts) - 1) + ["more" if cut else ""]
+        pages = zip(parts, tokens, strict=True)
+        return SimpleNamespace(
+            pages=(SimpleNamespace(tasks=part, next_page_token=token) for part, token in pages)
+        )
 
     def lose(self, name: str) -> None:
         del self.alive[name]

@@ -18,7 +18,7 @@ from sweep_fakes import NOW, Storage, Tasks
 from bridge.settings import Config
 from contract.identity import Work
 from runtime.logs import Log
-from sweep import sweeping
+from sweep import restore, sweeping
 from sweep.cursor import Cursors
 from sweep.listing import KINDS, Listings, Upload, joined
 from sweep.restore import Restorer, replacement
@@ -115,6 +115,21 @@ def test_a_live_task_is_never_doubled_nor_told_of(cloud: Cloud, logged: Logged) 
         assert cloud.sweep(timedelta(days=days, seconds=1))["alive"] == 1
     assert len(cloud.ids) == 1
     assert set(events(logged())) == {"swept"}
+
+
+def test_a_live_task_takes_two_calls_however_old_it_is_and_however_many_there_are(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restore, "PAGE", 2)
+    for number in range(5):
+        cloud.upload(f"{number}.jpg", age=20 * 86_400)
+    cloud.sweep()
+    before = cloud.tasks.calls
+    assert cloud.sweep()["alive"] == 5
+    assert cloud.tasks.calls - before == 2 * 5
+    monkeypatch.setattr(restore, "LISTED", 4)
+    assert cloud.sweep()["alive"] == 5
+    assert cloud.tasks.calls - before == 4 * 5 + 5 * 21
 
 
 def test_a_blocked_name_is_passed_by_and_the_new_task_never_doubled(cloud: Cloud) -> None:

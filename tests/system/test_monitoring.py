@@ -23,7 +23,8 @@ from tests.localcloud.client import ROOT
 from tests.localcloud.core.api import Document
 from tests.localcloud.core.errors import ApiError
 from tests.localcloud.services.observability.logfilter import FilterError, matches
-from tests.system.metrics import Metrics, promql_name
+from tests.system.metrics import Metrics
+from tests.system.named import LIST, faults, queries, unknown
 from tests.system.pipeline import jpeg
 from tests.system.promql import Counter, Gauge, QueryError, chosen, evaluate, parse, selectors
 from tests.system.watched import Watched, watching
@@ -32,7 +33,6 @@ sys.path.insert(0, str(ROOT / "functions"))
 
 from contract.identity import Work
 
-LIST = json.loads((Path(__file__).parent / "metrics.json").read_text())
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
 HOUR, DAY = 3600, 86400
 BROKEN = jpeg(64, 64)[:600]
@@ -235,53 +235,9 @@ def test_every_alert_was_driven(watched: Watched) -> None:
 # What alerts and the dashboard name
 
 
-def queries(watched: Watched) -> dict[str, str]:
-    """Every query of the environment, by where it stands."""
-    found = {
-        f"alert {key}": condition["conditionPrometheusQueryLanguage"]["query"]
-        for key, policy in watched.policies.items()
-        for condition in policy["conditions"]
-    }
-    for tile in watched.dashboard["mosaicLayout"]["tiles"]:
-        for number, line in enumerate(tile["widget"].get("xyChart", {}).get("dataSets", [])):
-            where = f"dashboard {tile['widget']['title']} {number}, {tile.get('yPos', 0)}"
-            found[where] = line["timeSeriesQuery"]["prometheusQuery"]
-    return found
-
-
-def unknown(query: str, own: dict[str, set[str]]) -> list[str]:
-    """What a query names and the list does not hold; own: log-based metrics with their labels."""
-    faults = []
-    for name, matchers in selectors(query):
-        base = name.removesuffix("_bucket")
-        labels = {label for label, _, _ in matchers} - {"monitored_resource", "le"}
-        resources = [value for label, _, value in matchers if label == "monitored_resource"]
-        if base in own:
-            resource, known = "cloud_run_revision", own[base]
-        elif base in LIST["metrics"]:
-            resource = LIST["metrics"][base]["resource"]
-            known = set(LIST["metrics"][base]["labels"])
-            if (name != base) != (LIST["metrics"][base]["kind"] == "distribution"):
-                faults.append(f"{name} is no {LIST['metrics'][base]['kind']}")
-        else:
-            faults.append(f"metric {name}")
-            continue
-        if resources != [resource]:
-            faults.append(f"{name} is of {resource}, not of {resources}")
-        known = known | set(LIST["resources"][resource]["labels"])
-        faults += [f"label {label} of {name}" for label in sorted(labels - known)]
-    return faults
-
-
-def own_metrics(watched: Watched) -> dict[str, set[str]]:
-    return {promql_name(m["name"]): set(m.get("labelExtractors", {})) for m in watched.log_metrics}
-
-
 def test_queries_name_nothing_that_is_not_in_the_list(watched: Watched) -> None:
-    own = own_metrics(watched)
-    assert {where: unknown(query, own) for where, query in queries(watched).items()} == {
-        where: [] for where in queries(watched)
-    }
+    assert len(queries(watched)) > 20
+    assert faults(watched) == {}
 
 
 def test_the_list_names_a_source_for_everything() -> None:

@@ -19,6 +19,7 @@ import pytest
 
 from tests.localcloud.client import ROOT
 from tests.permissions.tools import Watch, call, made_by, withheld
+from tests.system.named import faults
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
 from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
 from tests.system.soak import stub
@@ -101,7 +102,6 @@ def test_a_webhook_away_for_good_has_dead_letters_an_alert_and_a_redrive(told: T
     assert told.hooks["bad"].heard == before  # what is redriven for one is not told to others
     assert len(told.dispatches("away/one.jpg", generation)) == bridged
     assert told.operate("redrive", "--subscribers", "completions").strip().endswith("letters.")
-    assert "dead letters of completions" not in doctor(told)
 
 
 def doctor(told: Told) -> dict[str, str]:
@@ -117,6 +117,12 @@ def test_the_doctor_finds_nothing_wrong(told: Told) -> None:
 def test_the_doctor_sees_a_schedule_paused_by_hand(told: Told) -> None:
     with paused(told):
         assert "is PAUSED, declared is ENABLED" in doctor(told)["schedule of the sweep"]
+
+
+def test_alerts_and_dashboards_name_nothing_that_is_not_in_the_list(told: Told) -> None:
+    titles = {board["displayName"].partition(": ")[2] for board in told.dashboards}
+    assert titles == {"from upload to result", "completions", "observers", "sweep"}
+    assert faults(told) == {}
 
 
 def test_another_plan_changes_nothing(told: Told) -> None:
@@ -374,14 +380,24 @@ def test_no_redrive_moves_a_delayed_file_forward(told: Told) -> None:
 def test_expiry_makes_the_sweep_process_nothing_again(told: Told) -> None:
     kept = told.process("swept/kept.jpg", jpeg(32, 32))
     gone = told.process("swept/gone.jpg", jpeg(32, 32))
-    told.client.bucket(told.uploads).blob("swept/gone.jpg").delete()
-    with paused(told):
-        told.cloud.advance(32 * 86_400)
-    assert told.attempts("swept/kept.jpg", kept) == []  # the claims have expired
-    within_two_periods(told)
-    for name, generation in (("swept/kept.jpg", kept), ("swept/gone.jpg", gone)):
-        assert len(told.dispatches(name, generation)) == 1
-        assert restored(told, name) == []
+    told.client.bucket(told.uploads).blob("swept/gone.jpg", generation=gone).delete()
+    files = {"swept/kept.jpg": kept, "swept/gone.jpg": gone}
+    for days in (10, 100):  # expired, and then gone for good
+        with paused(told):
+            told.cloud.advance(days * 86_400)
+        live = [blob.name for blob in told.client.list_blobs(told.uploads, prefix="swept/")]
+        held = told.client.list_blobs(told.uploads, prefix="swept/", versions=True)
+        assert live == []
+        assert (("swept/kept.jpg", kept) in {(it.name, it.generation) for it in held}) == (
+            days == 10
+        )
+        within_two_periods(told)
+        for name, generation in files.items():
+            assert told.listing(f"files/{name}/") == []
+            assert told.manifest(name, generation)
+            assert len(told.dispatches(name, generation)) == 1
+            assert restored(told, name) == []
+    assert told.attempts("swept/kept.jpg", kept) == []
 
 
 # Every binding is needed

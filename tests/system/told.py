@@ -69,9 +69,12 @@ output "observers" {
   }
 }
 """
-# As dev's own, and files may come for later.
-DELAYS = """\
+# As dev's own, but files may come for later, and expire.
+MORE = """\
 module "pipeline" {
+  results_retention = { expire_days = 7, noncurrent_days = 1, soft_delete_days = 0 }
+  uploads_retention = { expire_days = 7, soft_delete_days = 0 }
+
   lanes = {
     default = {
       delays    = true
@@ -225,13 +228,14 @@ class Told(Watched):
 
 
 def extend(deployment: Deployment, sweep: bool = True) -> None:
-    """Adds monitoring and the subscribers to the copy's dev; sweep: that and delays, too."""
+    """Adds monitoring and the subscribers to the copy's dev; sweep: that, delays and
+    expiry, too."""
     dev = deployment.checkout / "environments/dev"
     (dev / "told_override.tf").write_text(OVERRIDE)
     (dev / "told.tf").write_text(TOLD)
     if sweep:
         (dev / "sweep.tf").write_text(SWEEP)
-        (dev / "delays_override.tf").write_text(DELAYS)
+        (dev / "more_override.tf").write_text(MORE)
 
 
 def hooked(stack: contextlib.ExitStack, cloud: LocalCloud) -> dict[str, Webhook]:

@@ -118,10 +118,18 @@ class Watched(Pipeline):
         return [self.ask("GET", url + it["name"]) for it in self.applied("google_logging_metric")]
 
     @cached_property
-    def dashboard(self) -> dict[str, Any]:
+    def dashboards(self) -> list[dict[str, Any]]:
         """Read back from Cloud Monitoring."""
-        (values,) = self.applied("google_monitoring_dashboard")
-        return self.ask("GET", f"https://monitoring.googleapis.com/v1/{values['id']}")
+        url = "https://monitoring.googleapis.com/v1/"
+        return [
+            self.ask("GET", url + it["id"]) for it in self.applied("google_monitoring_dashboard")
+        ]
+
+    @property
+    def dashboard(self) -> dict[str, Any]:
+        """The pipeline's, where there is no other."""
+        (one,) = self.dashboards
+        return one
 
     def heard(self, prefix: str, times: int) -> None:
         """Waits for log lines on objects below `prefix`: functions' output is read on its own."""

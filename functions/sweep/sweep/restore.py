@@ -26,6 +26,7 @@ from sweep.rest import WithStatus
 
 TASK_DAYS = 31  # what Cloud Tasks lets a task live at most
 PAGE = 1000
+LISTED = 20_000  # tasks of a queue; beyond that each is asked for, on each day that it may be of
 LATE = timedelta(hours=1)
 Life = Literal["alive", "late", "wrong_target", "gone"]
 Outcome = tuple[str, Exception | None]
@@ -58,7 +59,7 @@ class Restorer:
         self._creator = WithStatus(client)
         self._now, self._replace = now, replace
         queues = {queue for lane in config.lanes.values() for queue in lane.queues}
-        self._waiting = {queue: self._first_page(queue) for queue in queues}
+        self._waiting = {queue: self._names(queue) for queue in queues}
 
     def enqueue(self, notification: Notification, lane_name: str) -> Outcome:
         """A reason of REASONS or of the bridge's, and the error behind it where there was one."""
@@ -110,12 +111,17 @@ class Restorer:
             self._client.delete_task(request={"name": name}, timeout=TIMEOUT_SECONDS)
         return "gone"
 
-    def _first_page(self, queue: str) -> frozenset[str] | None:
-        """The names of all tasks of a queue; None where there are more than a page."""
+    def _names(self, queue: str) -> frozenset[str] | None:
+        """Of all tasks of a queue; None where there are more than that is worth."""
         request = {"parent": queue, "page_size": PAGE}
         pager = self._client.list_tasks(request=request, timeout=TIMEOUT_SECONDS)
-        page = next(iter(pager.pages))
-        return None if page.next_page_token else frozenset(task.name for task in page.tasks)
+        names, more = set[str](), True
+        for page in pager.pages:
+            names.update(task.name for task in page.tasks)
+            more = bool(page.next_page_token)
+            if len(names) >= LISTED:
+                break
+        return None if more else frozenset(names)
 
 
 def replacement(work: Work, day: datetime) -> str:

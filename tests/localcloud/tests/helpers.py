@@ -110,7 +110,7 @@ class Inside:
         self.clock, self.faults, self.number = Clock(), Faults(self), "1"  # type: ignore[arg-type]
         self.got: list[tuple[float, str, float]] = []
         self.status = 200
-        self.iam = SimpleNamespace(require=lambda *a: None)
+        self.iam = SimpleNamespace(require=lambda *a: None, custom={})
         self.journal = SimpleNamespace(write=lambda *a, **k: None)
         self.house = SimpleNamespace(spawn=self.spawn)
         self.run = SimpleNamespace(invoke=self.invoke)

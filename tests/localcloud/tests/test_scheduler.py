@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,9 +17,11 @@ import requests
 
 from tests.localcloud.client import OWNER, LocalCloud
 from tests.localcloud.core.errors import ApiError
+from tests.localcloud.services.run.service import NoAnswer
 from tests.localcloud.services.scheduler import cron
+from tests.localcloud.services.scheduler.service import Scheduler
 
-from .helpers import Receiver, receiver
+from .helpers import Inside, Receiver, receiver
 
 Http = Callable[..., requests.Response]
 HOST = "https://cloudscheduler.googleapis.com/v1/"
@@ -245,6 +249,34 @@ def test_retries_back_off_until_both_limits_are_passed(jobs: Jobs, target: Recei
     assert gaps == [10, 20, 40]
     scheduled = {got.headers["x-cloudscheduler-scheduletime"] for got in target.got}
     assert len(scheduled) == 1
+
+
+def test_a_passed_attempt_deadline_is_told_and_tried_again() -> None:
+    async def run() -> None:
+        cloud, answers, waited = Inside(Scheduler), iter((None, 200)), list[float]()
+        parent = "projects/p/locations/l"
+
+        async def invoke(*call: Any) -> Any:
+            waited.append(call[4])
+            if (status := next(answers)) is None:
+                cloud.clock.offset += call[4]
+                raise NoAnswer("nothing came")
+            return SimpleNamespace(status=status)
+
+        cloud.run.invoke = invoke
+        name = cloud.call(
+            "create", {"parent": parent}, name=f"{parent}/jobs/j", schedule="* * * * *",
+            httpTarget={"uri": "https://x.example/"}, attemptDeadline="20s",
+            retryConfig={"retryCount": 1, "minBackoffDuration": "15s"},
+        )["name"]  # fmt: skip
+        await cloud.clock.advance(60)
+        late = {"code": 4, "message": "DEADLINE_EXCEEDED"}
+        assert cloud.call("get", {"name": name})["status"] == late
+        await cloud.clock.advance(16)
+        assert cloud.call("get", {"name": name})["status"] == {}
+        assert waited == [20, 20]
+
+    asyncio.run(run())
 
 
 def test_an_execution_that_is_due_while_one_retries_starts_after_it(
