@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tests.bench.process import cpu, tree
+from tests.bench.process import cpu
 
 from ..client import LocalCloud
+from ..core.processes import tree
 from .deployment import Deployment
 
 UPLOADERS = 8
