@@ -18,6 +18,13 @@ variable "bridge" {
     condition     = var.bridge.timeout_seconds < var.delivery.ack_deadline_seconds
     error_message = "bridge.timeout_seconds is ${var.bridge.timeout_seconds}, but an event counts as undelivered after delivery.ack_deadline_seconds, ${var.delivery.ack_deadline_seconds}. Lower the first or raise the second."
   }
+
+  # A call of Cloud Tasks may take 20 s, and once more where its token was refused
+  # (functions/bridge/bridge/enqueue.py).
+  validation {
+    condition     = var.bridge.timeout_seconds >= 45
+    error_message = "bridge.timeout_seconds is ${var.bridge.timeout_seconds}; it must be at least 45, or an instance is stopped before it can say that Cloud Tasks did not answer."
+  }
 }
 
 variable "dead_letter_retention_days" {

@@ -121,6 +121,26 @@ CODED = base64.b64decode(
     "gsvfbp9kx8BnHOLCkM/11cDNLh7I+BOl38blpDQa5VgUEv/Xq+14G+7PMN9O+ejQdkCxQU1ZgTEmWS9LLQYEkyQ0xsnu/J"
     "DunG7BqWwowEhrK4pPq0PgRPjAyBs4PWckNXpvZzpEo5eKndIDhySQ2y3m2s7exnmtJzzw=="
 )
+# 4000 by 3000 pixels of one colour, half transparent, 4:4:4.
+LARGE_HEIC = zlib.decompress(
+    base64.b85decode(
+        "c-rmPPe>F|90%|>yTiKpXSGrcv9N-"
+        "yh|RS`9s0AWK_nCrScsYH?5z82W}VhmR=RAZn3pIEJQO8$R4Y*FkB7FROHz5Ms4hx>E)`fO4}$&Pu75JB!&icghGE~"
+        "E-}`-"
+        "dzj^auXBcDIzEF$l*LaxGVQ`;I^bPLuF=p9gXdw@aAFKRcJviNGCRao3hhq!Z8&uILb2AH*M9&h4w~Qq|r5GJ4TW2H"
+        "r^i#xnz!$p|qZxFe#nLFp-"
+        ">kaWyr5++=rDQ6VAGjW2RDNzwJJB&28tc0v{Fg7Q}=R_NE#StlT#BDjHOy@NMyRDWNB(jBv@k^R!X^RaeHXYSt3dE2"
+        "hOtXt*kn=V>oo_LRX=bVv|MOD}LmhS|au`DQf1`xN>NwWom;S45)gT;wj7)p-"
+        "?(+G`09Wr*<=zbelS9CJ%EFvD)pT%+OrLS0-"
+        "jEp8Q3{BICP?*UwfwGZ0M}i6q_sQXDwn+4&(#H6%yGK&vR$M#UaGwKTql@fsvCZLX&&Tq>@bf&s-"
+        "awK~PGHLFT~o~uBiA?{UT3%`<^#>|eOhb*74SY>9B+pM;Bie&Mi=9?aMkkVrtfgVwY-SB#7$0R;pC-"
+        "tW7Y#F;3{yf~}thy6?Pfd1_IrgyK@ssBC^~lMCeYaxegXhPEU^>I@1>n3K9B&#$tz3r6tedDThnJ}lmS^Bcdli-guz"
+        "Uc^7qEN{%de=E(ETngL18Wm3sATXh5JzGL7{=dMijQ8@Ei&+qVO6Ddr;Vq!XXqsLgACe1D~PrB?{mChkpQ$Egtxm-"
+        "e#Tgx7ks}eAQpkS2<Y!yyth#q27c~Hx3UK>)@QV(RB1*c}+J66E;H7hOt5D{^WOvax6zw<_Mxzj3a6_^w8GUAZi0Nm"
+        "lOKFaX}SshQ5aip}7=jHFiLAl|&J>3sSowRSv1WklGKa1CXkKR3)UUps(C&NF9MxEvBH=@Ip$1D)d2f)j`S+DGuFNJ"
+        "*J}nraJ2W+m-JA1{8q|s{"
+    )
+)
 
 
 def box(type: bytes, *bodies: bytes) -> bytes:

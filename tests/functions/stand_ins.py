@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import signal
 import socket
 import sys
@@ -92,9 +93,18 @@ def register() -> None:
     sys.modules["processor.kinds.stand_in"] = made
 
 
-def status(field: str, file: str = "status") -> int:
-    text = Path("/proc/self", file).read_text()
+def status(field: str) -> int:
+    text = Path("/proc/self/status").read_text()
     return int(text.partition(field + ":")[2].split()[0]) << 10
+
+
+def private() -> int:
+    """What this process alone has, but for the file, which is mapped."""
+    total, source = 0, f" {os.fstat(SOURCE).st_ino} "
+    for area in re.split(r"(?m)^(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text())[1:]:
+        if source not in area.partition("\n")[0]:
+            total += int(area.partition("\nPrivate_Dirty:")[2].split()[0]) << 10
+    return total
 
 
 def measured() -> int:
@@ -102,11 +112,11 @@ def measured() -> int:
     of the parent's."""
     if not _before:
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
-        _before.append(status("VmRSS"))
+        _before.append(status("RssAnon"))
         return 0
-    grown = status("VmRSS") - _before[0]
-    copied = status("\nPrivate_Dirty", "smaps_rollup") - grown
-    return status("VmHWM") - _before[0] + max(0, copied)
+    grown = status("RssAnon") - _before[0]
+    mapped = status("RssFile") + status("RssShmem")
+    return status("VmHWM") - mapped - _before[0] + max(0, private() - grown)
 
 
 _before: list[int] = []

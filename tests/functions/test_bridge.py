@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +29,8 @@ from hypothesis import strategies as st
 from contract.identity import Work
 from runtime.logs import Log
 from runtime.settings import ConfigError
+
+VARIABLES = Path(__file__).parents[2] / "terraform/pipeline/variables.tf"
 
 
 class Driven:
@@ -388,6 +394,40 @@ def test_a_token_refused_before_its_end_costs_no_event(
     bridge.configure()
     assert bridge.post(push(resource())) == answer
     assert tasks._client.calls == calls
+
+
+def test_a_call_ends_before_the_function_does_even_if_made_twice(
+    bridge: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    least = re.search(r"bridge.timeout_seconds >= (\d+)", VARIABLES.read_text())
+    assert least
+    seen: list[float] = []
+    monkeypatch.setattr(bridge.tasks, "create_task", lambda request, timeout: seen.append(timeout))
+    assert bridge.post(push(resource())) == (200, "created")
+    assert 2 * seen[0] < int(least[1])
+
+
+def test_the_library_is_told_how_long_a_call_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("google.auth.default", lambda scopes: (Account(), None))
+    load("bridge")
+    tasks, seen = sys.modules["bridge.enqueue"].cloud_tasks(), []
+    tasks._client = SimpleNamespace(
+        create_task=lambda request, timeout, metadata: seen.append(timeout)
+    )
+    tasks.create_task({}, timeout=7.0)
+    assert seen == [7.0]
+
+
+def test_the_bridge_is_made_of_its_settings(monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+    for name, value in (BRIDGE_ENV | {"HASH_OBJECT_NAMES": "true"}).items():
+        monkeypatch.setenv(name, value)
+    main, http = load("bridge")
+    tasks = FakeTasks()
+    monkeypatch.setattr(main, "cloud_tasks", lambda: tasks)
+    assert http.post("/", json=push(resource("secret.jpg"))).status_code == 200
+    assert len(tasks.tasks) == 1
+    (line,) = logged()
+    assert line["object"] == hashlib.sha256(b"secret.jpg").hexdigest()[:16]
 
 
 JSON = st.recursive(

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, resource, task
+from function_fakes import PROCESSOR_ENV, PROJECT, UPLOADS, checksum, load, resource, task
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from test_processor_images import encode
+from test_processor_images import encode, quarters
 
 from contract.identity import Work
+from processor.formats import BASE_BYTES
 from processor.headers import HEAD_BYTES
 from runtime.settings import ConfigError
 
@@ -403,6 +406,17 @@ def test_another_fault_in_a_task_is_ignored(processor: Any, fault: Any) -> None:
     assert processor.http.post("/", json=body).json["status"] == "done"
 
 
+def test_ages_count_from_the_upload(processor: Any) -> None:
+    created = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    record = processor.process(TEXT, timeCreated=created, **PLAIN)
+    assert 7199 < record["timings"]["queued"] < 7300
+    assert 7199 < processor.logged()[-1]["age_seconds"] < 7300
+    processor.process(b"GIF89a", name="broken.gif", timeCreated=created)
+    assert 7199 < processor.logged()[-1]["age_seconds"] < 7300
+    record = processor.process(TEXT, name="unknown", timeCreated=None, **PLAIN)
+    assert record["timings"]["queued"] is None
+
+
 def test_ages_count_from_when_a_file_was_due(processor: Any) -> None:
     due = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     record = processor.http.post("/", json=task(processor.cloud.put(TEXT, **PLAIN)) | {"due": due})
@@ -418,3 +432,54 @@ def test_a_task_that_waited_until_it_was_due_is_tried_on(processor: Any) -> None
     assert processor.http.post("/", json=task(uploaded) | told).status_code == 503
     told["due"] = (now - timedelta(days=6.4)).isoformat()
     assert processor.http.post("/", json=task(uploaded) | told).status_code == 200
+
+
+def test_an_output_is_nobody_elses_to_keep(processor: Any) -> None:
+    (output,) = processor.process(encode(quarters(60, 40)))["outputs"]
+    kept = processor.cloud.results[output["object"]].resource
+    assert kept["cacheControl"] == "private, max-age=31536000, immutable"
+
+
+def test_what_is_stored_as_gzip_is_checked_as_it_is_stored(processor: Any) -> None:
+    fields = {"contentType": "text/plain", "contentEncoding": "gzip"}
+    assert processor.process(gzip.compress(TEXT), name="right", **fields)["status"] == "done"
+    uploaded = processor.cloud.put(gzip.compress(TEXT), crc32c=checksum(TEXT), **fields)
+    status, answer = processor.post(uploaded)
+    assert (status, answer["reason"]) == (500, "download_corrupted")
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_the_limit_of_bytes_is_the_last_that_is_taken(
+    processor: Any, zipped: bool, beyond: int
+) -> None:
+    """Of what a task says nothing about, and of what is known once it is decompressed."""
+    text = b"0123456789abcde\n" * 40_000
+    processor.configure(MAX_FILE_BYTES=str(len(text) - beyond))
+    fields = {"contentType": "text/plain"}
+    if zipped:
+        fields |= {"contentEncoding": "gzip"}
+    record = processor.process(gzip.compress(text) if zipped else text, size=None, **fields)
+    assert record.get("reason") == ("file_too_large" if beyond else None)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+def test_a_header_beyond_the_limit_of_pixels_takes_no_room(processor: Any, beyond: int) -> None:
+    processor.configure(MAX_PIXELS=str(300 * 200 - beyond))
+    record = processor.process(encode(quarters(300, 200)))
+    assert (record.get("reason"), record["attempt"]) == (
+        ("too_many_pixels", 0) if beyond else (None, 1)
+    )
+
+
+def test_the_worker_is_made_of_its_settings(monkeypatch: pytest.MonkeyPatch, logged: Any) -> None:
+    changes = {"HASH_OBJECT_NAMES": "true", "MEMORY_BYTES": str(1 << 30)}
+    for name, value in (PROCESSOR_ENV | changes).items():
+        monkeypatch.setenv(name, value)
+    main, _ = load("processor")
+    made = main.worker()
+    assert made is main.worker()
+    assert made.gate.capacity == (1 << 30) - BASE_BYTES
+    made.log.about(Work(UPLOADS, "secret.jpg", "1")).write("INFO", "done", "x")
+    (line,) = logged()
+    assert line["object"] == hashlib.sha256(b"secret.jpg").hexdigest()[:16]

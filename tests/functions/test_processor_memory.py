@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import json
 import re
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from function_fakes import PROCESSOR_ENV
+from made_files import CODED, LARGE_HEIC, Item, heic
 from PIL import Image
 from test_processor_kinds import pdf
 
@@ -135,19 +138,35 @@ def test_parallel_requests_stay_within_the_declared_memory(tmp_path: Path) -> No
     assert any(peak(tmp_path, "1 << 40") > LIMIT_MIB for _ in range(5))
 
 
+Render = dict[str, Any]
+TINY: Render = {"width": 16, "height": 16}
+WIDE: Render = {"width": 4000, "height": 1, "fit": "cover"}  # for which nothing is left out
 # The most demanding of each format, at 12 megapixels; a rendition that takes next to nothing, so
-# that what is counted is the format's own. And what takes no memory to speak of.
-CASES: dict[str, Callable[[], bytes]] = {
-    "AVIF": lambda: encode("AVIF", "RGBA", speed=10, subsampling="4:4:4"),
-    "BMP": lambda: encode("BMP", "RGB"),
-    "GIF": lambda: encode("GIF", "P"),
-    "JPEG": lambda: encode("JPEG", "RGB", (1023, 768)),
-    "JPEG, progressive": lambda: encode("JPEG", "RGB", progressive=True, subsampling=0),
-    "PNG": lambda: encode("PNG", "RGBA", compress_level=1),
-    "TIFF": lambda: encode("TIFF", "RGBA", compression="tiff_lzw", turned=True),
-    "WEBP": lambda: encode("WEBP", "RGBA", method=0),
-    "next to nothing": lambda: encode("PNG", "L", (8, 8)),
-}
+# that what is counted is the format's own. What a rendition takes, and what takes nothing.
+CASES: dict[str, tuple[Callable[[], bytes], Render]] = {
+    "AVIF": (lambda: encode("AVIF", "RGBA", speed=10, subsampling="4:4:4"), TINY),
+    "BMP": (lambda: encode("BMP", "RGB"), TINY),
+    "GIF": (lambda: encode("GIF", "P"), TINY),
+    "HEIC": (lambda: LARGE_HEIC, TINY),
+    "JPEG": (lambda: encode("JPEG", "RGB"), WIDE),
+    "JPEG, progressive": (lambda: encode("JPEG", "RGB", progressive=True, subsampling=0), TINY),
+    "PNG": (lambda: encode("PNG", "RGBA", compress_level=1), TINY),
+    "TIFF": (lambda: encode("TIFF", "RGBA", compression="tiff_lzw", turned=True), WIDE),
+    "WEBP": (lambda: encode("WEBP", "RGBA", method=0), TINY),
+    "rendition": (lambda: encode("PNG", "RGBA", (1000, 1000)),
+                  {"width": 1000, "height": 1000, "format": "avif"}),
+    "next to nothing": (lambda: encode("PNG", "L", (8, 8)), TINY),
+}  # fmt: skip
+# Small pictures with much behind them, which some decoders are handed as well.
+BEHIND = struct.pack(">I4s", 8 + (32 << 20), b"free") + bytes(32 << 20)
+SMALL: dict[str, Callable[[], bytes]] = {
+    one.decoder: partial(encode, one.decoder, "RGB", (64, 64))
+    for one in FORMATS if one.decoder not in ("GIF", "HEIF", "TIFF")
+} | {
+    "GIF": lambda: encode("GIF", "P", (64, 64)),
+    "HEIF": lambda: heic(Item(b"hvc1", CODED)),
+    "TIFF": lambda: encode("TIFF", "RGB", (64, 64), compression="tiff_lzw"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -177,10 +196,12 @@ def measuring() -> Iterator[Callable[[bytes, Config], int]]:
     fence.close()
 
 
-CONFIG = Config.from_env(
-    PROCESSOR_ENV
-    | {"RENDITIONS": '{"a": {"width": 16, "height": 16}}', "MEMORY_BYTES": str(4 << 30)}
-)
+def rendering(rendition: Render) -> Config:
+    settings = {"RENDITIONS": json.dumps({"a": rendition}), "MEMORY_BYTES": str(4 << 30)}
+    return Config.from_env(PROCESSOR_ENV | settings)
+
+
+CONFIG = rendering(TINY)
 
 
 def counted(data: bytes, config: Config) -> int:
@@ -196,9 +217,19 @@ def counted(data: bytes, config: Config) -> int:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_file_takes_what_is_counted(measuring: Callable[[bytes, Config], int], name: str) -> None:
-    data = CASES[name]()
-    taken, given = measuring(data, CONFIG), counted(data, CONFIG)
+    make, rendition = CASES[name]
+    data, config = make(), rendering(rendition)
+    taken, given = measuring(data, config), counted(data, config)
     assert taken <= given <= 2.5 * taken
+
+
+@pytest.mark.parametrize("decoder", SMALL)
+def test_the_file_itself_counts_as_often_as_it_is_in_memory(
+    measuring: Callable[[bytes, Config], int], decoder: str
+) -> None:
+    data = SMALL[decoder]() + BEHIND
+    taken, given = measuring(data, CONFIG), counted(data, CONFIG)
+    assert taken <= given < taken + len(data)
 
 
 def test_the_page_counts_as_the_processor_does() -> None:

@@ -219,11 +219,11 @@ def test_what_the_modules_take_is_passed_on(pipeline: Root) -> None:
             "max_instances": 3,
             "memory_mib": 1024,
             "min_instances": 1,
-            "timeout_seconds": 20,
+            "timeout_seconds": 45,
         },
         dead_letter_retention_days=5,
         delivery={
-            "ack_deadline_seconds": 30,
+            "ack_deadline_seconds": 70,
             "max_attempts": 9,
             "max_backoff_seconds": 99,
             "min_backoff_seconds": 1,
@@ -234,11 +234,11 @@ def test_what_the_modules_take_is_passed_on(pipeline: Root) -> None:
         results_retention=days | {"noncurrent_days": 11},
         uploads_retention=days | {"noncurrent_days": 44},
     )
-    assert instances(plan, BRIDGE) == ("1Gi", "2", 1, 3, 2, 20)
+    assert instances(plan, BRIDGE) == ("1Gi", "2", 1, 3, 2, 45)
     dead_letters = plan["module.object_events.google_pubsub_subscription.dead_letters"]
     assert dead_letters["message_retention_duration"] == "432000s"
     values = plan[SUBSCRIPTION]
-    assert (values["ack_deadline_seconds"], values["message_retention_duration"]) == (30, "172800s")
+    assert (values["ack_deadline_seconds"], values["message_retention_duration"]) == (70, "172800s")
     assert values["dead_letter_policy"][0]["max_delivery_attempts"] == 9
     assert values["retry_policy"] == [{"minimum_backoff": "1s", "maximum_backoff": "99s"}]
     assert plan[QUEUE]["retry_config"][0]["max_retry_duration"] == "345600s"
@@ -536,6 +536,7 @@ REFUSED: list[Case] = [
         {"bridge": {"timeout_seconds": 60}},
         "bridge.timeout_seconds is 60, but an event counts as undelivered",
     ),
+    ({"bridge": {"timeout_seconds": 44}}, "bridge.timeout_seconds is 44; it must be at least 45"),
     ({"zips": "none"}, "Build them with: python3 scripts/build_functions.py"),
     ({"deployer": "files-apply"}, "deployer is files-apply; it must be an IAM member"),
     ({"environment": "Dev"}, "environment is Dev; it has 2 to 10 lower-case letters"),

@@ -33,9 +33,8 @@ class Format:
 
     decoder: Pillow's name of it. bytes_per_pixel: at the peak of decoding, a JPEG without the scans
     that its header tells of. copies: of the file in memory; libwebp is handed one and keeps one of
-    its own. converted: to another mode beside what
-    was decoded. extension and encoder: of renditions, "" where none is made in this format;
-    AVIF's has one thread, so that the same picture makes the same bytes.
+    its own. extension and encoder: of renditions, "" where none is made in this format; AVIF's has
+    one thread, so that the same picture makes the same bytes.
     """
 
     content_type: str
@@ -43,7 +42,6 @@ class Format:
     header: Callable[[bytes], Header | None]
     bytes_per_pixel: float
     copies: int
-    converted: bool = False
     aliases: tuple[str, ...] = ()
     extension: str = ""
     encoder: Mapping[str, Any] = field(default_factory=dict)
@@ -78,6 +76,4 @@ def memory(format: Format, header: Header, size: int, draft: int, target_pixels:
     pixels = header.width * header.height
     needed = size * format.copies + RENDERED * target_pixels + _FIXED
     needed += int(pixels * (format.bytes_per_pixel / draft**2 + header.scans))
-    if format.converted:  # to less than 4 x 4 pixels for each of the rendition's
-        needed += 4 * min(pixels, 16 * target_pixels)
     return needed
