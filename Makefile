@@ -12,6 +12,10 @@ FLAGS = $(NAMED) $(if $(YES),--yes)
 ifdef CAPABILITIES
 export TF_VAR_capabilities := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(CAPABILITIES))
 endif
+# Who may answer what approvals ask, as IAM members: APPROVERS="group:editors@example.com".
+ifdef APPROVERS
+export TF_VAR_approvers := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(APPROVERS))
+endif
 .DEFAULT_GOAL := help
 
 .PHONY: help

@@ -16,6 +16,8 @@ output "grants" {
   value = [for grant in concat(
     values(local.build_grants),
     values(local.image_grants),
+    values(local.approval_grants),
+    flatten([for account in values(module.approvals_starter) : account.grants]),
     flatten([for bucket in values(module.builds) : bucket.grants]),
     flatten([for name, account in module.delivery_account : concat(
       account.grants,

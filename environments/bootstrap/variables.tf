@@ -1,3 +1,20 @@
+variable "approvers" {
+  description = "Who may answer what approvals ask, as IAM members (APPROVERS= of make), where approvals are among the capabilities. Workflows has no IAM below the project, so it is said here."
+  type        = set(string)
+  nullable    = false
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.approvers : can(regex("^(serviceAccount|user|group|principal|principalSet):", member))])
+    error_message = "approvers has ${join(", ", var.approvers)}; each names one account, user or group, such as group:editors@example.com."
+  }
+
+  validation {
+    condition     = length(var.approvers) == 0 || contains(var.capabilities, "approvals")
+    error_message = "approvers has ${join(", ", var.approvers)}, and approvals is not among the capabilities: nothing is asked. Add it, or leave them out."
+  }
+}
+
 variable "capabilities" {
   description = "The capabilities that environments of this project switch on, by the names of their folders in terraform/ (CAPABILITIES= of make): what an environment's own apply may not make for them is made here."
   type        = set(string)

@@ -61,6 +61,20 @@ module "portal" {
   }
 }
 
+# A person decides about PDFs, and about what is not what it was declared as: docs/approvals.md.
+module "approvals" {
+  source = "../../terraform/approvals"
+
+  pipeline = module.pipeline.interface
+  topic    = module.completions.topic
+
+  rules = {
+    documents = { types = ["application/pdf"] }
+    disguised = { mismatch = true }
+  }
+  subscribers = { app = { reader = module.application.member } }
+}
+
 module "sweep" {
   source   = "../../terraform/sweep"
   pipeline = module.pipeline.interface

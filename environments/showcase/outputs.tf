@@ -1,3 +1,14 @@
+output "approvals" {
+  description = "Where files are published, and what the operator's tool answers."
+  value = {
+    dead_letter_subscription = module.approvals.dead_letter_subscription
+    published_bucket         = module.approvals.published_bucket
+    subscriptions            = module.approvals.subscriptions
+    topic                    = module.approvals.topic
+    workflow                 = module.approvals.workflow
+  }
+}
+
 output "batch" {
   description = "Where tasks are submitted, and what keeps their requests and outcomes."
   value = {
@@ -53,6 +64,7 @@ output "grants" {
     module.portal.grants,
     module.sweep.grants,
     module.batch.grants,
+    module.approvals.grants,
     module.application.grants,
   ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
 }

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from . import commands, costs
+from . import approvals, commands, costs
 from .doctor import Doctor, Finding
 from .filters import Filter
 from .naming import name_of
@@ -405,7 +405,10 @@ def _show_findings(output: Output, findings: list[Finding]) -> None:
         sys.exit(FOUND)
 
 
-for command in (commands.erase, commands.pause, commands.resume, commands.stats):
+for command in (
+    approvals.approvals, approvals.approve, approvals.reject,
+    commands.erase, commands.pause, commands.resume, commands.stats,
+):  # fmt: skip
     cli.add_command(command)
 
 

@@ -24,6 +24,10 @@ ROLE_OF = {
     "storage.objects.create": "roles/storage.objectUser",
     "storage.objects.get": "roles/storage.objectViewer",
     "storage.objects.list": "roles/storage.objectViewer",
+    "workflows.callbacks.list": "bootstrap's role of approvers",
+    "workflows.callbacks.send": "bootstrap's role of approvers",
+    "workflows.executions.create": "roles/workflows.invoker",
+    "workflows.executions.get": "bootstrap's role of approvers",
 }
 _PERMISSION = re.compile(
     r"(?:does not have |lacks IAM permission \"|Permission ')([\w]+(?:\.[\w]+)+)(?=[' \"])"

@@ -11,7 +11,11 @@ from .deadletters import DeadLetter, DeadLetters
 from .environment import Environment
 from .problems import Problem
 
-ROLES = ("completions", "observers")  # the modules, and their outputs, that have subscribers
+ROLES = (
+    "approvals",
+    "completions",
+    "observers",
+)  # the modules, and their outputs, that have subscribers
 PUBSUB = "https://pubsub.googleapis.com/v1"
 SOURCE = "CloudPubSubDeadLetterSourceSubscription"
 SUFFIX = "dead-letters"

@@ -310,3 +310,13 @@ resource "google_workflows_workflow" "w" {
   user_env_vars       = { A = "b" }
   source_contents     = "main:\n  steps:\n    - end:\n        return: 1\n"
 }
+
+resource "google_project_iam_audit_config" "a" {
+  project = "p"
+  service = "workflowexecutions.googleapis.com"
+  audit_log_config { log_type = "DATA_WRITE" }
+  audit_log_config {
+    log_type         = "DATA_READ"
+    exempted_members = ["user:a@example.com"]
+  }
+}

@@ -17,6 +17,10 @@ from tests.localcloud.services.observability.service import entry
 from tests.system.promql import Counter, Gauge, Labels, Vector, evaluate
 
 Line = dict[str, Any]
+WORKFLOW = "workflows.googleapis.com/Workflow"
+EXECUTIONS = {
+    "monitored_resource": "consumer_quota", "service": "workflowexecutions.googleapis.com",
+}  # fmt: skip
 ACKNOWLEDGED = (102, 200, 201, 202, 204)
 LATENCIES = [1.25**power for power in range(70)]  # milliseconds, up to an hour and a half
 SHARES = [part / 100 for part in range(1, 101)]
@@ -123,6 +127,15 @@ class Metrics:
     def _tasks_end(self, line: Line, time: float) -> None:
         self._step("queue_depth", time, -1, **_queue(line["queue"]))
 
+    def _workflows_start(self, line: Line, time: float) -> None:
+        self._step("quota_concurrent_usage", time, 1, **EXECUTIONS)
+
+    def _workflows_execution(self, line: Line, time: float) -> None:
+        self._step("quota_concurrent_usage", time, -1, **EXECUTIONS)
+        name = "workflows_googleapis_com:finished_execution_count"
+        labels = {"monitored_resource": WORKFLOW, "workflow_id": line["workflow"]}
+        self._count(name, time, **labels, status=line["state"])
+
     def _step(self, name: str, time: float, change: int, **labels: str) -> None:
         self._steps[name, frozenset(labels.items())].append((time, change))
 
@@ -156,7 +169,7 @@ class Metrics:
         for metric in self._log_metrics:
             if not metric.matches(made):
                 continue
-            labels = _service(line["service"]) | metric.labels(made)
+            labels = _source(line) | metric.labels(made)
             if metric.bounds:
                 self._distribute(metric.name, time, metric.value(made), metric.bounds, **labels)
             else:
@@ -168,6 +181,7 @@ class Metrics:
             for time, share in sorted(samples):
                 self._distribute(memory, time, share, SHARES, **_service(service))
         names = {
+            "quota_concurrent_usage": "serviceruntime_googleapis_com:quota_concurrent_usage",
             "queue_depth": "cloudtasks_googleapis_com:queue_depth",
             "num_undelivered_messages": (
                 "pubsub_googleapis_com:subscription_num_undelivered_messages"
@@ -193,6 +207,13 @@ def _queue(queue: str) -> dict[str, str]:
 
 def _service(service: str) -> dict[str, str]:
     return {"monitored_resource": "cloud_run_revision", "service_name": service}
+
+
+def _source(line: Line) -> dict[str, str]:
+    """Where a log line comes from."""
+    if "workflow" in line:
+        return {"monitored_resource": WORKFLOW, "workflow_id": line["workflow"]}
+    return _service(line["service"])
 
 
 def _number(duration: str) -> float:

@@ -350,7 +350,7 @@ def test_every_alert_has_its_section() -> None:
     )
     for path in paths:
         for alert in re.findall(r'^ +"?([\w${}.]+)"? = \{\n +severity', path.read_text(), re.M):
-            roles = ("completions", "observers") if "${var.role}" in alert else ("",)
+            roles = ("approvals", "completions", "observers") if "${var.role}" in alert else ("",)
             found += [alert.replace("${var.role}", role).replace("_", "-") for role in roles]
     sections = re.findall(r"^## ([\w-]+)$", RUNBOOK, re.M)
     assert sorted(found) == sorted(sections)

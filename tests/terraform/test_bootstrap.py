@@ -82,6 +82,30 @@ def test_a_capability_brings_its_apis_and_grants_nothing(bootstrap: Root, defaul
     assert plan.bindings() == default.bindings()
 
 
+def test_approvals_bring_two_roles_that_may_this_and_nothing_else(
+    bootstrap: Root, default: Plan
+) -> None:
+    plan = bootstrap.plan(capabilities=["approvals"], approvers=["group:editors@example.com"])
+    roles = {
+        plan[address]["role_id"]: set(plan[address]["permissions"])
+        for address in plan.of_type("google_project_iam_custom_role")
+    }
+    assert roles == {
+        "files_approvals_approver": {
+            "workflows.callbacks.list", "workflows.callbacks.send", "workflows.executions.get",
+        },
+        "files_approvals_starter": {"workflows.executions.create"},
+    }  # fmt: skip
+    role = "projects/demo-project/roles/files_approvals_{}"
+    assert plan.bindings() - default.bindings() == {
+        ("files-approvals-starter", role.format("starter"), "project/demo-project"),
+        ("group:editors@example.com", role.format("approver"), "project/demo-project"),
+    }
+    audit = plan['google_project_iam_audit_config.approvals["this"]']
+    assert audit["service"] == "workflowexecutions.googleapis.com"
+    assert [one["log_type"] for one in audit["audit_log_config"]] == ["DATA_WRITE"]
+
+
 def test_every_capability_is_known_and_no_other(bootstrap: Root) -> None:
     folders = {path.parent.name for path in (ROOT / "terraform").glob("*/main.tf")}
     assert NEEDS.keys() >= folders
@@ -114,6 +138,8 @@ def test_nothing_is_made_before_its_api_is_on(delivered: Plan) -> None:
         "google_artifact_registry_repository.functions",
         "google_artifact_registry_repository.images",
         "google_iam_workload_identity_pool.github",
+        "google_project_iam_custom_role.approvals",
+        "module.approvals_starter",
         "module.build_account",
         "module.builds",
         "module.plans",
@@ -247,6 +273,14 @@ def test_plans_are_written_once_and_go_after_review(delivered: Plan) -> None:
 
 
 REFUSED: list[Case] = [
+    (
+        {"approvers": ["allUsers"]},
+        "approvers has allUsers; each names one account, user or group",
+    ),
+    (
+        {"approvers": ["user:a@example.com"]},
+        "approvers has user:a@example.com, and approvals is not among the capabilities",
+    ),
     (
         {"capabilities": ["portle"]},
         "capabilities has portle; known are approvals, batch, completions, observers",

@@ -134,7 +134,7 @@ def test_audience_reader_and_deployer_are_settings(subscribers: Root) -> None:
 REFUSED: list[Case] = [
     ({"deletion_policy": "KEEP"}, "deletion_policy is KEEP; it must be DELETE or PREVENT"),
     ({"name": "google"}, "name is google; it has 3 to 15 lower-case letters"),
-    ({"role": "listeners"}, "role is listeners; it must be completions or observers"),
+    ({"role": "listeners"}, "role is listeners; it must be approvals, completions or observers"),
     (
         {"subscribers": {"much-too-long": {"push_url": URL}}},
         "subscribers has much-too-long; each name has 2 to 11 lower-case letters",

@@ -7,6 +7,13 @@ data "google_project" "this" {
 locals {
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 
+  # The attribute status of the topic's messages.
+  statuses = {
+    approvals   = ["published", "rejected", "waiting"]
+    completions = ["done", "failed"]
+    observers   = []
+  }
+
   pushed = { for key, it in var.subscribers : key => it if it.push_url != "" }
   pulled = { for key, it in var.subscribers : key => it if it.push_url == "" }
 

@@ -1,5 +1,6 @@
 locals {
   kinds = {
+    approvals   = { short = "ap", heading = "Who is told of approvals", what = "an approval" }
     completions = { short = "to", heading = "Who is told of finished files", what = "a finished file" }
     observers   = { short = "ob", heading = "Who is told of uploads", what = "an upload" }
   }

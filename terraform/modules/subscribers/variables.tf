@@ -59,18 +59,18 @@ variable "project_id" {
 }
 
 variable "role" {
-  description = "What is told, which names are made of: completions or observers."
+  description = "What is told, which names are made of: approvals, completions or observers."
   type        = string
   nullable    = false
 
   validation {
-    condition     = contains(["completions", "observers"], var.role)
-    error_message = "role is ${var.role}; it must be completions or observers."
+    condition     = contains(["approvals", "completions", "observers"], var.role)
+    error_message = "role is ${var.role}; it must be approvals, completions or observers."
   }
 }
 
 variable "subscribers" {
-  description = "Who is told, by a name that never changes. push_url: a webhook, called with a token for audience (push_url unless given); without one, reader pulls. only: done or failed, where the topic tells them apart. reader: an IAM member that may read the bucket."
+  description = "Who is told, by a name that never changes. push_url: a webhook, called with a token for audience (push_url unless given); without one, reader pulls. only: done or failed, or of approvals published, rejected or waiting. reader: an IAM member that may read the bucket."
   type = map(object({
     audience = optional(string, "")
     only     = optional(string, "")
@@ -101,8 +101,8 @@ variable "subscribers" {
   }
 
   validation {
-    condition     = alltrue([for it in values(var.subscribers) : contains(["", "done", "failed"], it.only)])
-    error_message = "subscribers has only = ${join(", ", [for it in values(var.subscribers) : it.only if it.only != ""])}; it is done or failed, or left out for both."
+    condition     = alltrue([for it in values(var.subscribers) : it.only == "" || contains(lookup(local.statuses, var.role, []), it.only)])
+    error_message = "subscribers has only = ${join(", ", [for it in values(var.subscribers) : it.only if it.only != ""])}; it is ${join(" or ", lookup(local.statuses, var.role, []))}, or left out for all."
   }
 
   validation {

@@ -423,7 +423,8 @@ class Api:
     ) -> contextlib.AbstractAsyncContextManager[None]:
         if method.id == "storage.objects.insert":
             return contextlib.nullcontext()  # its handler asks, once it has read the object's name
-        return self.cloud.faults.around(method.id, caller, params.get("object", ""))
+        name = params.get("object") or params.get("destinationObject", "")
+        return self.cloud.faults.around(method.id, caller, name)
 
     def authorize(self, method: Method, call: Call) -> None:
         if method.permission and method.on:

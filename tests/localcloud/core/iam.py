@@ -85,6 +85,8 @@ class Iam:
         etag = base64.b64encode(b"\x00\x00" + self._serial.to_bytes(6)).decode()
         version = 3 if any("condition" in b for b in bindings) else 1
         new = {"version": version, "etag": etag, "bindings": bindings}
+        if audit := policy.get("auditConfigs", current.get("auditConfigs")):
+            new["auditConfigs"] = audit
         now = self.cloud.clock.now()
         delay = self.cloud.faults.iam_delay(resource)
         # What is in force stays so until the first of the later ones is.

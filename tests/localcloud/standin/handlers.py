@@ -15,12 +15,13 @@ from .kinds import (
     SoftDeleted,
     Subscription,
 )
-from .members import Member
+from .members import AuditConfig, Member
 from .monitoring import Channel, CustomService, Dashboard, Slo
 from .storage import Bucket, Notification, Object
 from .tables import load
 
 HANDLERS: dict[str, type[Resource]] = {
+    "audit_config": AuditConfig,
     "bucket": Bucket,
     "channel": Channel,
     "custom_role": CustomRole,

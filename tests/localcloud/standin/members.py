@@ -1,4 +1,4 @@
-"""IAM members: a policy is read, changed and written."""
+"""IAM members and audit configurations: a policy is read, changed and written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from .engine import Resource, State
+from .engine import Resource, State, expand_block, flatten
 from .rest import ApiError, Cloud
 from .values import known
 
@@ -128,6 +128,56 @@ class Member(Resource):
                 fields = ("title", "description", "expression")
                 state["condition"] = [{f: condition.get(f) for f in fields}] if condition else []
         return state
+
+
+class AuditConfig(Member):
+    """What is logged of one service's use: its part of the policy, as a whole."""
+
+    def _others(self, policy: dict[str, Any], state: State) -> list[Any]:
+        configs = policy.get("auditConfigs", [])
+        return [one for one in configs if one["service"] != state["service"]]
+
+    def create(self, cloud: Cloud, planned: State) -> State:
+        state = self._parent(cloud, known(planned))[0]
+        block = self.fields["audit_log_config"].block
+        assert block
+        logs = [expand_block(block, one) for one in state["audit_log_config"]]
+
+        def put(policy: dict[str, Any]) -> None:
+            made = {"service": state["service"], "auditLogConfigs": logs}
+            policy["auditConfigs"] = [*self._others(policy, state), made]
+
+        self._modify(cloud, state, put)
+        found = self.read(cloud, state)
+        if found is None:
+            raise ApiError(404, f"{self.table.name}: it did not stay in the policy")
+        return found
+
+    def update(self, cloud: Cloud, planned: State, prior: State) -> State:
+        return self.create(cloud, planned)
+
+    def fetch(self, cloud: Cloud, state: State) -> Any:
+        policy = self._policy(cloud, state)
+        there = len(self._others(policy, state)) < len(policy.get("auditConfigs", []))
+        return policy if there else None
+
+    def decode(self, cloud: Cloud, answer: dict[str, Any], state: State) -> State:
+        (mine,) = (a for a in answer["auditConfigs"] if a["service"] == state["service"])
+        field = self.fields["audit_log_config"]
+        logs = flatten(field, mine["auditLogConfigs"], state["audit_log_config"])
+        name = self.fill(self.table.id, state)
+        return state | {"audit_log_config": logs, "etag": answer.get("etag"), "id": name}
+
+    def remove(self, cloud: Cloud, state: State) -> None:
+        def take(policy: dict[str, Any]) -> None:
+            policy["auditConfigs"] = self._others(policy, state)
+
+        self._modify(cloud, state, take)
+
+    def import_state(self, cloud: Cloud, text: str) -> State:
+        parent, service = text.split()
+        state = Resource.import_state(self, cloud, parent)
+        return state | {"service": service, "audit_log_config": []}
 
 
 def _condition(state: State) -> dict[str, Any] | None:

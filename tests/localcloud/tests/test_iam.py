@@ -133,6 +133,25 @@ def test_what_was_used_is_recorded_and_what_is_lost_with_a_binding(
     assert cloud.post("/permissions", {"member": member}) == [["pubsub.topics.get", topic]]
 
 
+def test_an_audit_configuration_stays_until_it_is_taken_away(cloud: LocalCloud, http: Http) -> None:
+    url = f"https://cloudresourcemanager.googleapis.com/v1/projects/{cloud.project}"
+
+    def write(policy: dict[str, Any], mask: str) -> None:
+        body = {"policy": policy, "updateMask": mask}
+        assert http("POST", f"{url}:setIamPolicy", json=body).ok
+
+    def read() -> dict[str, Any]:
+        return dict(http("POST", f"{url}:getIamPolicy", json={}).json())
+
+    audit = [{"service": "x.googleapis.com", "auditLogConfigs": [{"logType": "DATA_WRITE"}]}]
+    write(read() | {"auditConfigs": audit}, "bindings,etag,auditConfigs")
+    kept = {key: value for key, value in read().items() if key != "auditConfigs"}
+    write(kept, "bindings,etag")
+    assert read()["auditConfigs"] == audit
+    write({k: v for k, v in read().items() if k != "auditConfigs"}, "bindings,etag,auditConfigs")
+    assert "auditConfigs" not in read()
+
+
 def test_a_custom_role_grants_its_permissions_until_it_is_deleted(
     cloud: LocalCloud, http: Http, topic: str
 ) -> None:

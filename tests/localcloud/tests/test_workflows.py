@@ -52,6 +52,8 @@ def value(text: str) -> Any:
         ("len(m.b) + len(s)", 6),
         ("text.split('a,b', ',')[1]", "b"),
         ("json.decode('[1]')[0]", 1),
+        ("get_type(m.b) + get_type(a) + get_type(n)", "listintegernull"),
+        ("text.replace_all_regex('x/x.json', '^x/|[.]json$', '')", "x"),
         ("n == null", True),
         ("if_is_a_name_only == 1 or true", None),
         (r'"a\"b\n"', 'a"b\n'),
@@ -346,6 +348,20 @@ def test_a_cancelled_execution_stays_cancelled(flow: Flow) -> None:
     assert flow.ask("POST", f"{RUNS}{execution}:cancel", {})["state"] == "CANCELLED"
     flow.cloud.advance(86_401)
     assert flow.state(execution)["state"] == "CANCELLED"
+
+
+def test_what_a_workflow_logs_is_a_log_entry(flow: Flow) -> None:
+    source = "- a: {call: sys.log, args: {json: {event: hello}, severity: WARNING}}"
+    url = f"{FLOWS}{flow.workflow}?updateMask=sourceContents"
+    flow.ask("PATCH", url, {"sourceContents": source})
+    flow.state(flow.start(None))
+    wanted = f'resource.labels.workflow_id="{flow.name}" AND severity>=WARNING'
+    body = {"resourceNames": [f"projects/{flow.cloud.project}"], "filter": wanted}
+    (entry,) = flow.ask("POST", "https://logging.googleapis.com/v2/entries:list", body)["entries"]
+    assert entry["resource"]["type"] == "workflows.googleapis.com/Workflow"
+    assert (entry["jsonPayload"], entry["logName"].rpartition("/")[2]) == (
+        {"event": "hello"}, "Workflows",
+    )  # fmt: skip
 
 
 def test_a_push_of_pubsub_starts_an_execution_as_its_account(flow: Flow) -> None:

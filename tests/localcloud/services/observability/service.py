@@ -38,9 +38,13 @@ PAGE = 50
 
 
 def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
-    """The LogEntry that Cloud Run makes of a line of the journal (kind log)."""
-    kind, more = "cloud_run_revision", {}
-    if job := line.get("job"):
+    """The LogEntry that Cloud Run or Workflows makes of a line of the journal (kind log)."""
+    kind, more, log = "cloud_run_revision", {}, "run.googleapis.com%2Fstdout"
+    if workflow := line.get("workflow"):
+        kind, log = "workflows.googleapis.com/Workflow", "Workflows"
+        labels = {"workflow_id": workflow, "location": line["location"]}
+        more = {"labels": {"workflows.googleapis.com/execution_id": line["execution"]}}
+    elif job := line.get("job"):
         kind, labels = "cloud_run_job", {"job_name": job, "location": line["location"]}
         about = {"execution_name": line["execution"], "task_index": str(line["task"])}
         about |= {"task_attempt": str(line["attempt"])}
@@ -50,7 +54,7 @@ def entry(line: Mapping[str, Any], project: str, number: int = 0) -> Json:
         labels |= {"revision_name": line["revision"], "location": line["location"]}
     made: Json = {
         "insertId": f"{number:012d}",
-        "logName": f"projects/{project}/logs/run.googleapis.com%2Fstdout",
+        "logName": f"projects/{project}/logs/{log}",
         "timestamp": line["time"],
         "receiveTimestamp": line["time"],
         "severity": line["severity"],

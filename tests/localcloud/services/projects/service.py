@@ -73,7 +73,10 @@ class Projects(Service):
     def set_policy(self, call: Call) -> Json:
         resource = self._own(call.params["resource"])
         self.cloud.iam.require(call.principal, "resourcemanager.projects.setIamPolicy", resource)
-        return self.cloud.iam.set(resource, call.body["policy"])
+        policy = call.body["policy"]
+        if "auditConfigs" in call.body.get("updateMask", ""):
+            policy = {"auditConfigs": []} | policy
+        return self.cloud.iam.set(resource, policy)
 
     @rpc("cloudbilling.projects.getBillingInfo")
     def billing(self, call: Call) -> Json:

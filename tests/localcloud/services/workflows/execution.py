@@ -211,10 +211,12 @@ class Execution:
         return str(known[name])
 
     async def _log(self, given: Json) -> None:
+        _, _, _, location, _, workflow, _, execution = self.name.split("/")
         self._cloud.journal.write(
-            "workflows.log",
-            workflow=self._workflow["name"].rpartition("/")[2],
-            execution=self.name.rpartition("/")[2],
+            "log",
+            workflow=workflow,
+            location=location,
+            execution=execution,
             severity=given.get("severity", "DEFAULT"),
             payload=given.get("json", given.get("text", given.get("data", given.get("name")))),
         )

@@ -69,6 +69,12 @@ def _formatted(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
+def _type(value: Any) -> str:
+    kinds = {bool: "boolean", bytes: "bytes", dict: "map", float: "double", int: "integer",
+             list: "list", str: "string", type(None): "null"}  # fmt: skip
+    return kinds[type(value)]
+
+
 def _checksum(data: Any, algorithm: str) -> bytes:
     if algorithm not in ("SHA256", "SHA384", "SHA512"):
         raise error("ValueError", f"not implemented: hash {algorithm}")
@@ -81,6 +87,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "base64.encode": (lambda data: base64.b64encode(_bytes(data)).decode(), ("data",)),
     "default": (lambda value, other: other if value is None else value, ("value", "default")),
     "double": (lambda value: float(value), ("value",)),
+    "get_type": (_type, ("value",)),
     "hash.compute_checksum": (_checksum, ("data", "algorithm")),
     "int": (_integer, ("value",)),
     "json.decode": (_decoded, ("data",)),
@@ -95,6 +102,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "string": (_string, ("value",)),
     "text.match_regex": (lambda s, r: re.search(r, s) is not None, ("source", "regexp")),
     "text.replace_all": (lambda s, a, b: s.replace(a, b), ("source", "substr", "repl")),
+    "text.replace_all_regex": (lambda s, r, b: re.sub(r, b, s), ("source", "regexp", "repl")),
     "text.split": (lambda s, by: s.split(by), ("source", "separator")),
     "text.substring": (lambda s, start, end: s[start:end], ("source", "start", "end")),
     "text.to_lower": (lambda s: s.lower(), ("source",)),

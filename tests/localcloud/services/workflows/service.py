@@ -31,7 +31,7 @@ RUNS = "workflowexecutions.projects.locations.workflows.executions"
 TRIGGER = re.compile(r"/v1/(projects/[^/]+/locations/[^/]+/workflows/[^/]+):triggerPubsubExecution")
 CALLBACK = re.compile(r"/v1/(projects/.+/executions/[^/]+)/callbacks/([^/]+)")
 TOPIC = re.compile(r"CUSTOM_PUBSUB_(projects/[^/]+/topics/[^/]+)")
-UNSERVED = ("cryptoKeyName", "executionHistoryLevel", "tags")
+UNSERVED = ("executionHistoryLevel", "tags")
 LARGEST, EVENT = 32 << 10, 512 << 10  # bytes of an argument, and of an event
 MOST = 10_000  # executions of a region that run or wait
 
@@ -187,6 +187,8 @@ class Workflows(Service):
             raise ApiError(429, f"Quota exceeded: {MOST} concurrent executions in a region.")
         execution = Execution(self.cloud, workflow, self._programs[name], argument)
         self.executions[execution.name] = execution
+        short = execution.name.rpartition("/")[2]
+        self.cloud.journal.write("workflows.start", workflow=name.split("/")[-1], execution=short)
         execution.task = self.cloud.run.spawn(execution.perform(argument))
         return execution
 

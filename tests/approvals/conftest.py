@@ -1,0 +1,212 @@
+"""environments/dev with the calls of completions and approvals, watched, applied once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.ops.cli import cli
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.deployment import Deployment
+from tests.system.pipeline import jpeg, until
+from tests.system.watched import Watched
+
+DAY = 86_400
+RUNS = "https://workflowexecutions.googleapis.com/v1/"
+CHECK = "check.example.com"
+APPROVER = "user:editor@example.com"
+OVERRIDE = 'module "pipeline" {\n  monitoring = { enabled = true }\n}\n'
+# As environments/showcase has it, with a check, and a folder that needs a person.
+CALLS = f"""
+module "application" {{
+  source     = "../../terraform/modules/service_account"
+  project_id = var.project_id
+  account_id = "files-dev-app"
+}}
+
+module "completions" {{
+  source   = "../../terraform/completions"
+  pipeline = module.pipeline.interface
+}}
+
+module "approvals" {{
+  source   = "../../terraform/approvals"
+  pipeline = module.pipeline.interface
+  topic    = module.completions.topic
+
+  approvers = ["{APPROVER}"]
+  check     = {{ url = "https://{CHECK}/look" }}
+  rules = {{
+    documents = {{ types = ["application/pdf"] }}
+    sensitive = {{ folders = ["sensitive/"] }}
+  }}
+  subscribers = {{ app = {{ reader = module.application.member }} }}
+}}
+
+output "approvals" {{
+  value = {{
+    account                  = module.approvals.account
+    dead_letter_subscription = module.approvals.dead_letter_subscription
+    published_bucket = module.approvals.published_bucket
+    subscriptions    = module.approvals.subscriptions
+    topic            = module.approvals.topic
+    workflow         = module.approvals.workflow
+  }}
+}}
+"""
+PASS = (200, {"verdict": "pass"})
+_serial = itertools.count(1)
+
+
+@dataclass
+class Check:
+    """A scanner of one's own: what it was asked, and what it answers, (status, body)."""
+
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda asked: PASS
+
+
+@contextlib.contextmanager
+def checking(cloud: LocalCloud) -> Iterator[Check]:
+    check = Check()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            check.asked.append(asked | {"authorization": self.headers["Authorization"]})
+            status, body = check.answer(asked)
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    cloud.post("/hosts", {"host": CHECK, "port": server.server_address[1]})
+    try:
+        yield check
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class Approvals(Watched):
+    """The environment, what lies in its published bucket, and the operator's tool."""
+
+    check: Check = field(default_factory=Check)
+    told: Path = Path()  # its outputs, for the operator's tool
+
+    @property
+    def published(self) -> str:
+        return str(self.outputs["approvals"]["published_bucket"])
+
+    @property
+    def workflow(self) -> str:
+        return str(self.outputs["approvals"]["workflow"])
+
+    def names(self, prefix: str) -> list[str]:
+        """Names in the published bucket."""
+        return [blob.name for blob in self.client.list_blobs(self.published, prefix=prefix)]
+
+    def record(self, name: str) -> dict[str, Any]:
+        blob = self.client.bucket(self.published).blob(name)
+        return dict(json.loads(blob.download_as_bytes()))
+
+    def end(self, key: str) -> tuple[str, str]:
+        """How a file ended, and by whose decision; two empty texts while it has not."""
+        for status in ("published", "rejected"):
+            if self.names(f"{status}/{key}.json"):
+                record = self.record(f"{status}/{key}.json")
+                return status, record["decision"]["by"]
+        return "", ""
+
+    def requests(self, key: str) -> list[dict[str, Any]]:
+        return [self.record(name) for name in self.names(f"requests/{key}/")]
+
+    def executions(self, key: str) -> list[dict[str, Any]]:
+        """Those about a key, newest first."""
+        listed = self.ask("GET", f"{RUNS}{self.workflow}/executions").get("executions", [])
+        return [one for one in listed if f"manifests/{key}.json" in one["argument"]]
+
+    def asked(self, name: str) -> str:
+        """Has a file processed that somebody is asked about; its key."""
+        key = f"{name}/{self.process(name, jpeg(32, 32))}"
+        until(lambda: self.requests(key), seconds=20)
+        return key
+
+    def announce(self, key: str) -> None:
+        """Tells of the manifest again, as Cloud Storage may."""
+        attributes = {"status": "done", "objectId": f"manifests/{key}.json"}
+        topic = "https://pubsub.googleapis.com/v1/projects/PROJECT/topics/files-dev-completions"
+        self.ask("POST", f"{topic}:publish", {"messages": [{"attributes": attributes}]})
+        self.settle()
+
+    def ops(self, *words: str, code: int = 0) -> str:
+        """Runs the operator's tool here, with the environment of its commands; what it says."""
+        command = ["-e", "dev", "--outputs", str(self.told), *words]
+        done = CliRunner().invoke(cli, command, env=dict(self.deployment.environ))
+        problem = done.exception if not isinstance(done.exception, SystemExit) else None
+        assert done.exit_code == code, (done.output, problem)
+        return done.output + (str(problem) if problem else "")
+
+    def pull(self) -> list[tuple[str, str]]:
+        """(status, object) of what the subscriber is told, once."""
+        url = (
+            f"https://pubsub.googleapis.com/v1/{self.outputs['approvals']['subscriptions']['app']}"
+        )
+        body = {"maxMessages": 1000, "returnImmediately": True}
+        received = self.call("POST", f"{url}:pull", body).get("receivedMessages", [])
+        if received:
+            self.call("POST", f"{url}:acknowledge", {"ackIds": [m["ackId"] for m in received]})
+        told = [one["message"]["attributes"] for one in received]
+        return [(one["status"], one["objectId"]) for one in told]
+
+
+@pytest.fixture(scope="session")
+def approvals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Approvals]:
+    with LocalCloud.start() as cloud, checking(cloud) as check:
+        deployment = Deployment.prepare(cloud)
+        dev = deployment.checkout / "environments/dev"
+        (dev / "approvals_override.tf").write_text(OVERRIDE)
+        (dev / "approvals.tf").write_text(CALLS)
+        words = "CAPABILITIES=approvals completions", f"APPROVERS={APPROVER}"
+        deployment.make("bootstrap", "YES=1", *words)
+        deployment.make("apply", "ENV=dev", "YES=1")
+        one = Approvals.of(deployment)
+        told = tmp_path_factory.mktemp("approvals") / "outputs.json"
+        told.write_text(json.dumps({name: {"value": v} for name, v in one.outputs.items()}))
+        yield Approvals(deployment, one.outputs, one.client, check=check, told=told)
+
+
+@pytest.fixture(autouse=True)
+def clean(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "approvals" in request.fixturenames:
+        approvals = request.getfixturevalue("approvals")
+        approvals.cloud.delete("/faults")
+        approvals.check.answer = lambda asked: PASS
+
+
+@pytest.fixture
+def fresh() -> str:
+    """A prefix that no other test uses."""
+    return f"t{next(_serial):03}"
