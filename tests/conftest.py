@@ -5,9 +5,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 SAYS = "says"
+# Folders whose files share a deployment.
+TOGETHER = ("tests/portal/",)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """--dist=loadfile, but the files that share a deployment run in one worker, which makes it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return next((folder for folder in TOGETHER if file.startswith(folder)), file)
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

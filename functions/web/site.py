@@ -134,14 +134,15 @@ class Site:
 def _without_reading_on(request: Request, response: Response) -> Response:
     """functions-framework reads what is left of a request into memory, unless the answer streams.
 
-    So that nobody fills an instance's memory with bodies that it has refused.
+    So that nobody fills an instance's memory, or holds its threads, with bodies that it refuses.
     """
-    if response.is_streamed:
-        return response
+    length = request.content_length or 0
     chunked = "chunked" in request.headers.get("Transfer-Encoding", "").lower()
-    if chunked or (request.content_length or 0) > MAX_BODY_BYTES:
-        content = response.get_data()
-        response.response = iter([content])
-        response.headers["Content-Length"] = str(len(content))
-        response.headers["Connection"] = "close"
+    is_read = request.method == "POST" and response.status_code < 400
+    if response.is_streamed or not (chunked or length > (MAX_BODY_BYTES if is_read else 0)):
+        return response
+    content = response.get_data()
+    response.response = iter([content])
+    response.headers["Content-Length"] = str(len(content))
+    response.headers["Connection"] = "close"
     return response

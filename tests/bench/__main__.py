@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bridge, chain, files, report, start, storage
+from tests.bench import bridge, chain, files, portal, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
@@ -23,6 +23,7 @@ SECTIONS = {
     "start": start.measure,
     "bridge": bridge.measure,
     "chain": chain.measure,
+    "portal": portal.measure,
 }
 BUSY = 0.7  # load average from which on somebody else is at work
 

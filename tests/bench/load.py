@@ -35,8 +35,9 @@ def block(
     path: str = "/",
     connections: int = 1,
     rate: float | None = None,
+    method: str = "POST",
 ) -> Block:
-    """POSTs all bodies.
+    """Sends all bodies.
 
     Args:
         rate: requests a second; a latency counts from when a request was due. None: no pause.
@@ -51,7 +52,7 @@ def block(
             if rate:
                 due = began + number / rate
                 time.sleep(max(0.0, due - time.perf_counter()))
-            ask("POST", path, bodies[number])
+            ask(method, path, bodies[number])
             latencies.append(time.perf_counter() - due)
         return latencies
 

@@ -36,7 +36,7 @@ class Client:
         """One request. A connection that the other side closed meanwhile is made anew.
 
         Raises:
-            ServiceFailed: the answer is not 200.
+            ServiceFailed: the answer is no success.
             OSError, http.client.HTTPException: there was none.
         """
         for last_try in (self._connection is None, True):
@@ -53,7 +53,7 @@ class Client:
                 self.hang_up()
                 if last_try:
                     raise
-        if answer.status != 200:
+        if answer.status // 100 != 2:
             raise ServiceFailed(f"{method} {path}: {answer.status} {data[:500]!r}")
         return data
 

@@ -107,17 +107,17 @@ def site() -> Iterator[Site]:
         client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
         made = asyncio.run(build.environment(CACHE, BASELINE, "python313", lambda line: None))
         here = Site(
-            deployment, session, client, _function(cloud, "bridge"),
-            _function(cloud, "processor-default"),
+            deployment, session, client, deployed_function(cloud, "bridge"),
+            deployed_function(cloud, "processor-default"),
             made.python, made.version,
         )  # fmt: skip
         here.uploads, here.results = _buckets(here)
         yield here
 
 
-def _function(cloud: Any, name: str) -> Function:
+def deployed_function(cloud: Any, name: str, environment: str = ENVIRONMENT) -> Function:
     """Read from one of its instances."""
-    instance = cloud.post("/run/instances", {"service": f"files-{ENVIRONMENT}-{name}"})[0]
+    instance = cloud.post("/run/instances", {"service": f"files-{environment}-{name}"})[0]
     process = Path(f"/proc/{instance['pid']}")
     pairs = (process / "environ").read_text().rstrip("\0").split("\0")
     environ = dict(pair.split("=", 1) for pair in pairs)

@@ -1,6 +1,6 @@
 """The portal's contract on loopback, in memory: what the browser's side is tested against where a
 test has to break the connection at a byte, let a token expire, or hold a state for as long as it
-takes to look. The portal itself is in test_showcase.py.
+takes to look. The portal itself: tests/portal/test_browser.py.
 """
 
 from __future__ import annotations

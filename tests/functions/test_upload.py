@@ -323,6 +323,29 @@ def test_an_endless_form_is_refused_at_the_limit(upload: Front) -> None:
     assert body.read_bytes < 34 << 20
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("POST", "/files", 401), ("POST", "/upload", 401), ("PUT", "/files", 405), ("GET", "/x", 404),
+     ("GET", "/health", 200)],
+)  # fmt: skip
+def test_no_body_is_waited_for_that_nobody_reads(
+    upload: Front, method: str, path: str, status: int
+) -> None:
+    class Slow(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            raise AssertionError("it was waited for")
+
+    upload.configure(ACCESS=TOKENS)
+    given = {"wsgi.input": io.BufferedReader(Slow()), "CONTENT_LENGTH": "20"}
+    answer = upload.http.open(
+        path, method=method, content_type="application/json", environ_overrides=given
+    )
+    assert (answer.status_code, answer.headers["Connection"]) == (status, "close")
+
+
 def test_the_rules_for_a_form_are_those_of_files(upload: Front) -> None:
     assert refusal(post(upload, name="a\tb.jpg"))[0] == 400
     assert refusal(post(upload, bytes(1001)))[0] == 413

@@ -1,88 +1,32 @@
-"""environments/dev with the portal's call, applied once, and `make portal` beside it."""
+"""environments/showcase as it stands, applied once for all files here, and `make portal` beside it.
+
+Root conftest.py gives the files of this folder to one worker; test_public.py, which opens the
+environment to everybody, comes last.
+"""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import os
+import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import requests
 
+from tests.browser.conftest import big, browser, opened
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.localcloud.client.local import SHOWCASE, capabilities, start_front
+from tests.permissions.tools import call
+from tests.portal.client import Client
 from tests.system.pipeline import Pipeline
 
-PROCESSOR = "files-dev-processor-default"
-UPLOAD, STATUS = "files-dev-upload", "files-dev-status"
-# As environments/showcase has it, beside the pipeline's own call.
-CALL = """
-module "portal" {
-  source   = "../../terraform/portal"
-  pipeline = module.pipeline.interface
-}
-
-output "portal" {
-  value = {
-    access = module.portal.access
-    status = module.portal.status_url
-    upload = module.portal.upload_url
-  }
-}
-"""
+__all__ = ["big", "browser", "opened"]
+PROCESSOR = "files-showcase-processor-default"
+UPLOAD, STATUS = "files-showcase-upload", "files-showcase-status"
 LONG = 700.0  # seconds: more than the longest back-off of push and queue
-
-
-@dataclass
-class Client:
-    """What a client of the portal does, at the address that make portal serves."""
-
-    base: str
-    http: requests.Session = field(default_factory=requests.Session)
-
-    def __post_init__(self) -> None:
-        self.http.trust_env = False
-
-    def offer(self, name: str, size: int, kind: str = "image/jpeg", **more: Any) -> Any:
-        headers = more.pop("headers", {})
-        body = {"name": name, "size": size, "contentType": kind} | more
-        return self.http.post(f"{self.base}/files", json=body, headers=headers, timeout=60)
-
-    def send(self, url: str, data: bytes) -> requests.Response:
-        return self.http.put(url, data=data, timeout=120)
-
-    def upload(self, name: str, data: bytes, kind: str = "image/jpeg", **more: Any) -> str:
-        """Offers and sends a file; its file_id."""
-        accepted = self.offer(name, len(data), kind, **more)
-        assert accepted.status_code == 201, accepted.text
-        assert self.send(accepted.json()["upload"]["url"], data).status_code == 200
-        return str(accepted.json()["file_id"])
-
-    def status(self, file_id: str, query: str = "") -> dict[str, Any]:
-        answer = self.http.get(f"{self.base}/files/{file_id}{query}", timeout=60)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
-
-    def events(self, *file_ids: str) -> Iterator[dict[str, Any]]:
-        """The documents of one stream, as they come."""
-        ask = [("file_id", one) for one in file_ids]
-        with self.http.get(f"{self.base}/events", params=ask, stream=True, timeout=60) as answer:
-            assert answer.status_code == 200, answer.text
-            for line in answer.iter_lines(chunk_size=1):
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
-
-    def ended(self, file_id: str) -> dict[str, Any]:
-        """Its last document, by as many streams as it takes."""
-        while True:
-            for told in self.events(file_id):
-                if told["status"] in ("done", "failed"):
-                    return told
 
 
 @dataclass
@@ -112,48 +56,47 @@ class Portal(Client):
             time.sleep(0.1)
         return told
 
+    def records(self, name: str) -> list[str]:
+        """Of which kinds the records of the files of that name are."""
+        assert self.pipeline
+        records = self.pipeline.listing("manifests/") + self.pipeline.listing("failures/")
+        return [record.split("/")[0] for record in records if f"/{name}/" in record]
+
     def stored(self, prefix: str = "uploads/") -> list[str]:
         """The names in the uploads bucket."""
         assert self.pipeline
         bucket = self.pipeline.uploads
         return [blob.name for blob in self.pipeline.client.list_blobs(bucket, prefix=prefix)]
 
+    def pass_time(self, seconds: float) -> None:
+        """Without what Cloud Scheduler would start meanwhile: an hour passes in a moment here."""
+        api = "https://cloudscheduler.googleapis.com/v1/"
+        at = f"{api}projects/{self.cloud.project}/locations/us-central1/jobs"
+        jobs = [f"{api}{job['name']}" for job in call(self.cloud, "GET", at).json()["jobs"]]
+        for job in jobs:
+            call(self.cloud, "POST", f"{job}:pause", json={}).raise_for_status()
+        self.cloud.advance(seconds)
+        for job in jobs:
+            call(self.cloud, "POST", f"{job}:resume", json={}).raise_for_status()
+
     def again(self) -> Client:
         """Another client, with connections of its own."""
         return Client(self.base)
 
 
-def listening(deployment: Deployment, folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    record = folder / "address"
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "scripts.ops.portal", "-e", "dev", "--port", "0"),
-            *("--project", deployment.cloud.project, "--address-file", str(record)),
-        ],
-        cwd=deployment.checkout,
-        env=deployment.environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    while not record.exists() or not record.read_text():
-        assert process.poll() is None, process.stdout and process.stdout.read()
-        time.sleep(0.05)
-    return process, record.read_text()
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name == "test_public.py")
 
 
 @pytest.fixture(scope="session")
-def portal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
+def portal() -> Iterator[Portal]:
     with LocalCloud.start() as cloud:
         deployment = Deployment.prepare(cloud)
-        deployment.make("bootstrap", "YES=1", "CAPABILITIES=portal")
-        (deployment.checkout / "environments/dev/portal.tf").write_text(CALL)
-        deployment.make("apply", "ENV=dev", "YES=1")
-        process, address = listening(deployment, tmp_path_factory.mktemp("portal"))
-        try:
-            yield Portal(address, pipeline=Pipeline.of(deployment))
-        finally:
-            process.terminate()
-            process.wait()
+        deployment.make("bootstrap", "YES=1", f"CAPABILITIES={' '.join(capabilities())}")
+        deployment.make("apply", f"ENV={SHOWCASE}", "YES=1")
+        pid, address = start_front(deployment, "portal")
+        yield Portal(address, pipeline=Pipeline.of(deployment, SHOWCASE))
+        os.kill(pid, signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
+from tests.localcloud.client.local import SHOWCASE
 from tests.permissions.tools import Watch, account, call, made_by, withheld
-from tests.portal.conftest import Portal
+from tests.portal.conftest import UPLOAD, Portal
 from tests.system.pipeline import jpeg
 
 STORAGE = "https://storage.googleapis.com"
-UPLOADER, TELLER = "dev-upload", "dev-status"
+UPLOADER, TELLER = "showcase-upload", "showcase-status"
 OBJECT_CREATOR, VIEWER = "roles/storage.objectCreator", "roles/storage.objectViewer"
 SIGNER = "roles/iam.serviceAccountTokenCreator"
 
@@ -38,9 +41,9 @@ def create(portal: Portal, member: str, name: str, bucket: str = "uploads") -> i
 def test_the_module_grants_three_bindings_and_no_more(portal: Portal) -> None:
     project = portal.cloud.project
     upload, status = account(portal.cloud, UPLOADER), account(portal.cloud, TELLER)
-    assert made_by(portal.pipeline.deployment, "dev", "portal") == {
-        (f"{project}-files-dev-uploads", OBJECT_CREATOR, upload),
-        (f"{project}-files-dev-results", VIEWER, status),
+    assert made_by(portal.pipeline.deployment, SHOWCASE, "portal") == {
+        (f"{project}-files-showcase-uploads", OBJECT_CREATOR, upload),
+        (f"{project}-files-showcase-results", VIEWER, status),
         (status.partition(":")[2], SIGNER, status),
     }
 
@@ -256,6 +259,69 @@ def test_svg_and_html_are_described_and_shown_nowhere(
         assert "response-content-disposition=attachment" in output["url"]
 
 
+def instance(portal: Portal) -> tuple[tuple[str, int], int]:
+    """The address of an instance of upload itself, behind all that is Google's; its threads."""
+    (one, *_) = portal.cloud.post("/run/instances", {"service": UPLOAD})
+    pairs = Path(f"/proc/{one['pid']}/environ").read_text().rstrip("\0").split("\0")
+    environ = dict(pair.split("=", 1) for pair in pairs)
+    return ("127.0.0.1", int(environ["PORT"])), int(environ["THREADS"])
+
+
+BEGINS = {
+    "/files": (b"application/json", b'{"name": "'),
+    "/upload": (
+        b"multipart/form-data; boundary=b",
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n',
+    ),
+}
+
+
+def begun(address: tuple[str, int], path: str, length: bytes) -> socket.socket:
+    """A request whose body has begun."""
+    kind, begins = BEGINS[path]
+    head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: %s\r\n%s\r\n\r\n"
+    made = socket.create_connection(address, timeout=30)
+    made.sendall(head % (path.encode(), kind, length))
+    made.sendall(begins if b"Length" in length else b"%x\r\n%s\r\n" % (len(begins), begins))
+    return made
+
+
+@pytest.mark.parametrize(("path", "most"), [("/files", 8), ("/upload", 40)])
+def test_an_endless_body_is_cut_off_by_the_function_itself(
+    portal: Portal, path: str, most: int
+) -> None:
+    """most: MiB, with what lies in the sockets' buffers."""
+    address, _ = instance(portal)
+    endless, sent = begun(address, path, b"Transfer-Encoding: chunked"), 0
+    piece = b"100000\r\n%s\r\n" % bytes(1 << 20)
+    with endless, contextlib.suppress(ConnectionError):
+        while sent < 100:
+            endless.sendall(piece)
+            sent += 1
+    assert sent <= most
+    (one, *_) = portal.cloud.post("/run/instances", {"service": UPLOAD})
+    assert one["memory"] < 400 << 20
+
+
+def test_slow_bodies_take_an_instance_s_places_until_they_end(portal: Portal) -> None:
+    """Cloud Run sends an instance no more requests at once than it has threads."""
+    address, threads = instance(portal)
+
+    def health(seconds: float) -> int:
+        connection = http.client.HTTPConnection(*address, timeout=seconds)
+        connection.request("GET", "/health")
+        return connection.getresponse().status
+
+    slow = [begun(address, "/upload", b"Content-Length: 9999") for _ in range(threads - 1)]
+    assert health(30) == 200
+    slow.append(begun(address, "/upload", b"Content-Length: 9999"))
+    with pytest.raises(TimeoutError):
+        health(0.5)
+    for one in slow:
+        one.close()  # as Cloud Run does at upload's timeout_seconds
+    assert health(30) == 200
+
+
 def test_a_slow_body_holds_up_nobody_else(portal: Portal) -> None:
     parts = urlsplit(portal.base)
     slow = [socket.create_connection((parts.hostname, parts.port)) for _ in range(20)]
@@ -274,7 +340,7 @@ def test_no_binding_names_everybody(portal: Portal) -> None:
 
 def test_the_doctor_finds_the_portal_as_declared(portal: Portal) -> None:
     deployment = portal.pipeline.deployment
-    command = (sys.executable, "-m", "scripts.ops", "-e", "dev", "--project", portal.cloud.project)
-    done = deployment.run(*command, "doctor", check=False)
+    command = (sys.executable, "-m", "scripts.ops", "-e", SHOWCASE)
+    done = deployment.run(*command, "--project", portal.cloud.project, "doctor", check=False)
     assert done.returncode == 0, done.stdout
     assert "origins of the portal" in done.stdout

@@ -37,8 +37,10 @@ class Upload:
 
     def files(self, request: Request) -> Response:
         """POST /files: a resumable session for a file of any size, without its bytes."""
+        authorization = request.headers.get("Authorization")
+        self.callers.owner(authorization, None)  # before the body is read
         fields = fields_of(_json_body(request))
-        owner = self.callers.owner(request.headers.get("Authorization"), fields.get("owner"))
+        owner = self.callers.owner(authorization, fields.get("owner"))
         made = offer(fields, owner, _key(request), self.config, self.rules)
         url = self.storage.session(made, self._origin(request, fields.get("origin")))
         self._accepted(made, "session")

@@ -1,7 +1,10 @@
-"""React and Uppy as docs/portal.md shows them, bundled and run: `make test-frameworks`."""
+"""What runs by npm: React and Uppy as docs/portal.md shows them, and Node's client of Cloud Storage
+against the local cloud: `make test-frameworks`.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 from tests.browser.conftest import Open
 from tests.browser.docs import application, block, by_input, sends_with_tokens_that_expire
 from tests.browser.portal import STATIC, Fake
+from tests.localcloud.client import LocalCloud
 from tests.system.pipeline import jpeg
 
 HERE = Path(__file__).parent
@@ -47,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("npm"):
         pytest.skip("NOT RUN, and so not proved: npm is not on this machine")
     folder = tmp_path_factory.mktemp("frameworks")
-    for name in ("package.json", "package-lock.json", "tsconfig.json"):
+    for name in ("client.mjs", "package.json", "package-lock.json", "tsconfig.json"):
         shutil.copy(HERE / name, folder)
     subprocess.run(["npm", "ci", "--silent", "--no-audit", "--no-fund"], cwd=folder, check=True)
     shutil.copytree(STATIC, folder / "portal")
@@ -68,6 +72,18 @@ def test_the_types_hold(folder: Path) -> None:
     """uploader.js and its declarations, and the page: each checked as TypeScript reads it."""
     done = subprocess.run(["npx", "tsc", "--project", "."], cwd=folder, capture_output=True)
     assert done.returncode == 0, done.stdout.decode()
+
+
+def test_nodes_client_uploads_to_the_local_cloud(folder: Path) -> None:
+    """Whose open-ended ranges (bytes 0-*/*) Google takes."""
+    with LocalCloud.start() as cloud:
+        own = cloud.environ()
+        environ = os.environ | own | {"NODE_EXTRA_CA_CERTS": own["SSL_CERT_FILE"]}
+        done = subprocess.run(
+            ["node", "client.mjs"], cwd=folder, env=environ, capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "whole true 700000 text/plain\npieces true 700000 text/plain\n"
 
 
 def test_react_as_the_page_shows_it(folder: Path, fake: Fake, opened: Open) -> None:

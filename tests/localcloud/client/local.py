@@ -55,10 +55,12 @@ def capabilities() -> list[str]:
 FRONTS = {"portal": ("PORTAL", ()), "batch": ("SUBMIT", ("--submit",))}
 
 
-def start_front(deployment: Deployment, output: str) -> tuple[int, str]:
+def start_front(
+    deployment: Deployment, output: str, environment: str = SHOWCASE
+) -> tuple[int, str]:
     """`make portal` or `make submit` in the background: its pid and address."""
     record, told = (deployment.cloud.folder / f"{output}{end}" for end in ("", ".log"))
-    command = [sys.executable, "-m", "scripts.ops.portal", "-e", SHOWCASE, *FRONTS[output][1]]
+    command = [sys.executable, "-m", "scripts.ops.portal", "-e", environment, *FRONTS[output][1]]
     command += ["--project", deployment.cloud.project, "--port", "0", "--address-file", str(record)]
     with told.open("w") as log:
         process = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 GET  /snapshot               names of all that exists
 POST /token {member, seconds} an access token for anybody; also /refresh {member} and
-                             /oidc {email, audience}
+                             /oidc {email, audience, seconds?, issuer?}
 POST /clock {advance}         lets seconds pass; GET /clock
 POST /idle {horizon, timeout} waits until nothing is in flight or due within `horizon` seconds
 POST /faults {...}            see faults.Faults.configure; GET /faults: what was injected; DELETE
@@ -63,8 +63,7 @@ class Control:
             case ("POST", "/refresh"):
                 return {"token": cloud.identity.refresh_token(Principal(body["member"]))}
             case ("POST", "/oidc"):
-                arguments = body["email"], body["audience"], body.get("seconds", 3600)
-                return {"token": cloud.identity.oidc_token(*arguments)}
+                return {"token": cloud.identity.oidc_token(**body)}
             case ("POST", "/clock"):
                 await cloud.clock.advance(body["advance"])
                 return {"now": cloud.clock.timestamp()}

@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from .errors import ApiError
 
 ISSUER = "https://accounts.google.com"
+FIREBASE = "https://securetoken.google.com/"  # and the project
 LIFETIME = 3600  # seconds: what Google gives by default
 
 
@@ -113,14 +114,21 @@ class Identity:
             )
         return access.principal
 
-    def oidc_token(self, email: str, audience: str, seconds: float = LIFETIME) -> str:
-        """A signed identity token of an account; reused while it has time left."""
+    def oidc_token(
+        self, email: str, audience: str, seconds: float = LIFETIME, issuer: str = ISSUER
+    ) -> str:
+        """A signed identity token of an account; reused while it has time left.
+
+        issuer: Google's, or Firebase's, whose audience is a project and which call no function.
+        """
+        if issuer != ISSUER and not (audience and issuer == FIREBASE + audience):
+            raise ApiError(400, f"issuer must be {ISSUER}, or {FIREBASE} and the audience")
         token, expires = self._issued.get((email, audience), ("", 0.0))
-        if seconds == LIFETIME and expires > time.time() + 300:
+        if (seconds, issuer) == (LIFETIME, ISSUER) and expires > time.time() + 300:
             return token
         now = int(time.time())
         claims = {
-            "iss": ISSUER,
+            "iss": issuer,
             "aud": audience,
             "azp": email,
             "sub": email,
@@ -130,7 +138,7 @@ class Identity:
             "exp": int(now + seconds),
         }
         token = jwt.encode(claims, self.key, "RS256", headers={"kid": "local"})
-        if seconds == LIFETIME:
+        if (seconds, issuer) == (LIFETIME, ISSUER):
             self._issued[email, audience] = (token, now + seconds)
         return token
 

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import google.auth.jwt
 import jwt
 import pytest
 import requests
 
 from tests.bench.process import cpu
-from tests.localcloud.client import ROOT, LocalCloud, local
+from tests.localcloud.client import ROOT, LocalCloud, LocalCloudError, local
 from tests.localcloud.core.api import Api, Method
 from tests.localcloud.core.clock import Clock
 from tests.localcloud.core.errors import ApiError
@@ -190,6 +191,20 @@ def test_identity_tokens_verify_against_the_published_keys(cloud: LocalCloud, ht
     assert jwt.decode(token, key, ["RS256"], audience="https://here")["email"] == body["email"]
     with pytest.raises(jwt.InvalidAudienceError):
         jwt.decode(token, key, ["RS256"], audience="https://elsewhere")
+
+
+def test_tokens_of_firebase_verify_as_such_and_call_nothing(cloud: LocalCloud, http: Http) -> None:
+    body = {"email": "ann@example.com", "audience": "shop"}
+    issuer = "https://securetoken.google.com/shop"
+    token = cloud.post("/oidc", body | {"issuer": issuer})["token"]
+    url = "https://www.googleapis.com/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
+    certificates = {key: value.encode() for key, value in http("GET", url).json().items()}
+    assert google.auth.jwt.decode(token, certificates, audience="shop")["iss"] == issuer
+    with pytest.raises(LocalCloudError, match="issuer must be"):
+        cloud.post("/oidc", body | {"issuer": "https://securetoken.google.com/another"})
+    identity = Identity()
+    with pytest.raises(ApiError, match="ssuer"):
+        identity.verify_oidc(identity.oidc_token(*body.values(), issuer=issuer), ["shop"])
 
 
 def test_a_token_counts_for_its_issuer_and_its_audience_alone() -> None:

@@ -17,6 +17,12 @@ from ..iam.federation import exchange
 if TYPE_CHECKING:
     from ...core.server import Cloud
 
+# Of whoever signs identity tokens: Google itself, and Firebase.
+CERTIFICATES = (
+    "/oauth2/v1/certs",
+    "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com",
+)
+
 
 class Projects(Service):
     """One project, made with the cloud; its policy is the root of all inheritance."""
@@ -154,7 +160,7 @@ class Projects(Service):
                 resource = self._own(path.removeprefix("/compute/v1/"))
                 self.cloud.iam.require(principal, "resourcemanager.projects.get", resource)
                 return JSONResponse({"name": self.cloud.project, "id": self.cloud.number})
-            case ("www.googleapis.com", "GET", "/oauth2/v1/certs"):
+            case ("www.googleapis.com", "GET", path) if path in CERTIFICATES:
                 return JSONResponse(identity.certificates())
             case ("www.googleapis.com", "GET", "/oauth2/v3/certs"):
                 return JSONResponse(identity.jwks())
