@@ -54,8 +54,8 @@ test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=s
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
 .PHONY: test-portal test-portal-api test-corpus soak test-emulator test-frameworks bench pictures
-test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (EXAMPLES= of each path)
-	@EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest tests/functions/test_portal_api.py
+test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (EXAMPLES= of each operation)
+	@EXAMPLES=$(or $(EXAMPLES),2500) $(BIN)/python -m pytest tests/functions/test_portal_api.py
 test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
 	@FILES=$(or $(FILES),1000) CLIENTS=$(or $(CLIENTS),50) $(BIN)/python -m pytest tests/portal --timeout=3000 -k many_files
 test-corpus: prepare ## 1,500 files: each ends in a manifest or a named failure (CORPUS=folders RECORD= AGAINST=)

@@ -177,10 +177,12 @@ def test_a_screen_reader_hears_what_happens(fake: Fake, opened: Open) -> None:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("settings", [{}, PHONE], ids=["wide", "phone"])
-def test_axe_finds_nothing(
+def test_axe_finds_nothing_on_the_light_page_and_the_dark_one(
     fake: Fake, opened: Open, big: Path, scheme: str, settings: dict[str, Any]
 ) -> None:
     page = opened(fake.url, color_scheme=scheme, reduced_motion="reduce", **settings)
+    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
+    assert (page.evaluate(brightness) < 40) == (scheme == "dark")
     assert not _axe(page)
     fake.bytes_per_second = MIB / 4
     choose(page, big)
@@ -209,12 +211,6 @@ def test_a_phone_shows_all_of_it(fake: Fake, opened: Open) -> None:
         assert min(box["width"], box["height"]) >= 36, button.get_attribute("aria-label")
         assert box["x"] + box["width"] <= 360, button.get_attribute("aria-label")
     expect(page.get_by_text("Drop files anywhere")).to_be_hidden()
-
-
-def test_the_dark_page_is_dark(fake: Fake, opened: Open) -> None:
-    brightness = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]"
-    assert opened(fake.url, color_scheme="dark").evaluate(brightness) < 40
-    assert opened(fake.url, color_scheme="light").evaluate(brightness) > 220
 
 
 def test_who_wants_no_motion_sees_none(fake: Fake, opened: Open) -> None:
@@ -251,6 +247,54 @@ def test_files_are_dropped_anywhere_and_pasted(fake: Fake, opened: Open) -> None
     has_state(page, "dropped.png", "done")
     expect(page.locator(".name").last).to_have_text(re.compile(r"^Pasted \d{4}-.*\.png$"))
     expect(page.locator("#veil")).not_to_have_class("shown")
+
+
+FOLDER = """
+// A folder that is dropped, as a browser shows it: its entries come in parts.
+const one = (name) => new File(["one"], name, { type: "text/plain" });
+const entry = (name) => ({ name, isFile: true, file: (resolve) => resolve(one(name)) });
+const reader = (parts) => ({ readEntries: (resolve) => resolve(parts.shift() ?? []) });
+const folder = (name, ...parts) => ({ name, isDirectory: true, createReader: () => reader(parts) });
+DataTransferItem.prototype.webkitGetAsEntry = () =>
+  folder("survey", [entry("a.txt"), entry(".hidden")], [folder("deeper", [entry("b.txt")])]);
+"""
+
+
+def test_a_dropped_folder_is_its_files(fake: Fake, opened: Open) -> None:
+    page = opened(fake.url)
+    page.evaluate(TRANSFER, ["survey", []])
+    page.evaluate(FOLDER)
+    page.evaluate(
+        """document.body.dispatchEvent(
+          new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }))"""
+    )
+    for name in ("a.txt", "b.txt"):
+        has_state(page, name, "done")
+    expect(page.locator("li")).to_have_count(2)
+
+
+def test_a_picture_is_seen_before_it_is_sent(fake: Fake, opened: Open) -> None:
+    fake.hold = True
+    page = opened(fake.url)
+    choose(page, file("harbour.jpg", jpeg(800, 600)), file("notes.txt", b"one", "text/plain"))
+    expect(row(page, "harbour.jpg").locator("canvas")).to_be_visible()
+    fake.hold = False
+    expect(row(page, "harbour.jpg").locator("img.there")).to_be_visible()
+    with page.context.expect_page() as tab:  # the picture is the way to it, too
+        row(page, "harbour.jpg").locator(".picture").click()
+    assert "/thumbnail" in tab.value.url
+    assert row(page, "notes.txt").locator("canvas").count() == 0
+
+
+def test_who_chooses_a_file_twice_is_told(fake: Fake, opened: Open, big: Path) -> None:
+    fake.bytes_per_second = MIB
+    page = opened(fake.url)
+    choose(page, big)
+    has_state(page, "recording.bin", "uploading")
+    choose(page, big)
+    expect(page.get_by_text("Already in the list")).to_be_in_viewport()
+    assert not _axe(page)
+    expect(page.locator("li")).to_have_count(1)
 
 
 def _png() -> bytes:

@@ -75,7 +75,7 @@ def stream(
             if now >= last + HEARTBEAT:
                 yield ": still here\n\n"
                 last = now
-            sleep(min(due - now, HEARTBEAT))
+            sleep(min(due - now, HEARTBEAT, started + seconds - now))
         if now >= started + seconds:
             return
         before = watch.seen

@@ -8,6 +8,7 @@ import { bytes, counted, stateOf, tally } from "./words.js";
 
 const ANNOUNCED = ["done", "failed", "refused", "offline", "detached"];
 const ANNOUNCE_MS = 800; // what ends together is said together
+const NOTICE_MS = 5_000;
 
 /** @param {string} id */
 const at = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -16,7 +17,7 @@ const folder = /** @type {HTMLSelectElement} */ (document.querySelector("#folder
 const template = /** @type {HTMLTemplateElement} */ (at("row"));
 
 const uploader = createUploader();
-const rows = new Rows(at("list"), template);
+const rows = new Rows(at("list"), template, (id) => uploader.file(id));
 
 // Adding
 
@@ -24,7 +25,8 @@ const rows = new Rows(at("list"), template);
 function add(sources) {
   if (!sources.length) return;
   const added = uploader.add(sources, folder.value ? { folder: folder.value } : {});
-  say(added.length ? `${counted(added.length, "file")} added` : "Already in the list");
+  const text = added.length ? `${counted(added.length, "file")} added` : "Already in the list";
+  say(text, !added.length);
   uploader.start();
 }
 
@@ -46,20 +48,36 @@ async function choose() {
 /** @param {DataTransfer} data */
 async function dropped(data) {
   const items = [...data.items].filter((one) => one.kind === "file");
-  const folders = items.filter((one) => one.webkitGetAsEntry?.()?.isDirectory);
   const sources = await Promise.all(
-    items
-      .filter((one) => !folders.includes(one))
-      .map(async (one) => {
-        const file = one.getAsFile();
-        const handle = await /** @type {any} */ (one)
-          .getAsFileSystemHandle?.()
-          .catch(() => undefined);
-        return file && { file, handle };
-      }),
+    items.map(async (one) => {
+      const folder = one.webkitGetAsEntry?.();
+      if (folder?.isDirectory) return within(folder);
+      const file = one.getAsFile();
+      const handle = await /** @type {any} */ (one)
+        .getAsFileSystemHandle?.()
+        .catch(() => undefined);
+      return file ? [{ file, handle }] : [];
+    }),
   );
-  add(sources.flatMap((one) => one ?? []));
-  if (folders.length) say("Folders cannot be uploaded; open them and drop the files.");
+  add(sources.flat());
+}
+
+/**
+ * The files of a folder, at any depth, without hidden ones; none of what cannot be read.
+ * @param {any} entry a FileSystemEntry @returns {Promise<{file: File}[]>}
+ */
+async function within(entry) {
+  /** @type {(ask: (resolve: (found: any) => void, reject: () => void) => void) => Promise<any>} */
+  const asked = (ask) => new Promise((resolve) => ask(resolve, () => resolve(undefined)));
+  if (entry.name.startsWith(".")) return [];
+  if (entry.isFile) {
+    const file = await asked((...then) => entry.file(...then));
+    return file ? [{ file }] : [];
+  }
+  const [reader, found] = [entry.createReader(), []];
+  for (let some; (some = await asked((...then) => reader.readEntries(...then)))?.length; )
+    for (const one of some) found.push(...(await within(one)));
+  return found;
 }
 
 /** A picture from the clipboard has no name of its own. @param {File} file */
@@ -110,6 +128,8 @@ async function clicked(event) {
   if (act === "retry") await uploader.retry(id);
   if (act === "choose") await choose();
   if (target.closest(".remove")) uploader.cancel(id);
+  const picture = target.closest(".picture")?.parentElement?.querySelector(".outputs a");
+  if (picture instanceof HTMLElement) picture.click();
   const anchor = target.closest("a");
   if (anchor) await opened(event, anchor, item);
 }
@@ -188,9 +208,14 @@ function announce() {
   news = [];
 }
 
-/** @param {string} text */
-function say(text) {
+let unsay = 0; // the timer that hides it
+
+/** @param {string} text @param {boolean} [shown] to those who see, too */
+function say(text, shown = false) {
   at("live").textContent = text;
+  at("live").classList.toggle("unseen", !shown);
+  clearTimeout(unsay);
+  if (shown) unsay = setTimeout(() => at("live").classList.add("unseen"), NOTICE_MS);
 }
 
 /** What may be uploaded, where the portal says so. */

@@ -19,15 +19,21 @@ const ACTS = {
   failed: ["retry", "Try again:"],
   refused: ["retry", "Try again:"],
 };
+const PICTURE = /^image\/(jpeg|png|webp|gif|avif)$/;
+const PREVIEW_BYTES = 32 * 2 ** 20;
 const UNDER_WAY = ["ready", "uploading", "paused", "offline", "detached"];
 
 export class Rows {
   /** @type {Map<string, {item: Item, row: Element}>} */ #rows = new Map();
 
-  /** @param {Element} list @param {HTMLTemplateElement} template */
-  constructor(list, template) {
+  /**
+   * @param {Element} list @param {HTMLTemplateElement} template
+   * @param {(id: string) => File | undefined} fileOf
+   */
+  constructor(list, template, fileOf) {
     this.list = list;
     this.template = template;
+    this.fileOf = fileOf;
   }
 
   /** @param {readonly Item[]} items */
@@ -55,6 +61,7 @@ export class Rows {
     part(row, ".remove").setAttribute("aria-label", `Remove ${name}`);
     part(row, ".remove").setAttribute("title", "Remove");
     this.list.append(row);
+    preview(row, this.fileOf(id));
     return row;
   }
 
@@ -75,7 +82,7 @@ function draw(row, item, before) {
   const { state, sent, size, error } = item;
   row.setAttribute("data-state", state);
   write(row, ".word", stateOf(item));
-  write(row, ".facts", factsOf(item).map(unbroken).join(" · "));
+  write(row, ".facts", factsOf(item).map(unbroken).join("\u00a0· "));
   write(row, ".problem", error && state !== "offline" ? explained(error) : hint(item));
   const progress = part(row, "progress");
   progress.toggleAttribute("hidden", !UNDER_WAY.includes(state));
@@ -114,10 +121,27 @@ function actOf({ state, atHand, error }) {
   return ACTS[state] ?? none;
 }
 
+let previews = Promise.resolve(); // one after the other, since each is decoded whole
+
+/** Shows a picture before it is sent. @param {Element} row @param {File} [file] */
+function preview(row, file) {
+  if (!file || file.size > PREVIEW_BYTES || !PICTURE.test(file.type)) return;
+  previews = previews.then(async () => {
+    if (!row.isConnected || row.querySelector(".picture img")) return;
+    const bitmap = await createImageBitmap(file, { resizeWidth: 128 }).catch(() => undefined);
+    if (!bitmap) return; // broken, or nothing that this browser knows
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+    canvas.getContext("2d")?.drawImage(bitmap, 0, 0);
+    bitmap.close();
+    part(row, ".picture").append(canvas);
+  });
+}
+
 /** @param {Element} row @param {Output[]} outputs */
 function drawOutputs(row, outputs) {
   part(row, ".outputs").replaceChildren(...outputs.map(link));
-  const picture = outputs.find((one) => /^image\/(jpeg|png|webp|gif|avif)$/.test(one.contentType));
+  const picture = outputs.find((one) => PICTURE.test(one.contentType));
   part(row, ".picture img")?.remove();
   if (!picture) return;
   const image = document.createElement("img");

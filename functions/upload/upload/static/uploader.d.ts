@@ -98,6 +98,8 @@ export interface Uploader extends EventTarget {
   readonly ready: Promise<void>;
   /** New items, and detached ones that a file belongs to; a file that is under way is left out. */
   add(files: Iterable<Source>, wanted?: Pick<Options, "folder" | "metadata">): Item[];
+  /** The file itself, where it is at hand: for a preview. */
+  file(id: string): File | undefined;
   /** Sends what is ready, `parallel` at a time. */
   start(): void;
   /** One file, or all. */

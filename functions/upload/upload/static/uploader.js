@@ -73,6 +73,11 @@ class FileUploader extends EventTarget {
     return this.#list;
   }
 
+  /** @param {string} id */
+  file(id) {
+    return this.#jobs.get(id)?.file;
+  }
+
   /** @param {Iterable<Source>} sources @param {Job["wanted"]} [wanted] */
   add(sources, wanted = {}) {
     const added = [];
