@@ -64,7 +64,7 @@ soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (S
 	@$(BIN)/python -m tests.system.soak
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
 	@$(BIN)/python -m pytest tests/system/emulator.py
-test-frameworks: prepare ## docs/portal.md's React and Uppy in a browser, and the types of uploader.js (needs npm)
+test-frameworks: prepare ## React and Uppy of docs/portal.md, the types of uploader.js, Node's Cloud Storage client (needs npm)
 	@$(BIN)/python -m pytest tests/browser/frameworks/frameworks.py
 pictures: prepare ## Pictures of the portal's page for docs/ (PORTAL= its address)
 	@$(BIN)/python -m tests.browser.pictures
