@@ -68,7 +68,7 @@ test-frameworks: prepare ## React and Uppy of docs/portal.md, the types of uploa
 	@$(BIN)/python -m pytest tests/browser/frameworks/frameworks.py
 pictures: prepare ## Pictures of the portal's page for docs/ (PORTAL= its address)
 	@$(BIN)/python -m tests.browser.pictures
-bench: prepare ## Beside the tutorial and the limit, under 10 minutes: docs/benchmarks.md
+bench: prepare ## Beside the tutorial and the limit, a quarter of an hour: docs/benchmarks.md
 	@$(BIN)/python -m tests.bench
 
 .PHONY: check

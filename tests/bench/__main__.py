@@ -1,6 +1,6 @@
 """`python -m tests.bench [--quick] [--only NAME …] [--out FOLDER]`: measures, and reports.
 
-The whole takes less than ten minutes on two cores, --quick less than one.
+The whole takes about a quarter of an hour on two cores, --quick less than a minute.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bridge, chain, files, portal, report, start, storage
+from tests.bench import bridge, chain, files, many, portal, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
 SECTIONS = {
     "core": files.core,
     "whole": files.whole,
-    "throughput": files.throughput,
+    "throughput": many.throughput,
     "storage": storage.measure,
     "start": start.measure,
     "bridge": bridge.measure,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from tests.bench.service import Service
+
+WATCH = 0.25  # seconds between two looks at the memory of a service
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,72 @@ def block(
         client.hang_up()
     latencies = tuple(latency for some in found for latency in some)
     return Block(len(bodies), service.cpu() - cpu, wall, latencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Sustained:
+    """A block by time: CPU seconds of the service, those beside it, the most memory in bytes."""
+
+    count: int
+    cpu: float
+    beside: float
+    wall: float
+    memory: int
+
+    @property
+    def cpu_each(self) -> float:
+        return self.cpu / self.count
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.wall
+
+
+def sustained(
+    service: Service,
+    bodies: Iterator[bytes],
+    path: str,
+    connections: int,
+    seconds: float,
+    beside: Callable[[], float] = lambda: 0.0,
+) -> Sustained:
+    """POSTs for so long, and until what was begun has ended.
+
+    Args:
+        beside: CPU seconds that others have used for the service; this process's own are added.
+    """
+    lock, over = threading.Lock(), threading.Event()
+    sizes = [service.memory()]
+
+    def work(ask: Callable[..., bytes]) -> int:
+        count = 0
+        while time.perf_counter() - began < seconds:
+            with lock:
+                body = next(bodies)
+            ask("POST", path, body)
+            count += 1
+        return count
+
+    def watch() -> None:
+        while not over.wait(WATCH):
+            sizes.append(service.memory())
+
+    clients = [service.client() for _ in range(connections)]
+    looking = threading.Thread(target=watch)
+    looking.start()
+    cpu, others = service.cpu(), beside() + time.process_time()
+    began = time.perf_counter()
+    try:
+        with ThreadPoolExecutor(connections) as pool:
+            count = sum(pool.map(work, [client.ask for client in clients]))
+        wall = time.perf_counter() - began
+        used, others = service.cpu() - cpu, beside() + time.process_time() - others
+    finally:
+        over.set()
+        looking.join()
+        for client in clients:
+            client.hang_up()
+    return Sustained(count, used, others, wall, max(sizes))
 
 
 def percentile(values: tuple[float, ...] | list[float], percent: float) -> float:

@@ -1,8 +1,9 @@
-"""What came out: samples, tables, goals; as Markdown for people, as pyperf's JSON for tools."""
+"""What came out: samples, tables, goals; as Markdown for people, as JSON for tools."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -87,6 +88,7 @@ class Section:
     notes: list[str] = field(default_factory=list)
     goals: list[Goal] = field(default_factory=list)
     samples: dict[str, Sample] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)  # for the JSON report, besides
     pictures: list[str] = field(default_factory=list)
 
     def keep(self, name: str, sample: Sample) -> Sample:
@@ -173,18 +175,31 @@ def _unit(unit: str) -> str:
 
 
 def save_json(path: Path, facts: dict[str, str], sections: Sequence[Section]) -> None:
-    """The goals and samples, and beside them the same samples in pyperf's own format."""
+    """The goals, and of each sample what the page shows."""
     goals = [
-        {"what": g.what, "value": g.value, "limit": g.limit, "unit": g.unit, "least": g.least,
-         "met": g.met}
+        {"what": g.what, "value": _three(g.value), "limit": g.limit, "unit": g.unit,
+         "least": g.least, "met": g.met}
         for section in sections for g in section.goals
     ]  # fmt: skip
-    samples = {
+    figures = {
         f"{section.title}/{name}": {
-            "median": sample.median, "spread": sample.spread, "unit": sample.unit,
-            "values": [float(f"{value:.5g}") for value in sample.values],
+            "median": _three(sample.median), "spread": _three(sample.spread), "unit": sample.unit,
         }
         for section in sections for name, sample in section.samples.items()
+    } | {
+        f"{section.title}/{name}": _three(value)
+        for section in sections for name, value in section.figures.items()
     }  # fmt: skip
-    report = {"machine": facts, "goals": goals, "samples": samples}
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    report = {"machine": facts, "goals": goals, "figures": figures}
+    lines = json.dumps(report, indent=1, ensure_ascii=False)
+    path.write_text(re.sub(r"\{\s+([^{}]*?)\s+\}", _joined, lines) + "\n")
+
+
+def _three(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def _joined(found: re.Match[str]) -> str:
+    """An object in one line, where that is short."""
+    line = "{" + re.sub(r"\s*\n\s*", " ", found[1]) + "}"
+    return line if len(line) < 160 else found[0]

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.bench.process import cpu
 from tests.bench.subject import Step
-from tests.localcloud.core.processes import tree
+from tests.localcloud.core.processes import memfds, proportional, tree
 
 PATIENCE = 60.0  # seconds
 
@@ -118,12 +118,13 @@ class Service:
         """Seconds that its processes, those that live, have used."""
         return sum(cpu(pid) for pid in tree(self._process.pid))
 
-    def step(self, method: str, path: str, body: bytes) -> Step:
-        """One request: what it cost the service, and how long it took."""
+    def step(self, method: str, path: str, *bodies: bytes) -> Step:
+        """A request for each: what one cost the service, and how long it took."""
         used, wall = self.cpu(), time.perf_counter()
-        self.ask(method, path, body)
+        for body in bodies:
+            self.ask(method, path, body)
         wall = time.perf_counter() - wall
-        return Step(self.cpu() - used, wall)
+        return Step((self.cpu() - used) / len(bodies), wall / len(bodies))
 
     def peak(self) -> int:
         """Peak RSS of its largest process, in bytes."""
@@ -133,6 +134,11 @@ class Service:
                 status = Path(f"/proc/{pid}/status").read_text()
                 sizes += [int(found[1]) << 10 for found in re.finditer(r"VmHWM:\s+(\d+)", status)]
         return max(sizes, default=0)
+
+    def memory(self) -> int:
+        """Bytes that its processes and their files in memory have now; shared pages count once."""
+        pids = tree(self._process.pid)
+        return memfds(pids) + sum(proportional(pid) for pid in pids)
 
     def forget_peak(self) -> None:
         """Begins the peak anew."""

@@ -42,6 +42,14 @@ def allocate(step: int) -> None:
         held.append(bytearray(step))
 
 
+def swell() -> None:
+    """As a decoder that does not look whether it was given memory."""
+    try:
+        allocate(1 << 20)
+    except MemoryError:
+        ctypes.string_at(0)
+
+
 def loop() -> None:
     while True:
         pass
@@ -76,6 +84,7 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "segfault": lambda: ctypes.string_at(0),
     "socket": lambda: refused(socket.socket),
     "sleep": lambda: time.sleep(600),
+    "swell": swell,
     "wait": lambda: time.sleep(1),
     "write": lambda: refused(lambda: os.pwrite(ANSWER, b"x", 64 << 20)),
     "write_source": lambda: refused(lambda: os.pwrite(SOURCE, b"x", 0)),

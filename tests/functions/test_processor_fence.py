@@ -70,6 +70,7 @@ def said(record: dict[str, Any]) -> str:
         ("forge", "decoder_crashed"),
         ("allocate", "out_of_memory"),
         ("allocate_at_once", "out_of_memory"),
+        ("swell", "out_of_memory"),
     ],
 )
 def test_what_ends_a_decoder_is_the_files_failure_at_once(

@@ -573,3 +573,21 @@ def test_an_image_beyond_the_limit_of_pixels_is_refused(
     for format in ("JPEG", "PNG", "TIFF"):  # TIFF: known once it is opened
         data = encode(quarters(300, 200), format)
         assert processor.process(data, name=format).get("reason") == reason
+
+
+def test_detail_is_averaged_and_not_left_out(processor: Any) -> None:
+    """Lines of one pixel, black and white in turns, become grey; sharp edges stay sharp."""
+    lines = Image.new("L", (1200, 1200))
+    lines.putdata([255 * (n % 1200 % 2) for n in range(1200 * 1200)])
+    edge = Image.new("L", (1200, 1200))
+    edge.paste(255, (604, 0, 1200, 1200))
+    for format in ("PNG", "TIFF", "BMP"):
+        for name, image in (("lines", lines), ("edge", edge)):
+            record = processor.process(encode(image, format), name=f"{name}.{format}")
+            made = processor.outputs(record)["thumbnail"].convert("L")
+            row = [made.getpixel((x, 150)) for x in range(20, 280)]
+            if name == "lines":
+                assert all(abs(value - 128) < 6 for value in row)
+            else:  # a box filter would have no more than one step of grey
+                assert sum(8 < value < 247 for value in row) <= 3
+                assert max(row[:131]) > 2  # the ringing of Lanczos

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ...core.processes import memfds, tree
+from ...core.processes import memfds, proportional, tree
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -81,7 +81,7 @@ class Program(asyncio.SubprocessProtocol):
         if not exact:
             return total
         if abs(total - self._measured[0]) > 1 << 20:
-            self._measured = total, files + sum(_proportional(pid) for pid in pids)
+            self._measured = total, files + sum(proportional(pid) for pid in pids)
             self.peak = max(self.peak, self._measured[1])
         return self._measured[1]
 
@@ -111,13 +111,6 @@ class Program(asyncio.SubprocessProtocol):
 def _resident(pid: int) -> int:
     with contextlib.suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
-    return 0
-
-
-def _proportional(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError):  # a process that ends has an empty one
-        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        return int(rollup.split("\nPss:", 1)[1].split(None, 1)[0]) << 10
     return 0
 
 
