@@ -18,7 +18,7 @@ import jwt
 import pytest
 
 from tests.localcloud.client import ROOT
-from tests.permissions.tools import Watch, call, made_by, withheld
+from tests.permissions.tools import Watch, call, granted, made_by, withheld
 from tests.system.named import faults
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
 from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
@@ -94,14 +94,34 @@ def test_a_webhook_away_for_good_has_dead_letters_an_alert_and_a_redrive(told: T
     assert shown == {"messages": {"crm": 1}, "applied": False}
     assert record not in told.hooks["crm"].heard
     bridged = len(told.dispatches("away/one.jpg", generation))
-    for role in ("completions", "observers"):
-        told.operate("redrive", "--subscribers", role, "--apply")
+    redriven_by_its_documented_roles_alone(told)
+    told.operate("redrive", "--subscribers", "observers", "--apply")
     told.settle()
     assert told.hooks["crm"].heard[record] == 1
     assert told.hooks["scan"].heard["away/one.jpg"] == 1
     assert told.hooks["bad"].heard == before  # what is redriven for one is not told to others
     assert len(told.dispatches("away/one.jpg", generation)) == bridged
     assert told.operate("redrive", "--subscribers", "completions").strip().endswith("letters.")
+
+
+def redriven_by_its_documented_roles_alone(told: Told) -> None:
+    """docs/operations.md lists them: without each of them nothing is taken off."""
+    member, there = "user:operator@example.com", told.outputs["completions"]
+    state = f"projects/_/buckets/{told.cloud.project}-files-tfstate"
+    needed = (
+        [state, "roles/storage.objectViewer", member, None],
+        [there["dead_letter_subscription"], "roles/pubsub.subscriber", member, None],
+        [there["topic"], "roles/pubsub.publisher", member, None],
+    )
+    words = ("redrive", "--subscribers", "completions", "--apply", "--json")
+    with ExitStack() as stack:
+        for binding in needed:
+            stack.enter_context(granted(told.cloud, binding))
+        for binding in needed:
+            with withheld(told.cloud, binding):
+                ran = told.ops(*words, member=member)
+                assert (ran.code, len(ran.err.splitlines())) == (2, 1), (binding, ran)
+        assert told.ops(*words, member=member).json["messages"] == {"crm": 1}
 
 
 def doctor(told: Told) -> dict[str, str]:
