@@ -53,7 +53,7 @@ logs: ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
-.PHONY: test-portal test-portal-api test-corpus soak test-emulator test-frameworks bench pictures
+.PHONY: test-portal test-portal-api test-corpus soak hostile test-emulator test-frameworks bench pictures
 test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (EXAMPLES= of each operation)
 	@EXAMPLES=$(or $(EXAMPLES),2500) $(BIN)/python -m pytest tests/functions/test_portal_api.py
 test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
@@ -62,6 +62,8 @@ test-corpus: prepare ## 1,500 files: each ends in a manifest or a named failure 
 	@$(BIN)/python -m tests.corpus $(CORPUS) $(if $(RECORD),--record "$(RECORD)") $(if $(AGAINST),--against "$(AGAINST)")
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)
 	@$(BIN)/python -m tests.system.soak
+hostile: prepare ## 2,000 hostile files among 8,000 good ones, instances of 512 MiB (SEED= FILES=)
+	@$(BIN)/python -m tests.system.hostile
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
 	@$(BIN)/python -m pytest tests/system/emulator.py
 test-frameworks: prepare ## React and Uppy of docs/portal.md, the types of uploader.js, Node's Cloud Storage client (needs npm)

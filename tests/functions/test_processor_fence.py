@@ -190,6 +190,21 @@ def test_the_text_of_a_document_needs_no_file_that_is_not_open(fenced: Any) -> N
     assert (found["words"], found["outline"][0]["title"]) == (5, "Two")
 
 
+def test_no_library_decodes_in_the_function(fenced: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PDFium works for one thread at a time; here eight files have a process each."""
+    monkeypatch.setattr(delivery, "module_of", lambda *_: pytest.fail("it was opened here"))
+    ends: list[dict[str, Any]] = []
+    threads = [
+        threading.Thread(target=lambda n=n, data=data: ends.append(fenced.process(data, name=n)))
+        for n, data in zip("abcdefgh", (pdf(1), GOOD) * 4, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [record["status"] for record in ends] == ["done"] * 8
+
+
 def test_processes_end_with_the_function(tmp_path: Path) -> None:
     """Killed, it cannot say goodbye: the fork server and what it forked end all the same."""
     program = (
