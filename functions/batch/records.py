@@ -10,6 +10,7 @@ An outcome carries its status as metadata, too, so that a listing tells how a ba
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,9 +72,17 @@ class Records:
         """Writes {status, reason?, detail? …}. False: there was an outcome before, which counts."""
         return self._create(task, OUTCOME, outcome, {"status": outcome["status"]})
 
-    def mark(self, task: TaskId, name: str) -> bool:
-        """False: somebody was first."""
-        return self._create(task, name, {})
+    def mark(self, task: TaskId, name: str) -> None:
+        self._create(task, name, {})
+
+    def is_marked(self, task: TaskId, name: str) -> bool:
+        return bool(self._blob(task, name).exists(timeout=CALL_SECONDS))
+
+    def now(self, purpose: str) -> datetime:
+        """By the bucket's own clock, which stamps an object that is written for it."""
+        blob = self._client().bucket(self.bucket).blob(f"tasks/{purpose}/{secrets.token_hex(8)}")
+        blob.upload_from_string(b"", if_generation_match=0, timeout=CALL_SECONDS)
+        return blob.time_created
 
     def put(self, task: TaskId, name: str, path: str, content_type: str) -> str:
         """Uploads an output's file; a name that is taken was written by an earlier try."""

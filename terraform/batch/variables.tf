@@ -110,8 +110,8 @@ variable "priorities" {
   }
 
   validation {
-    condition     = alltrue([for it in values(var.priorities) : it.memory_mib >= 128 + 192 * it.at_once])
-    error_message = "A priority's memory_mib must be at least 128 for the worker and 192 for each task at once; ${join(", ", [for key, it in var.priorities : "${key} has ${it.memory_mib} and needs ${128 + 192 * it.at_once}"])}."
+    condition     = alltrue([for it in values(var.priorities) : it.memory_mib >= 192 + 192 * it.at_once])
+    error_message = "A priority's memory_mib must be at least 192 for the worker and 192 for each task at once; ${join(", ", [for key, it in var.priorities : "${key} has ${it.memory_mib} and needs ${192 + 192 * it.at_once}"])}."
   }
 
   validation {

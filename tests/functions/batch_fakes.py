@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -13,6 +15,11 @@ from function_fakes import PROJECT, RESULTS, UPLOADS
 
 from batch.records import OUTCOME, REQUEST, WAITING, Known, Records, folder
 from batch.tasks import TaskId
+from worker import child
+from worker.handlers import Failed
+from worker.settings import Config
+
+__all__ = ["Failed", "time"]  # of the programs
 
 PLACE = f"projects/{PROJECT}/locations/us-central1"
 TASKS = f"{PROJECT}-files-dev-tasks"
@@ -50,6 +57,23 @@ WORKER_ENV = {
 }
 
 
+def run_program(folder: str, config: Config, task_id: str, request: dict[str, Any]) -> None:
+    """In the place of worker.child.run: a program of the test's."""
+    child.confine(config.task_bytes)
+    os.chdir(folder)
+    exec(request["program"])
+
+
+def run_handler(folder: str, config: Config, task_id: str, request: dict[str, Any]) -> None:
+    """worker.child.run with a handler that does what the request says."""
+    from worker.handlers import data_transformation
+
+    lines = "\n    ".join(request["does"].splitlines())
+    exec(f"def handle(task, request):\n    {lines}", globals())
+    data_transformation.handle = globals()["handle"]
+    child.run(folder, config, task_id, request)
+
+
 class MemoryRecords(Records):
     """The records in a dictionary by name. fault: called with "read name" or "create name"."""
 
@@ -58,6 +82,9 @@ class MemoryRecords(Records):
         self.objects: dict[str, dict[str, Any]] = {}
         self.fault: Callable[[str], None] = lambda call: None
         self._lock = threading.Lock()
+
+    def is_marked(self, task: TaskId, name: str) -> bool:
+        return folder(task) + name in self.objects
 
     def listed(self, batch: str | None, after: str = "") -> Iterator[Known]:
         prefix = "tasks/" if batch is None else f"tasks/{batch}/"

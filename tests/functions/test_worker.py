@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import batch_fakes
 import duckdb
 import pytest
 from batch_fakes import WORKER_ENV, MemoryRecords
@@ -24,14 +28,22 @@ from worker.subscription import Message
 CONFIG = Config.from_env(WORKER_ENV)
 DATA = {"task_type": "data_transformation", "priority": "normal", "dataset_size": 5,
         "transformation": "normalize", "output_format": "csv"}  # fmt: skip
-DONE = 'import json, sys; json.load(sys.stdin); print(json.dumps({"status": "done"}))'
+DONE = """open("outcome.json", "w").write('{"status": "done"}')"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _server() -> None:
+    """The server that tasks are forked off finds the worker as it does in its image."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+        forkserver.ensure_running()
 
 
 def child(monkeypatch: pytest.MonkeyPatch, program: str, seconds: int = 30) -> dict[str, Any]:
-    """The outcome of a task whose process runs the program."""
-    monkeypatch.setattr(fence, "COMMAND", [sys.executable, "-c", program])
+    """The outcome of a task whose process runs the program, in its folder."""
+    monkeypatch.setattr(fence.child, "run", batch_fakes.run_program)
     config = Config.from_env(WORKER_ENV | {"LIMIT_SECONDS": str(seconds)})
-    return fence.perform(config, TaskId.new(), DATA, threading.Event())
+    return fence.perform(config, TaskId.new(), {"program": program}, threading.Event())
 
 
 # One task, one process
@@ -47,9 +59,10 @@ def test_what_its_process_says_is_the_outcome(monkeypatch: pytest.MonkeyPatch) -
         ("x = []\nwhile True: x.append(bytearray(8 << 20))", "process_crashed"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "process_crashed"),
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "out_of_memory"),
-        ("import sys; sys.exit(77)", "out_of_memory"),
-        ("print('no json')", "process_crashed"),
-        ('print(\'{"status": "retry"}\')', "process_crashed"),
+        ("raise SystemExit(77)", "out_of_memory"),
+        ("pass", "process_crashed"),
+        ("open('outcome.json', 'w').write('no json')", "process_crashed"),
+        ("open('outcome.json', 'w').write('{\"status\": \"retry\"}')", "process_crashed"),
     ],
 )
 def test_a_process_that_ends_badly_is_that_tasks_failure(
@@ -66,12 +79,14 @@ def test_a_process_that_hangs_is_ended_with_all_that_it_started(
     program = (
         "import subprocess, time, pathlib\n"
         "p = subprocess.Popen(['sleep', '600'])\n"
-        f"pathlib.Path({str(started)!r}).write_text(str(p.pid))\n"
+        f"pathlib.Path({str(started)!r}).write_text(f'{{p.pid}} {{os.getcwd()}}')\n"
         "time.sleep(600)"
     )
     outcome = child(monkeypatch, program, seconds=2)
     assert outcome["reason"] == "timed_out"
-    assert not running(int(started.read_text()))
+    pid, folder = started.read_text().split()
+    assert not running(int(pid))
+    assert not Path(folder).exists()  # where a worker runs, what lies there is memory
 
 
 def running(pid: int) -> bool:
@@ -83,13 +98,16 @@ def running(pid: int) -> bool:
 
 def test_a_process_takes_no_more_memory_than_a_task_may(monkeypatch: pytest.MonkeyPatch) -> None:
     program = (
-        "import json\n"
-        "try:\n    x = bytearray(%d)\n    print(json.dumps({'status': 'done'}))\n"
-        "except MemoryError:\n    raise SystemExit(77)"
+        f"try:\n    x = bytearray(%d)\n    {DONE}\nexcept MemoryError:\n    raise SystemExit(77)"
     )
     fits, exceeds = CONFIG.task_bytes // 2, CONFIG.task_bytes + (1 << 20)
     assert child(monkeypatch, program % fits)["status"] == "done"
     assert child(monkeypatch, program % exceeds)["reason"] == "out_of_memory"
+
+
+def test_a_file_of_a_process_counts_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = f"open('x', 'w').truncate({CONFIG.task_bytes + 1})"
+    assert child(monkeypatch, program)["reason"] == "process_crashed"
 
 
 def test_google_out_of_reach_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,12 +115,48 @@ def test_google_out_of_reach_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> N
         child(monkeypatch, "raise SystemExit(75)")
 
 
+def test_a_task_whose_server_dies_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConnectionError):
+        child(monkeypatch, "import signal; os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)")
+    while True:  # off the next server, once this one is gone
+        with contextlib.suppress(ConnectionRefusedError):
+            assert child(monkeypatch, DONE)["status"] == "done"
+            break
+
+
 def test_a_task_is_broken_off_when_the_worker_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fence, "COMMAND", [sys.executable, "-c", "import time; time.sleep(600)"])
+    monkeypatch.setattr(fence.child, "run", batch_fakes.run_program)
     stopping = threading.Event()
     threading.Timer(0.5, stopping.set).start()
     with pytest.raises(fence.Stopped):
-        fence.perform(CONFIG, TaskId.new(), DATA, stopping)
+        fence.perform(CONFIG, TaskId.new(), {"program": "time.sleep(600)"}, stopping)
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        ("raise ValueError('bad')", ("handler_failed", "ValueError: bad")),
+        ("raise Failed('unsupported_data', 'no')", ("unsupported_data", "no")),
+        ("x = bytearray(9 << 30)", ("out_of_memory", "It took more than the 208 MiB of one task.")),
+        ("time.sleep(60)", ("timed_out", "It took more than 3 s.")),
+        ("os.abort()", ("process_crashed", "Its process ended with -6.")),
+    ],
+)  # fmt: skip
+def test_whatever_a_handler_does_has_a_name_and_leaves_its_neighbour_alone(
+    monkeypatch: pytest.MonkeyPatch, does: str, says: tuple[str, str]
+) -> None:
+    """worker.child itself, and a handler that is given what it does."""
+    monkeypatch.setattr(fence.child, "run", batch_fakes.run_handler)
+    config = Config.from_env(WORKER_ENV | {"LIMIT_SECONDS": "3"})
+    with ThreadPoolExecutor(2) as both:
+        bad, good = (
+            both.submit(
+                fence.perform, config, TaskId.new(), DATA | {"does": what}, threading.Event()
+            )
+            for what in (does, "print('noise')\nreturn {'status': 'done'}")
+        )
+        assert (bad.result()["reason"], bad.result()["detail"]) == says
+        assert good.result() == {"status": "done"}
 
 
 # The pool
@@ -135,7 +189,7 @@ class Bench:
     """A worker over fakes; `perform` stands for the task's process."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *tasks: TaskId | None) -> None:
-        monkeypatch.setattr(pool, "PAUSE_SECONDS", 0.01)
+        monkeypatch.setattr(pool, "PULL_SECONDS", 0.01)
         monkeypatch.setattr(pool, "perform", lambda *arguments: self.perform(*arguments))
         self.records = MemoryRecords()
         self.subscription = FakeSubscription(*tasks)
@@ -358,19 +412,3 @@ def test_a_table_of_too_many_columns_is_refused(table: Callable[..., Any]) -> No
     names = ",".join(f"c{n}" for n in range(1001))
     with pytest.raises(duckdb.Error, match="more than 1000 columns"):
         table(f"{names}\n{names}\n", transformation="convert")
-
-
-def test_the_child_answers_with_an_outcome_whatever_a_library_prints(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """worker.child itself, over a request whose handler cannot reach Google."""
-    program = (
-        "import sys; sys.path[:0] = {paths!r}\n"
-        "import worker.handlers.data_transformation as h\n"
-        "h.handle = lambda task, request: print('noise') or {{'status': 'done', 'rows': 1}}\n"
-        "import worker.child; worker.child.main()"
-    )
-    paths = [path for path in sys.path if "functions" in path]
-    outcome = child(monkeypatch, program.format(paths=paths))
-    assert outcome == {"status": "done", "rows": 1}
-    assert json.dumps(outcome)

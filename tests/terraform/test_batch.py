@@ -169,7 +169,7 @@ REFUSED: list[Case] = [
     ),
     ({"priorities": {"sweep": {}}}, "is not sweep, which is a job already"),
     ({"priorities": {"normal": {"at_once": 11}}}, "at_once must be 1 to 10"),
-    ({"priorities": {"normal": {"memory_mib": 512}}}, "normal has 512 and needs 896"),
+    ({"priorities": {"normal": {"memory_mib": 512}}}, "normal has 512 and needs 960"),
     (
         {"priorities": {"normal": {"task_seconds": 3600}}},
         "must leave 60 s of timeout_seconds",

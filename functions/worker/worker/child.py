@@ -1,4 +1,4 @@
-"""The process of one task: reads its order from stdin, writes its outcome to stdout.
+"""The process of one task, from its first breath to its outcome.
 
 A type of task is a module in handlers/ with `handle(task, request) -> outcome`, named after it.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from google.api_core.exceptions import GoogleAPIError
@@ -16,8 +19,37 @@ from google.auth.exceptions import GoogleAuthError
 
 from batch.records import FAILED
 from batch.tasks import TYPES, TaskId
-from worker.fence import OUT_OF_MEMORY, TRY_AGAIN
+from processor.fence.confine import die_with
 from worker.handlers import Failed, Unavailable
+from worker.settings import Config
+
+OUTCOME = "outcome.json"
+# Its exit codes: for a MemoryError, and where Google was not reached.
+OUT_OF_MEMORY, TRY_AGAIN = 77, 75
+
+
+def run(folder: str, config: Config, task_id: str, request: dict[str, Any]) -> None:
+    """Ends with 0 and the outcome in the folder, or with a code of its own."""
+    confine(config.task_bytes)
+    tempfile.tempdir = folder
+    # In the names that the processor has for them.
+    os.environ["MEMORY_BYTES"] = str(config.task_bytes)
+    os.environ["WORK_SECONDS"] = str(config.limit_seconds)
+    outcome = outcome_of(TaskId.parse(task_id), request)
+    Path(folder, OUTCOME).write_text(json.dumps(outcome))
+
+
+def confine(memory: int) -> None:
+    """A group of its own, no life beyond its parent's, and so much memory.
+
+    No file may be larger, either: where a worker runs, the disk is memory.
+    """
+    os.setsid()
+    die_with(os.getppid())
+    # Private memory that can be written; not what libraries map to read, which costs nothing.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def outcome_of(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
@@ -37,17 +69,3 @@ def outcome_of(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         detail = f"{type(error).__name__}: {error}"[:300]
         return {"status": FAILED, "reason": "handler_failed", "detail": detail}
-
-
-def main() -> None:
-    order = json.load(sys.stdin)
-    # Whatever a library prints goes to the log, never into the outcome.
-    answer = os.dup(1)
-    os.dup2(2, 1)
-    outcome = outcome_of(TaskId.parse(order["task_id"]), order["request"])
-    os.write(answer, json.dumps(outcome).encode())
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

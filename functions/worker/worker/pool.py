@@ -16,11 +16,10 @@ from batch.records import FAILED, Records
 from runtime.logs import Log
 from worker.fence import Stopped, perform
 from worker.settings import Config
-from worker.subscription import LEASE_SECONDS, Message, Subscription
+from worker.subscription import LEASE_SECONDS, PULL_SECONDS, Message, Subscription
 
 HELD = 10  # messages at most, done or waiting for their turn
 EMPTY_PULLS = 3  # in a row, before the worker ends
-PAUSE_SECONDS = 10.0
 RENEW_SECONDS = LEASE_SECONDS / 5
 
 
@@ -40,33 +39,32 @@ class Worker:
 
     def run(self, dead_letters: Subscription) -> int:
         """The exit code: 0, whatever became of the tasks."""
-        self._bury(dead_letters)
+        burying = threading.Thread(target=self._bury, args=(dead_letters,))
+        burying.start()
         threading.Thread(target=self._renew, daemon=True).start()
         with ThreadPoolExecutor(self._config.at_once) as pool:
             empty = 0
             while empty < EMPTY_PULLS and not self._stopping.is_set():
-                messages = self._subscription.pull(HELD - len(self._held))
+                messages = self._pull()
+                empty = 0 if messages or self._held else empty + 1
                 with self._changed:
                     self._held |= {message.ack_id: message for message in messages}
                 for message in messages:
                     pool.submit(self._one, message)
-                if self._held:
-                    empty = 0
-                    self._wait_for_room(bool(messages))
-                else:
-                    empty += 1
-                    self._stopping.wait(PAUSE_SECONDS if empty < EMPTY_PULLS else 0)
+                with self._changed:
+                    while len(self._held) >= HELD and not self._stopping.is_set():
+                        self._changed.wait(1.0)
         self._give_back(list(self._held.values()))
+        burying.join()
         return 0
 
-    def _wait_for_room(self, came: bool) -> None:
-        """Until one more can be held; where none came, until one is done or a pause is over."""
-        with self._changed:
-            before = len(self._held)
-            while len(self._held) >= HELD and not self._stopping.is_set():
-                self._changed.wait(1.0)
-            if not came and len(self._held) == before and not self._stopping.is_set():
-                self._changed.wait(PAUSE_SECONDS)
+    def _pull(self) -> list[Message]:
+        """Empty after PULL_SECONDS: Pub/Sub may say so earlier, and need not be right."""
+        until = time.monotonic() + PULL_SECONDS
+        messages = self._subscription.pull(HELD - len(self._held))
+        if not messages:
+            self._stopping.wait(max(0.0, until - time.monotonic()))
+        return messages
 
     def _one(self, message: Message) -> None:
         """Ends with the message acknowledged, or given back for somebody to try again."""
@@ -105,14 +103,20 @@ class Worker:
 
     def _bury(self, dead_letters: Subscription) -> None:
         """What Pub/Sub has set aside ends in an outcome."""
-        while messages := dead_letters.pull(HELD):
-            for message in messages:
-                if message.task and self._records.request(message.task):
-                    outcome = {"status": FAILED, "reason": "deliveries_exhausted", "ended": _now()}
-                    if self._records.conclude(message.task, outcome):
-                        self._tell("ERROR", "task_failed", "set aside", message,
-                                   reason="deliveries_exhausted")  # fmt: skip
-            dead_letters.acknowledge(messages)
+        try:
+            while messages := dead_letters.pull(HELD):
+                for message in messages:
+                    self._set_aside(message)
+                dead_letters.acknowledge(messages)
+        except Exception as error:  # the next execution finds them
+            self._log.write("WARNING", "dead_letters_left", "to be tried again", error=error)
+
+    def _set_aside(self, message: Message) -> None:
+        task, reason = message.task, "deliveries_exhausted"
+        if task is None or self._records.request(task) is None:
+            return
+        if self._records.conclude(task, {"status": FAILED, "reason": reason, "ended": _now()}):
+            self._tell("ERROR", "task_failed", "set aside", message, reason=reason)
 
     def _renew(self) -> None:
         while not self._stopping.wait(RENEW_SECONDS):

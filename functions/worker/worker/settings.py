@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from runtime.settings import read
 
+OWN_BYTES = 192 << 20  # of the worker, and of the server that its tasks are forked off
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -30,7 +32,12 @@ class Config:
     @property
     def task_bytes(self) -> int:
         """What one task's process may take, beside what the worker itself needs."""
-        return (self.instance_bytes - 128 * 1024 * 1024) // self.at_once
+        return (self.instance_bytes - OWN_BYTES) // self.at_once
+
+    @property
+    def file_bytes(self) -> int:
+        """What a file of a task may have: it lies in memory."""
+        return self.task_bytes // 4
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:

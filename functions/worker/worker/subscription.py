@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from batch.tasks import Invalid, TaskId
 
 LEASE_SECONDS = 600  # Pub/Sub's maximum, and what the subscription declares
-PULL_SECONDS = 10.0
+PULL_SECONDS = 5.0  # a worker that is to end has 10 s, of which it may spend these waiting
 
 
 @dataclass(frozen=True, slots=True)

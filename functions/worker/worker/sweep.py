@@ -7,7 +7,7 @@ for ever: here it is found. Publishing a task twice does it at most twice, and r
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from batch.records import WAITING, Records
@@ -17,25 +17,28 @@ from worker.settings import Config
 PATIENCE = timedelta(hours=1)  # a task that is not older may well be on its way
 
 
-def sweep(config: Config, records: Records, log: Log, now: datetime | None = None) -> int:
-    """The exit code."""
+def sweep(config: Config, records: Records, log: Log) -> int:
+    """The exit code. Ages are told by the bucket's clock, which stamped the requests."""
     from google.cloud.pubsub_v1 import PublisherClient
 
-    publisher, now = PublisherClient(), now or datetime.now(UTC)
-    futures, seen = [], 0
+    publisher, now = PublisherClient(), records.now("sweeps")
+    sent, seen = [], 0
     for known in records.listed(None):
         seen += 1
         if known.status != WAITING or known.created > now - PATIENCE:
             continue
         request = records.request(known.task) or {}
         topic = config.topics.get(request.get("priority", ""))
-        if topic and _is_due(request, now) and records.mark(known.task, f"swept-{now.date()}"):
+        mark = f"swept-{now.date()}"
+        if topic and _is_due(request, now) and not records.is_marked(known.task, mark):
             data = json.dumps({"task_id": str(known.task)}).encode()
-            futures.append(publisher.publish(topic, data, task_id=str(known.task)))
-    for future in futures:
+            future = publisher.publish(topic, data, task_id=str(known.task))
+            sent.append((known.task, mark, future))
+    for task, mark, future in sent:  # marked once confirmed: a sweep that dies is made up for
         future.result(60)
-    log.write("WARNING" if futures else "INFO", "tasks_swept", "requests without an outcome",
-              seen=seen, republished=len(futures))  # fmt: skip
+        records.mark(task, mark)
+    log.write("WARNING" if sent else "INFO", "tasks_swept", "requests without an outcome",
+              seen=seen, republished=len(sent))  # fmt: skip
     return 0
 
 

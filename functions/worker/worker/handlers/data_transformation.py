@@ -7,6 +7,7 @@ that is said. Operators are enumerated, columns quoted, values bound.
 
 from __future__ import annotations
 
+import resource
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,16 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "input"), Path(folder, "output")
         if "input" in request:
-            _download(client, config.uploads_bucket, request["input"], given)
+            _download(client, config, request["input"], given)
+        most = config.file_bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         try:
             rows, columns = transform(request, given, made, config.task_bytes // 2)
         except duckdb.OutOfMemoryException as error:
             raise MemoryError from error
         except duckdb.Error as error:
+            if made.stat().st_size >= most:
+                raise Failed("out_of_memory", _too_large("The result", most)) from error
             said = str(error).replace(folder, "").splitlines()[0][:300]
             raise Failed("unsupported_data", said) from error
         name = f"result.{request['output_format']}"
@@ -159,13 +164,23 @@ _QUERIES = {
 }  # fmt: skip
 
 
-def _download(client: Any, bucket: str, name: str, path: Path) -> None:
+def _download(client: Any, config: Config, name: str, path: Path) -> None:
     from google.api_core.exceptions import NotFound
 
+    bucket = config.uploads_bucket
+    blob = client.bucket(bucket).get_blob(name)
+    if blob is None:
+        raise Failed("object_not_found", f"gs://{bucket}/{name} does not exist.")
+    if blob.size > config.file_bytes:
+        raise Failed("out_of_memory", _too_large(f"gs://{bucket}/{name}", config.file_bytes))
     try:
-        client.bucket(bucket).blob(name).download_to_filename(str(path))
+        blob.download_to_filename(str(path))
     except NotFound:
-        raise Failed("object_not_found", f"gs://{bucket}/{name} does not exist.") from None
+        raise Failed("object_not_found", f"gs://{bucket}/{name} is gone.") from None
+
+
+def _too_large(what: str, most: int) -> str:
+    return f"{what} has more than {most >> 20} MiB: a priority with more memory_mib takes more."
 
 
 def _numeric(table: Any) -> list[str]:

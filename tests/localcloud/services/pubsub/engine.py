@@ -31,7 +31,8 @@ DAY = 86400.0
 PUSH_BACKOFF = (0.1, 60.0)
 # Pushes in flight per subscription: it starts low, grows with each success, halves on a failure.
 WINDOW_START, WINDOW_MIN, WINDOW_MAX = 10.0, 4.0, 200.0
-PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message
+PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message, over REST
+RPC_WAIT = 90.0  # over gRPC, where clients have deadlines of their own
 
 
 class Message:

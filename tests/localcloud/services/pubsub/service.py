@@ -11,7 +11,7 @@ from ...core.api import Call, Json, rpc
 from ...core.errors import ApiError, invalid, not_implemented
 from ...core.identity import Principal
 from ...core.sending import act_as
-from .engine import DAY, PULL_WAIT, Engine, Subscription, release
+from .engine import DAY, PULL_WAIT, RPC_WAIT, Engine, Subscription, release
 from .streaming import Stream
 
 NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}")
@@ -196,8 +196,10 @@ class PubSub(Engine):
         if not subscription.ready and not call.body.get("returnImmediately"):
             waiter = asyncio.get_running_loop().create_future()
             subscription.waiting.add(waiter)
-            await asyncio.wait([waiter], timeout=PULL_WAIT)
-            subscription.waiting.discard(waiter)
+            try:
+                await asyncio.wait([waiter], timeout=PULL_WAIT if call.request else RPC_WAIT)
+            finally:
+                subscription.waiting.discard(waiter)
         received = self.lease(subscription, most, subscription.ack_deadline)
         return {"receivedMessages": received} if received else {}
 
