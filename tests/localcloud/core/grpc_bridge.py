@@ -109,10 +109,13 @@ class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def serve(request: Any, context: grpc.aio.ServicerContext) -> Any:
             metadata = dict(context.invocation_metadata() or ())
             fields = json_format.MessageToDict(request)
+            call = self.cloud.api.call(method, fields, metadata.get("authorization"))
             try:
-                answer = await self.cloud.api.call(method, fields, metadata.get("authorization"))
+                answer = await asyncio.wait_for(call, context.time_remaining())
             except ApiError as error:
                 await self._abort(context, error)
+            except TimeoutError:  # whoever asked is gone: nothing more happens for them
+                await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded")
             return json_format.ParseDict(answer, response_class(), ignore_unknown_fields=True)
 
         return grpc.unary_unary_rpc_method_handler(

@@ -25,6 +25,7 @@ from ..services.observability.service import Logging, Monitoring
 from ..services.projects.service import Projects
 from ..services.pubsub.service import PubSub
 from ..services.run.jobs import Jobs
+from ..services.run.namespaces import Namespaces
 from ..services.run.service import Run
 from ..services.scheduler.service import Scheduler
 from ..services.storage.objects import Storage
@@ -90,6 +91,7 @@ class Cloud:
             self.run,
             self.functions,
             self.jobs,
+            Namespaces(self),
             self.artifacts,
             self.builds,
             self.workflows,

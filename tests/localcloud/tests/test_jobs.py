@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -412,3 +415,53 @@ def test_a_deleted_job_takes_its_executions_away(yard: Yard, name: str) -> None:
     assert yard.http("GET", f"{RUN}{execution['name']}").status_code == 404
     again = yard.http("POST", f"{RUN}{yard.place}/jobs/{name}:run", json={})
     assert again.status_code == 404
+
+
+def test_the_api_of_gcloud_runs_a_job_and_tells_how_it_ends(yard: Yard, name: str) -> None:
+    """The calls of gcloud 528: run, then the execution by its project's number until it is over."""
+    yard.create(name, "fail", "1")
+    host = f"https://{REGION}-run.googleapis.com/apis/run.googleapis.com/v1/"
+    job = f"{host}namespaces/{yard.cloud.project}/jobs/{name}"
+    run = yard.ask("POST", f"{job}:run", json={})
+    assert run["metadata"]["labels"]["run.googleapis.com/job"] == name
+    made = f"{host}namespaces/{run['metadata']['namespace']}/executions/{run['metadata']['name']}"
+    while (told := conditions(yard.ask("GET", made)))["Completed"] == "Unknown":
+        assert told["Started"] == "True"
+        time.sleep(0.05)
+    assert told["Completed"] == "False"
+    asked = {"overrides": {"containerOverrides": [{"args": ["fail", "0"]}], "timeoutSeconds": 60}}
+    run = yard.ask("POST", f"{job}:run", json=asked)
+    made = f"{host}namespaces/{yard.cloud.project}/executions/{run['metadata']['name']}"
+    while (told := conditions(yard.ask("GET", made)))["Completed"] == "Unknown":
+        time.sleep(0.05)
+    assert told["Completed"] == "True"
+    listed = yard.ask("GET", f"{host}namespaces/{yard.cloud.project}/executions",
+                      params={"labelSelector": f"run.googleapis.com/job = {name}"})  # fmt: skip
+    assert listed["items"][0]["metadata"]["name"] == run["metadata"]["name"]
+    assert yard.ask("GET", job)["status"]["executionCount"] == 2
+    assert yard.http("POST", f"{job}:run", member="user:nobody@example.com").status_code == 403
+    assert yard.http("GET", made, member="user:nobody@example.com").status_code == 403
+
+
+def conditions(execution: dict[str, Any]) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in execution["status"]["conditions"]}
+
+
+def test_gcloud_executes_a_job_and_waits_for_its_end(yard: Yard, name: str) -> None:
+    if not shutil.which("gcloud"):
+        pytest.skip("gcloud is not installed")
+
+    def gcloud(*words: str) -> subprocess.CompletedProcess[str]:
+        command = ["gcloud", "run", "jobs", *words, f"--region={REGION}"]
+        environ = os.environ | yard.cloud.environ(OWNER)
+        return subprocess.run(command, env=environ, capture_output=True, text=True)
+
+    yard.create(name, "fail", "0")
+    done = gcloud("execute", name, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert "has successfully completed" in done.stderr
+    failed = gcloud("execute", name, "--wait", "--args=fail,1")
+    assert failed.returncode == 1
+    assert "The execution failed" in failed.stderr
+    listed = gcloud("executions", "list", f"--job={name}", "--format=value(status.failedCount)")
+    assert listed.stdout.split() == ["1"], listed.stderr

@@ -193,15 +193,22 @@ class PubSub(Engine):
         if subscription.endpoint:
             raise ApiError(400, NOT_SUPPORTED, "FAILED_PRECONDITION")
         self._touch(subscription)
-        if not subscription.ready and not call.body.get("returnImmediately"):
-            waiter = asyncio.get_running_loop().create_future()
-            subscription.waiting.add(waiter)
-            try:
-                await asyncio.wait([waiter], timeout=PULL_WAIT if call.request else RPC_WAIT)
-            finally:
-                subscription.waiting.discard(waiter)
+        if not call.body.get("returnImmediately"):
+            await self._message(subscription, PULL_WAIT if call.request else RPC_WAIT)
         received = self.lease(subscription, most, subscription.ack_deadline)
         return {"receivedMessages": received} if received else {}
+
+    async def _message(self, subscription: Subscription, seconds: float) -> None:
+        """Until there is one to be pulled, or the time is over."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not subscription.ready and (left := until - loop.time()) > 0:
+            waiter = loop.create_future()
+            subscription.waiting.add(waiter)
+            try:
+                await asyncio.wait([waiter], timeout=left)
+            finally:
+                subscription.waiting.discard(waiter)
 
     def stream(self, first: Json, authorization: str | None) -> Stream:
         """A StreamingPull that begins with this request.
