@@ -23,6 +23,7 @@ __all__ = ["Failed", "time"]  # of the programs
 
 PLACE = f"projects/{PROJECT}/locations/us-central1"
 TASKS = f"{PROJECT}-files-dev-tasks"
+NOW = datetime(2026, 11, 26, tzinfo=UTC)
 SUBMIT_ENV = {
     "ACCESS": '{"kind": "iam"}',
     "HASH_OBJECT_NAMES": "false",
@@ -81,7 +82,12 @@ class MemoryRecords(Records):
         super().__init__(lambda: None, TASKS)  # type: ignore[arg-type, return-value]
         self.objects: dict[str, dict[str, Any]] = {}
         self.fault: Callable[[str], None] = lambda call: None
+        self.created: dict[TaskId, datetime] = {}
+        self.moment = NOW
         self._lock = threading.Lock()
+
+    def now(self, purpose: str) -> datetime:
+        return self.moment
 
     def is_marked(self, task: TaskId, name: str) -> bool:
         return folder(task) + name in self.objects
@@ -93,7 +99,8 @@ class MemoryRecords(Records):
                 _, of_batch, id, _ = name.split("/")
                 outcome = self.objects.get(name.replace(REQUEST, OUTCOME), {})
                 status = outcome.get("status", WAITING)
-                yield Known(TaskId(of_batch, id), status, datetime(2026, 11, 26, tzinfo=UTC))
+                task = TaskId(of_batch, id)
+                yield Known(task, status, self.created.get(task, NOW))
 
     def _read(self, task: TaskId, name: str) -> dict[str, Any] | None:
         self.fault(f"read {name}")

@@ -8,7 +8,7 @@ worker that dies does so wherever it waits.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,6 @@ from batch_fakes import SUBMIT_ENV, WORKER_ENV, MemoryRecords
 from google.api_core.exceptions import Conflict
 from greenlet import getcurrent, greenlet
 
-from batch.records import Known
 from batch.tasks import TaskId
 from runtime.logs import Log
 from submit.announce import Announcer
@@ -239,21 +238,18 @@ class Pulled:
 
 
 class TimedRecords(MemoryRecords):
+    """Records that the driven clock stamps."""
+
     def __init__(self, clock: Time) -> None:
         super().__init__()
-        self._clock, self._made = clock, dict[str, float]()
+        self._clock = clock
 
     def now(self, purpose: str) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
 
     def accept(self, task: TaskId, request: dict[str, Any]) -> bool:
-        self._made[str(task)] = self._clock.now()
+        self.created[task] = self.now("request")
         return super().accept(task, request)
-
-    def listed(self, batch: Any, after: str = "", most: Any = None) -> Iterator[Known]:
-        for one in super().listed(batch, after):
-            created = datetime.fromtimestamp(self._made[str(one.task)], UTC)
-            yield Known(one.task, one.status, created)
 
 
 class World:

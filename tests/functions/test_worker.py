@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from typing import Any
 import batch_fakes
 import duckdb
 import pytest
-from batch_fakes import WORKER_ENV, MemoryRecords
+from batch_fakes import NOW, WORKER_ENV, FakePublisher, MemoryRecords
 
 from batch.tasks import TaskId
 from runtime.logs import Log
-from worker import fence, pool
+from worker import fence, pool, sweep
 from worker.handlers import data_transformation
 from worker.settings import Config
 from worker.subscription import Message
@@ -170,6 +171,7 @@ class FakeSubscription:
         self.acknowledged: list[str] = []
         self.given_back: list[str] = []
         self.extended: list[str] = []
+        self.seconds: list[int] = []
         self.pulled: Callable[[], None] = lambda: None
 
     def pull(self, most: int) -> list[Message]:
@@ -181,6 +183,7 @@ class FakeSubscription:
         self.acknowledged += [message.ack_id for message in messages]
 
     def extend(self, messages: list[Message], seconds: int = 600) -> None:
+        self.seconds.append(seconds)
         target = self.extended if seconds else self.given_back
         target += [message.ack_id for message in messages]
 
@@ -236,7 +239,9 @@ def test_a_message_that_names_no_task_is_acknowledged_and_told(
     assert [line["event"] for line in logged()] == ["task_unknown", "task_unknown"]
 
 
-def test_what_cannot_be_recorded_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_recorded_comes_again_later_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     task = TaskId.new()
     bench = Bench(monkeypatch, task)
     bench.accept(task)
@@ -246,8 +251,10 @@ def test_what_cannot_be_recorded_is_given_back(monkeypatch: pytest.MonkeyPatch) 
             raise ConnectionError("away")
 
     bench.records.fault = fault
-    bench.run()
-    assert bench.subscription.given_back == ["ack-0"]
+    for attempt in (1, 2, 3, 4):
+        bench.subscription.messages = [Message("ack-0", task, attempt)]
+        bench.run()
+    assert bench.subscription.seconds == [40, 160, 600, 600]
     assert not bench.subscription.acknowledged
 
 
@@ -412,3 +419,86 @@ def test_a_table_of_too_many_columns_is_refused(table: Callable[..., Any]) -> No
     names = ",".join(f"c{n}" for n in range(1001))
     with pytest.raises(duckdb.Error, match="more than 1000 columns"):
         table(f"{names}\n{names}\n", transformation="convert")
+
+
+# What one task may cost: its files lie in memory
+
+
+class Blobs:
+    """A bucket of one object, of so many bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def bucket(self, name: str) -> Blobs:
+        return self
+
+    def blob(self, name: str) -> Blobs:
+        return self
+
+    def get_blob(self, name: str) -> Blobs:
+        return self
+
+    def download_to_filename(self, path: str) -> None:
+        assert self.size <= CONFIG.file_bytes, "fetched"
+        Path(path).write_text("a\n1\n")
+
+
+def test_a_table_of_5_gb_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    from worker.handlers import Failed
+
+    for name, value in WORKER_ENV.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(data_transformation, "cloud_storage", lambda *_: Blobs(5 << 30))
+    order = {"input": "large.csv", "input_format": "csv", "output_format": "csv"}
+    with pytest.raises(Failed, match="more than 52 MiB") as failed:
+        data_transformation.handle(TaskId.new(), order | {"transformation": "convert"})
+    assert failed.value.reason == "out_of_memory"
+
+
+# The sweep
+
+
+class Swept:
+    """The sweep over requests of so many hours ago, and what it published."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.records, self.publisher = MemoryRecords(), FakePublisher()
+        monkeypatch.setattr("google.cloud.pubsub_v1.PublisherClient", lambda: self.publisher)
+
+    def accept(self, hours: float, **more: str) -> TaskId:
+        task = TaskId.new()
+        self.records.accept(task, DATA | more)
+        self.records.created[task] = NOW - timedelta(hours=hours)
+        return task
+
+    def run(self) -> list[str]:
+        before = len(self.publisher.messages)
+        assert sweep.sweep(CONFIG, self.records, Log("p", False)) == 0
+        return [data["task_id"] for _, data, _ in self.publisher.messages[before:]]
+
+
+def test_requests_without_an_outcome_are_published_again_once_a_day(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = Swept(monkeypatch)
+    old, young, done = swept.accept(2), swept.accept(0.5), swept.accept(3)
+    later = swept.accept(5, run_after=(NOW + timedelta(hours=1)).isoformat())
+    swept.records.conclude(done, {"status": "done"})
+    assert young != later
+    assert swept.run() == [str(old)]
+    assert swept.run() == []
+    swept.records.moment = NOW + timedelta(days=1)
+    assert set(swept.run()) == {str(old), str(young), str(later)}
+
+
+def test_a_sweep_that_dies_before_its_publish_is_confirmed_is_made_up_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    swept = Swept(monkeypatch)
+    task = swept.accept(2)
+    swept.publisher.fault = ConnectionError("away")
+    with pytest.raises(ConnectionError):
+        swept.run()
+    swept.publisher.fault = None
+    assert swept.run() == [str(task)]

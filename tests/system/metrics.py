@@ -54,6 +54,7 @@ class Metrics:
         self._steps: dict[tuple[str, Labels], list[tuple[float, int]]] = defaultdict(list)
         self._samples: dict[str, list[tuple[float, float]]] = defaultdict(list)
         self._events: dict[tuple[str, str], tuple[float, float]] = {}
+        self._waiting = set[tuple[str, str]]()
         for line in journal:
             if reader := getattr(self, "_" + line["kind"].replace(".", "_"), None):
                 reader(line, seconds(line["time"]))
@@ -113,12 +114,33 @@ class Metrics:
         self._events[key] = began, time if acknowledged else float("inf")
 
     def _pubsub_dead_letter(self, line: Line, time: float) -> None:
-        key = line["subscription"], line["message"]
-        self._events[key] = self._events[key][0], time
-        self._step("num_undelivered_messages", time, 1, **_pubsub(line["topic"].rsplit("/")[-1]))
+        labels = _pubsub(line["subscription"])
+        name = "pubsub_googleapis_com:subscription_dead_letter_message_count"
+        self._count(name, time, **labels)
+        self._pulled(line, time)
+
+    def _pubsub_waiting(self, line: Line, time: float) -> None:
+        """In a subscription that is pulled."""
+        self._waiting.add(key := (line["subscription"], line["message"]))
+        self._events[key] = time, float("inf")
+        self._step("num_undelivered_messages", time, 1, **_pubsub(line["subscription"]))
 
     def _pubsub_acknowledged(self, line: Line, time: float) -> None:
-        self._step("num_undelivered_messages", time, -1, **_pubsub(line["subscription"]))
+        self._pulled(line, time)
+
+    def _pulled(self, line: Line, time: float) -> None:
+        """Gone from its subscription."""
+        key = line["subscription"], line["message"]
+        self._events[key] = self._events[key][0], time
+        if key in self._waiting:
+            self._waiting.remove(key)
+            self._step("num_undelivered_messages", time, -1, **_pubsub(line["subscription"]))
+
+    def _run_execution(self, line: Line, time: float) -> None:
+        result = "succeeded" if line["state"] == "CONDITION_SUCCEEDED" else "failed"
+        labels = {"monitored_resource": "cloud_run_job", "job_name": line["job"]}
+        name = "run_googleapis_com:job_completed_execution_count"
+        self._count(name, time, **labels, result=result)
 
     def _api(self, line: Line, time: float) -> None:
         if line["method"].endswith("queues.tasks.create") and line["code"] == 200:

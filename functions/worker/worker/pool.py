@@ -54,7 +54,7 @@ class Worker:
                 with self._changed:
                     while len(self._held) >= HELD and not self._stopping.is_set():
                         self._changed.wait(1.0)
-        self._give_back(list(self._held.values()))
+        self._let_go(list(self._held.values()))
         burying.join()
         return 0
 
@@ -77,7 +77,8 @@ class Worker:
             return  # given back at the end
         except Exception as error:  # Google was not reached: nothing is known, so it comes again
             self._tell("WARNING", "task_retry", "to be tried again", message, error=error)
-            self._give_back([message])
+            # Later each time, or an outage of two minutes would spend all its deliveries.
+            self._let_go([message], min(LEASE_SECONDS, 10 * 4**message.attempt))
         self._drop(message)
 
     def _conclude(self, message: Message) -> None:
@@ -126,11 +127,12 @@ class Worker:
                 except Exception as error:  # the next turn comes long before the lease is over
                     self._log.write("WARNING", "lease_failed", "leases not renewed", error=error)
 
-    def _give_back(self, messages: list[Message]) -> None:
+    def _let_go(self, messages: list[Message], seconds: int = 0) -> None:
+        """They come again to somebody, at once or after so long."""
         if not messages:
             return
         try:
-            self._subscription.extend(messages, 0)
+            self._subscription.extend(messages, seconds)
         except Exception as error:  # they come back when their lease is over
             self._log.write("WARNING", "lease_failed", "messages not given back", error=error)
 

@@ -548,8 +548,7 @@ def test_the_python_clients_publish_pull_and_acknowledge(bus: Bus, cloud: LocalC
     assert subscriber.get_subscription(subscription=name).ack_deadline_seconds == 10
     subscriber.acknowledge(subscription=name, ack_ids=[received.ack_id])
     cloud.advance(30)
-    with pytest.raises(exceptions.DeadlineExceeded):
-        subscriber.pull(subscription=name, max_messages=5, timeout=0.3)
+    assert not subscriber.pull(subscription=name, max_messages=5).received_messages
     with pytest.raises(exceptions.NotFound):
         publisher.publish(topic=bus.topic + "x", messages=[message])
     assert bus.topic in [topic.name for topic in publisher.list_topics(project=bus.project)]
@@ -655,20 +654,28 @@ def test_a_stream_needs_its_permission_and_ends_with_its_subscription(
     listener.close()
 
 
-def test_a_pull_over_grpc_waits_for_a_message_until_its_deadline(
-    bus: Bus, cloud: LocalCloud
-) -> None:
+def test_a_pull_waits_for_a_message(bus: Bus, cloud: LocalCloud) -> None:
+    """A few pulls outlast the tenth of a second; on a busy machine one may not."""
     name = bus.subscribe(push=False)
     channel = grpc_channel(cloud, "pubsub.googleapis.com")
     subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
-    with pytest.raises(exceptions.DeadlineExceeded):
-        subscriber.pull(subscription=name, max_messages=1, timeout=0.3)
-    timer = threading.Timer(0.3, bus.publish, ["late"])  # nobody else takes it
+    timer = threading.Timer(0.1, bus.publish, ["late"])
     timer.start()
-    (received,) = subscriber.pull(subscription=name, max_messages=1, timeout=30).received_messages
+    pulls = (subscriber.pull(subscription=name, max_messages=1) for _ in range(5))
+    (received,) = next(filter(None, (pull.received_messages for pull in pulls)))
     timer.join()
     assert received.message.data == b"late"
-    assert received.delivery_attempt == 0
+
+
+def test_a_pull_whose_client_is_gone_takes_nothing(bus: Bus, cloud: LocalCloud) -> None:
+    name = bus.subscribe(push=False)
+    channel = grpc_channel(cloud, "pubsub.googleapis.com")
+    subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+    subscriber.get_subscription(subscription=name)  # connected
+    with pytest.raises(exceptions.DeadlineExceeded):
+        subscriber.pull(subscription=name, max_messages=1, timeout=0.05)
+    bus.publish("later")
+    assert subscriber.pull(subscription=name, max_messages=1).received_messages
 
 
 def test_gcloud_lists_publishes_pulls_and_shows_dead_letters(

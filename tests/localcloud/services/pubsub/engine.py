@@ -31,8 +31,7 @@ DAY = 86400.0
 PUSH_BACKOFF = (0.1, 60.0)
 # Pushes in flight per subscription: it starts low, grows with each success, halves on a failure.
 WINDOW_START, WINDOW_MIN, WINDOW_MAX = 10.0, 4.0, 200.0
-PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message, over REST
-RPC_WAIT = 90.0  # over gRPC, where clients have deadlines of their own
+PULL_WAIT = 0.2  # real seconds that an empty pull waits for a message
 
 
 class Message:
@@ -155,6 +154,9 @@ class Engine(Service):
             where = message.where()
             self.cloud.journal.write("pubsub.lost", topic=topic, message=message.id, **where)
         for subscription in subscriptions:
+            if not subscription.endpoint:
+                short = subscription.name.rpartition("/")[2]
+                self.cloud.journal.write("pubsub.waiting", subscription=short, message=message.id)
             faults, about = self.cloud.faults, message.attributes.get("objectId", "")
             for _ in range(2 if faults.chance("pubsub.duplicate", about) else 1):
                 late = faults.chance("pubsub.reorder", about)

@@ -11,7 +11,7 @@ from ...core.api import Call, Json, rpc
 from ...core.errors import ApiError, invalid, not_implemented
 from ...core.identity import Principal
 from ...core.sending import act_as
-from .engine import DAY, PULL_WAIT, RPC_WAIT, Engine, Subscription, release
+from .engine import DAY, PULL_WAIT, Engine, Subscription, release
 from .streaming import Stream
 
 NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}")
@@ -194,14 +194,14 @@ class PubSub(Engine):
             raise ApiError(400, NOT_SUPPORTED, "FAILED_PRECONDITION")
         self._touch(subscription)
         if not call.body.get("returnImmediately"):
-            await self._message(subscription, PULL_WAIT if call.request else RPC_WAIT)
+            await self._message(subscription)
         received = self.lease(subscription, most, subscription.ack_deadline)
         return {"receivedMessages": received} if received else {}
 
-    async def _message(self, subscription: Subscription, seconds: float) -> None:
-        """Until there is one to be pulled, or the time is over."""
+    async def _message(self, subscription: Subscription) -> None:
+        """Until there is one to be pulled, for a while."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
+        until = loop.time() + PULL_WAIT
         while not subscription.ready and (left := until - loop.time()) > 0:
             waiter = loop.create_future()
             subscription.waiting.add(waiter)

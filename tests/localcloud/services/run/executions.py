@@ -162,7 +162,9 @@ class Runner:
     async def _attempt(self, execution: Execution, task: Task) -> int:
         """One process from start to end: its exit code, negative for a signal."""
         run = self._cloud.run
-        folder = self._cloud.folder / "instances" / f"{execution.short}-{task.index}-{task.attempt}"
+        # Short: programs put Unix sockets below it.
+        own = f"{execution.short.rpartition('-')[2]}-{task.index}-{task.attempt}"
+        folder = self._cloud.folder / "instances" / own
         program = task.program = Program(folder, lambda line: self._log(execution, task, line))
         container, image = task.spec["containers"][0], execution.image
         variables = await run.surroundings(
