@@ -51,6 +51,10 @@ class Time(Clock):
     def now(self) -> float:
         return self.at
 
+    @property
+    def passed(self) -> float:
+        return self.at - BEGIN
+
     def _arm(self) -> None:
         pass
 
@@ -266,7 +270,7 @@ class World:
         self.start_seconds: Callable[[], float] = lambda: 10.0
         self.task_seconds: Callable[[], float] = lambda: 1.0
         self.processes = list[Process]()
-        self.executions = self.most = 0
+        self.executions = self.attempts = 0
         self.ran_seconds = 0.0
         self._names, self._log = set[str](), Log("p", False)
         settings = SubmitConfig.from_env(SUBMIT_ENV | {"WINDOW_SECONDS": str(window)})
@@ -293,7 +297,6 @@ class World:
 
     def run_job(self) -> None:
         self.executions += 1
-        self.most = max(self.most, self.executions)
         self._process().spawn(self._execution)
 
     def sweep(self) -> None:
@@ -345,6 +348,7 @@ class World:
     def _attempt(self) -> bool:
         """Whether the worker ended by itself, and not by a death."""
         process, codes, began = self._process(), list[int](), self.clock.now()
+        self.attempts += 1
         ended = Process.of[getcurrent()].Event()
 
         def run() -> None:

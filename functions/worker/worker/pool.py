@@ -19,7 +19,7 @@ from worker.settings import Config
 from worker.subscription import LEASE_SECONDS, PULL_SECONDS, Message, Subscription
 
 HELD = 10  # messages at most, done or waiting for their turn
-EMPTY_PULLS = 3  # in a row, before the worker ends
+EMPTY_PULLS = 3  # before a worker that found nothing ends; one that did something ends at the first
 RENEW_SECONDS = LEASE_SECONDS / 5
 
 
@@ -43,10 +43,10 @@ class Worker:
         burying.start()
         threading.Thread(target=self._renew, daemon=True).start()
         with ThreadPoolExecutor(self._config.at_once) as pool:
-            empty = 0
-            while empty < EMPTY_PULLS and not self._stopping.is_set():
+            left = EMPTY_PULLS
+            while left and not self._stopping.is_set():
                 messages = self._pull()
-                empty = 0 if messages or self._held else empty + 1
+                left = 1 if messages or self._held else left - 1
                 with self._changed:
                     self._held |= {message.ack_id: message for message in messages}
                 for message in messages:

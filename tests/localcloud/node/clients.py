@@ -33,7 +33,8 @@ def test_node_s_clients_stream_list_and_create_tasks(cloud: LocalCloud, tmp_path
     parent = f"projects/{cloud.project}/locations/{PLACE}"
     answer = requests.post(
         f"https://cloudtasks.googleapis.com/v2/{parent}/queues",
-        json={"name": f"{parent}/queues/node"}, headers={"Authorization": f"Bearer {cloud.token()}"},
+        json={"name": f"{parent}/queues/node"},
+        headers={"Authorization": f"Bearer {cloud.token()}"},
         proxies={"https": cloud.proxy}, verify=str(cloud.bundle), timeout=60,
     )  # fmt: skip
     answer.raise_for_status()
