@@ -92,6 +92,10 @@ class Batch(Watched):
     def tasks_bucket(self) -> str:
         return str(self.outputs["batch"]["tasks_bucket"])
 
+    def later(self) -> str:
+        """A time that comes soon."""
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.now + WINDOW))
+
     def workers(self) -> list[dict[str, Any]]:
         """The processes of jobs that run now."""
         return list(self.cloud.post("/run/tasks"))

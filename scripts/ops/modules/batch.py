@@ -53,7 +53,7 @@ def dead_letters(look: Look) -> Iterator[Finding]:
             continue
         subscription = f"projects/{look.environment.project}/subscriptions/{short(name)}"
         if count := len(DeadLetters(look.clients, subscription).peek(COUNTED)):
-            what = f"{count} tasks were set aside in {short(name)} and wait for their outcome"
+            what = f"set aside in {short(name)}: {count}, which wait for their outcome"
             fix = f"gcloud run jobs execute {short(name).replace('tasks', 'worker')[:-5]} --wait"
             yield Finding("error", "dead letters of batch", what, fix)
 
