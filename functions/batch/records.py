@@ -82,7 +82,8 @@ class Records:
         """By the bucket's own clock, which stamps an object that is written for it."""
         blob = self._client().bucket(self.bucket).blob(f"tasks/{purpose}/{secrets.token_hex(8)}")
         blob.upload_from_string(b"", if_generation_match=0, timeout=CALL_SECONDS)
-        return blob.time_created
+        created: datetime = blob.time_created
+        return created
 
     def put(self, task: TaskId, name: str, path: str, content_type: str) -> str:
         """Uploads an output's file; a name that is taken was written by an earlier try."""
