@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.docs_permissions import Grant, grants
+from tests.bench.batch import alive, worker_cpu
 from tests.localcloud.client import OWNER
 from tests.permissions.tools import Binding, made_by, narrower_for, used
 from tests.system.pipeline import jpeg
@@ -111,6 +112,12 @@ def test_a_cancelled_batch_is_not_begun(quiet: Batch) -> None:
     quiet.submitted("POST", "/batches/cancelled:cancel")
     counts = quiet.counts("cancelled")
     assert (counts["cancelled"] + counts["done"], counts["waiting"]) == (20, 0)
+
+
+def test_the_benchmark_tells_what_a_task_costs_a_core(quiet: Batch) -> None:
+    """Nothing is said about times."""
+    assert worker_cpu(quiet, "errand", {"task_type": "errand"}, 10) > 0
+    assert 0 < alive(60, 0.1, 20) < 3
 
 
 # Who operates it

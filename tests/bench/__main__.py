@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import bridge, chain, files, many, portal, report, start, storage
+from tests.bench import batch, bridge, chain, files, many, portal, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
@@ -24,6 +24,7 @@ SECTIONS = {
     "bridge": bridge.measure,
     "chain": chain.measure,
     "portal": portal.measure,
+    "batch": batch.measure,
 }
 BUSY = 0.7  # load average from which on somebody else is at work
 
