@@ -230,4 +230,5 @@ def test_every_binding_is_used_and_none_could_be_narrower(
 
 
 def test_the_environment_has_no_difference(batch: Batch) -> None:
-    assert "No changes." in batch.deployment.make("plan", "ENV=dev").stdout
+    plan = batch.deployment.make("plan", "ENV=dev").stdout
+    assert "No changes." in plan, [line for line in plan.splitlines() if line.startswith("  #")]

@@ -137,7 +137,8 @@ class Metrics:
             self._step("num_undelivered_messages", time, -1, **_pubsub(line["subscription"]))
 
     def _run_execution(self, line: Line, time: float) -> None:
-        result = "succeeded" if line["state"] == "CONDITION_SUCCEEDED" else "failed"
+        ended = "succeeded" if line["state"] == "CONDITION_SUCCEEDED" else "cancelled"
+        result = "failed" if line["failed"] else ended
         labels = {"monitored_resource": "cloud_run_job", "job_name": line["job"]}
         name = "run_googleapis_com:job_completed_execution_count"
         self._count(name, time, **labels, result=result)
