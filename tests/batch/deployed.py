@@ -17,6 +17,8 @@ import requests
 
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.system.operating import Operator
+from tests.system.pipeline import Pipeline
 from tests.system.watched import Watched
 
 CALL = """
@@ -161,9 +163,10 @@ def deployed(watched: bool = True) -> Iterator[Batch]:
             (deployment.checkout / "environments/dev/watched_override.tf").write_text(WATCHED)
         deployment.make("bootstrap", "YES=1", "CAPABILITIES=batch")
         deployment.make("apply", "ENV=dev", "YES=1")
-        known = Watched.of(deployment)
+        known = Pipeline.of(deployment)
+        ops = stack.enter_context(Operator(deployment))
         base = stack.enter_context(_front(deployment))
-        yield Batch(deployment, known.outputs, known.client, base)
+        yield Batch(deployment, known.outputs, known.client, ops, base)
 
 
 @contextlib.contextmanager

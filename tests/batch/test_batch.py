@@ -7,8 +7,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,34 +123,29 @@ def test_the_benchmark_tells_what_a_task_costs_a_core(quiet: Batch) -> None:
 # Who operates it
 
 
-def operate(batch: Batch, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "scripts.ops", "--environment", "dev", "tasks", *words]
-    return batch.deployment.run(*command, check=False)
+def operate(batch: Batch, *words: str) -> str:
+    return batch.ops("tasks", *words).out
 
 
 def test_an_operator_submits_lists_redrives_and_cancels(quiet: Batch, tmp_path: Path) -> None:
     file = tmp_path / "tasks.ndjson"
     file.write_text(lines(3) + '\n{"task_type": "errand", "key": "bad", "does": "raise"}\n')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.ops", "--environment", "dev", "tasks", "submit", str(file),
-         "--batch", "operated", "--wait"],
-        cwd=quiet.deployment.checkout, env=quiet.deployment.environ, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    quiet.until(lambda: process.poll() is not None)
-    assert process.stdout
-    assert process.stdout.read().splitlines()[-2:] == [
+    with ThreadPoolExecutor(1) as one:
+        words = ("tasks", "submit", str(file), "--batch", "operated", "--wait")
+        submitting = one.submit(quiet.ops, *words)
+        quiet.until(submitting.done)
+    assert submitting.result().out.splitlines()[-2:] == [
         "4 submitted, 0 were there already", "0 waiting, 3 done, 1 failed, 0 cancelled",
     ]  # fmt: skip
-    assert process.returncode == 1
-    listed = operate(quiet, "list", "--batch", "operated", "--status", "failed").stdout
+    assert submitting.result().code == 1
+    listed = operate(quiet, "list", "--batch", "operated", "--status", "failed")
     (failed,) = re.findall(r"operated\.[0-9a-f]{32}", listed)
-    assert '"reason": "handler_failed"' in operate(quiet, "show", failed).stdout
-    assert "would be submitted again" in operate(quiet, "redrive", failed).stdout
-    assert "is submitted again as" in operate(quiet, "redrive", failed, "--apply").stdout
+    assert '"reason": "handler_failed"' in operate(quiet, "show", failed)
+    assert "would be submitted again" in operate(quiet, "redrive", failed)
+    assert "is submitted again as" in operate(quiet, "redrive", failed, "--apply")
     quiet.submitted("POST", "/tasks:batch?batch_id=dropped", data=lines(2))
-    assert "2 would be cancelled" in operate(quiet, "cancel", "dropped").stdout
-    assert "2 cancelled" in operate(quiet, "cancel", "dropped", "--apply").stdout
+    assert "2 would be cancelled" in operate(quiet, "cancel", "dropped")
+    assert "2 cancelled" in operate(quiet, "cancel", "dropped", "--apply")
 
 
 def test_an_execution_that_fails_and_what_is_set_aside_are_told(quiet: Batch) -> None:
@@ -179,8 +174,7 @@ def test_an_execution_that_fails_and_what_is_set_aside_are_told(quiet: Batch) ->
 
 
 def doctor(batch: Batch) -> str:
-    command = [sys.executable, "-m", "scripts.ops", "--environment", "dev", "doctor"]
-    return str(batch.deployment.run(*command, check=False, COLUMNS="300").stdout)
+    return batch.ops("doctor", COLUMNS="300").out
 
 
 # Permissions
