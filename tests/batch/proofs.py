@@ -100,7 +100,7 @@ def reads_a_table(b: Batch, held: Held) -> None:
 
 def writes_a_record(b: Batch, held: Held) -> None:
     b.upload("proofs/photo.jpg", jpeg(64, 64))
-    works(b, held, task_type="file_processing", filename="proofs/photo.jpg")
+    works(b, held, task_type="file_processing", prefix="proofs/photo")
 
 
 def publishes_later(b: Batch, held: Held) -> None:

@@ -111,12 +111,14 @@ class Iam:
     ) -> dict[str, Any]:
         """Adds or takes away one member of one role, behind Terraform's back."""
         bindings = [dict(b, members=list(b["members"])) for b in self.get(resource)["bindings"]]
+        own: dict[str, Any] = {"role": role, "members": []}
+        own |= {"condition": condition} if condition else {}
         for binding in bindings:
             if binding["role"] == role and binding.get("condition") == condition:
-                binding["members"] = [m for m in binding["members"] if m != member]
-        if present:
-            added = {"role": role, "members": [member]}
-            bindings.append(added | ({"condition": condition} if condition else {}))
+                own = binding
+        own["members"] = [m for m in own["members"] if m != member] + [member] * present
+        others = [binding for binding in bindings if binding is not own]
+        bindings = [binding for binding in (*others, own) if binding["members"]]
         return self.set(resource, {"bindings": bindings})
 
     def exercised(self) -> dict[str, list[tuple[str, str]]]:
