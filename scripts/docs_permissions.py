@@ -3,7 +3,8 @@
 `python scripts/docs_permissions.py` has bootstrap and dev delivered to a local cloud, reads every
 IAM binding there is, and puts the tables between their markers: that of an environment in README.md
 and docs/permissions.md, those of delivery and of the capabilities in the latter, the pipeline's in
-its own README. The last two are made from plans of the showcase and of dev. `--check` only tells
+its own README. The last two are made from plans of the showcase and of dev, those of a block's
+README from a plan of the example in it. `--check` only tells
 whether they are there. `make test` checks the same on the deployments and plans that it has.
 """
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README, PAGE = ROOT / "README.md", ROOT / "docs/permissions.md"
 PIPELINE = ROOT / "terraform/pipeline/README.md"
 BEGIN, END = "<!-- {} -->", "<!-- /{} -->"
+BLOCKS = ("function", "object_events", "task_queue")
 INPUTS = {"project_id": "demo-project"}
 HEAD = ("Account", "Role", "On", "Because")
 
@@ -36,7 +38,7 @@ TABLES = {
     "permissions of delivery": (PAGE,),
     "permissions of capabilities": (PAGE,),
     "permissions of the pipeline": (PIPELINE,),
-}
+} | {f"permissions of {name}": (ROOT / f"terraform/modules/{name}/README.md",) for name in BLOCKS}
 
 
 class Stale(Exception):
@@ -187,6 +189,21 @@ def check_planned(showcase: Iterable[str], dev: Iterable[str], write: bool = Fal
         check({Grant(*key) for key in why}, f"permissions of {name}", why, write)
 
 
+def example(block: str) -> str:
+    """The example of a block's README, with what it grants as an output."""
+    (path,) = TABLES[f"permissions of {block}"]
+    text = path.read_text("utf-8").partition("```hcl\n")[2].partition("```")[0]
+    (label,) = re.findall(r'^module "(\w+)"', text, re.M)
+    return f'{text}\noutput "grants" {{\n  value = module.{label}.grants\n}}\n'
+
+
+def check_example(block: str, grants: Iterable[dict[str, str]], write: bool = False) -> None:
+    """The same of a block's README; `grants` as the example's plan tells them."""
+    told = (f"{it['member']} {it['role']} {it['resource']}: {it['because']}" for it in grants)
+    why = reasons(told)
+    check({Grant(*key) for key in why}, f"permissions of {block}", why, write)
+
+
 def applied_to_a_local_cloud() -> tuple[set[Grant], list[str]]:
     """What is bound in a project with bootstrap and dev, and what the two tell of it."""
     from tests.ci.site import delivering, watched
@@ -195,8 +212,8 @@ def applied_to_a_local_cloud() -> tuple[set[Grant], list[str]]:
         return set(grants(site.deployment.cloud.get("/bindings"))), site.told()
 
 
-def planned(*environments: str) -> Iterator[list[str]]:
-    """What each environment would tell."""
+def planned(*environments: str) -> Iterator[list[Any]]:
+    """What each environment would tell, and then each block's example."""
     from tests.localcloud.client import LocalCloud
     from tests.localcloud.client.terraform import choose
     from tests.terraform.plans import PROJECT, Root
@@ -207,6 +224,11 @@ def planned(*environments: str) -> Iterator[list[str]]:
             with TemporaryDirectory() as scratch:
                 root = Root(f"environments/{name}", Path(scratch), environ, INPUTS, {})
                 yield root.plan().outputs["grants"]
+        for block in BLOCKS:
+            with TemporaryDirectory() as scratch:
+                files = {"main.tf": example(block)}
+                root = Root("example", Path(scratch), environ, {}, files)
+                yield root.plan().outputs["grants"]
 
 
 def main() -> int:
@@ -216,12 +238,14 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     applied, told = applied_to_a_local_cloud()
     delivery = of_delivery(applied)
-    showcase, dev = planned("showcase", "dev")
+    showcase, dev, *examples = planned("showcase", "dev")
     write = not arguments.check
     try:
         check(applied - delivery, "permissions", reasons(told), write)
         check(delivery, "permissions of delivery", reasons(told, delivery=True), write)
         check_planned(showcase, dev, write)
+        for block, told_of_it in zip(BLOCKS, examples, strict=True):
+            check_example(block, told_of_it, write)
     except Stale as stale:
         print(f"docs_permissions: {stale}", file=sys.stderr)
         return 1

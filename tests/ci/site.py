@@ -129,28 +129,64 @@ def watched(main: str) -> str:
     return main.replace(DEPLOYER, DEPLOYER + "  monitoring  = { enabled = true }\n")
 
 
+# Each with all that a deployer hands an account to: a webhook, schedules, jobs.
+CAPABILITIES = """
+module "completions" {
+  source      = "../../terraform/completions"
+  pipeline    = module.pipeline.interface
+  subscribers = { hook = { push_url = "https://hook.example.com" } }
+}
+
+module "portal" {
+  source   = "../../terraform/portal"
+  pipeline = module.pipeline.interface
+}
+
+module "sweep" {
+  source   = "../../terraform/sweep"
+  pipeline = module.pipeline.interface
+}
+
+module "batch" {
+  source   = "../../terraform/batch"
+  pipeline = module.pipeline.interface
+
+  schedules = {
+    daily = { cron = "0 6 * * *", task = jsonencode({ task_type = "file_processing" }) }
+  }
+}
+"""
+
+
+def everything(main: str) -> str:
+    """dev watched, with every capability that needs roles of who delivers it."""
+    return watched(main) + CAPABILITIES
+
+
 def with_a_bucket_more(main: str) -> str:
     return main + SCRATCH
 
 
 @contextmanager
-def bootstrapped() -> Iterator[Site]:
-    """bootstrap told of a repository, and nothing more."""
+def bootstrapped(*capabilities: str) -> Iterator[Site]:
+    """bootstrap told of a repository, and of these capabilities, and nothing more."""
     with LocalCloud.start() as cloud, fake() as github:
         made = Site(Deployment.prepare(cloud), github)
-        made.deployment.make("bootstrap", "YES=1", TF_VAR_github=json.dumps(GITHUB))
+        words = "YES=1", f"CAPABILITIES={' '.join(capabilities)}"
+        made.deployment.make("bootstrap", *words, TF_VAR_github=json.dumps(GITHUB))
         made.grants = made.deployment.outputs("bootstrap")["grants"]
         yield made
 
 
 @contextmanager
-def delivering(change: Callable[[str], str]) -> Iterator[Site]:
+def delivering(change: Callable[[str], str], *capabilities: str) -> Iterator[Site]:
     """dev delivered from that repository by bootstrap's accounts alone, with nobody an owner.
 
     Args:
         change: of dev's main.tf.
+        capabilities: what bootstrap is told of.
     """
-    with bootstrapped() as made:
+    with bootstrapped(*capabilities) as made:
         main = made.root / MAIN
         main.write_text(change(main.read_text()))
         made.git("init", "-q", "-b", "main")

@@ -48,6 +48,21 @@ def test_the_module_grants_three_bindings_and_no_more(portal: Portal) -> None:
     }
 
 
+def test_all_that_the_showcase_and_bootstrap_bind_is_told_with_its_reason(portal: Portal) -> None:
+    told = [
+        grant
+        for environment in ("bootstrap", SHOWCASE)
+        for grant in portal.pipeline.deployment.outputs(environment)["grants"]
+    ]
+    bound = [
+        f"{member} {role} {resource}"
+        for resource, role, member, _ in portal.cloud.get("/bindings")
+        # The owner was there before; Cloud Storage writes its own into each new bucket's policy.
+        if role != "roles/owner" and not member.startswith("project")
+    ]
+    assert sorted(grant.partition(": ")[0] for grant in told) == sorted(bound)
+
+
 def binding(portal: Portal, role: str, name: str) -> list[Any]:
     member = account(portal.cloud, name)
     (found,) = [row for row in portal.cloud.get("/bindings") if row[1:3] == [role, member]]

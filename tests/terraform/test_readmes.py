@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from scripts.docs_permissions import BLOCKS, check_example, example
+
 from .conftest import MakeRoot
-from .plans import ROOT
+from .plans import ROOT, Plan
 
 PIPELINE = "terraform/pipeline"
 READMES = sorted(path.relative_to(ROOT) for path in (ROOT / "terraform").rglob("README.md"))
@@ -69,16 +71,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def planned(root: MakeRoot, repository: str) -> set[str]:
-    """The addresses of all resources of all examples, each a module of one configuration."""
+def planned(root: MakeRoot, repository: str) -> Plan:
+    """All examples, each a module of one configuration."""
     files = {
         f"../{name}/main.tf": RELEASED.sub(repository, text) for name, (_, text) in EXAMPLES.items()
     }
     files |= {f"../{name}/main.tf": text for name, text in SETTINGS.items()}
     calls = (f'module "{name}" {{\n  source = "../{name}"\n}}\n' for name in EXAMPLES | SETTINGS)
-    made = root("examples", files={"main.tf": "".join(calls)} | files)
+    told = {}
+    for block in BLOCKS:
+        files[f"../{block}-1/main.tf"] = example(block)
+        told[f"{block}.tf"] = f'output "{block}" {{\n  value = module.{block}-1.grants\n}}\n'
+    made = root("examples", files={"main.tf": "".join(calls)} | files | told)
     shutil.copytree(made.folder.parent / "build", made.folder / "zips")
-    return set(made.plan().resources)
+    return made.plan()
 
 
 def test_both_pages_show_settings() -> None:
@@ -86,10 +92,15 @@ def test_both_pages_show_settings() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES | SETTINGS)
-def test_an_example_plans_as_it_stands(planned: set[str], name: str) -> None:
+def test_an_example_plans_as_it_stands(planned: Plan, name: str) -> None:
     # modules/access makes no resource.
-    made = any(address.startswith(f"module.{name}.module.") for address in planned)
+    made = any(address.startswith(f"module.{name}.module.") for address in planned.resources)
     assert made != (name == "access-1")
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_s_page_has_the_table_of_what_its_example_grants(planned: Plan, block: str) -> None:
+    check_example(block, planned.outputs[block])
 
 
 def test_a_stale_table_is_noticed(tmp_path: Path) -> None:

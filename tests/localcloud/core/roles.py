@@ -30,6 +30,14 @@ LEGACY = [f"roles/storage.legacy{k}" for k in ("BucketOwner", "BucketReader", "O
 # Roles that the data set leaves out, from Google's own pages.
 # https://docs.cloud.google.com/iam/docs/roles-permissions
 LEFT_OUT = {
+    # https://docs.cloud.google.com/build/docs/iam-roles-permissions
+    "roles/cloudbuild.builds.editor": [
+        *(f"cloudbuild.builds.{verb}" for verb in ("create", "get", "list", "update")),
+        *(f"cloudbuild.locations.{verb}" for verb in ("get", "list")),
+        *(f"cloudbuild.operations.{verb}" for verb in ("get", "list")),
+        *(f"resourcemanager.projects.{verb}" for verb in ("get", "list")),
+        *(f"remotebuildexecution.blobs.{verb}" for verb in ("get",)),
+    ],
     "roles/iam.roleAdmin": [
         *("iam.roles.create", "iam.roles.delete", "iam.roles.get", "iam.roles.list"),
         *("iam.roles.undelete", "iam.roles.update"),
