@@ -92,7 +92,7 @@ DEEDS: dict[str, Callable[[], Any]] = {
 
 
 def process(job: Job) -> Outcome:
-    said = DEEDS[job.source.head.split()[0].decode()]()
+    said = DEEDS[job.content.head.split()[0].decode()]()
     return Outcome("text/plain", {"text": {"encoding": str(said), "lines": 0}})
 
 

@@ -218,9 +218,9 @@ def test_processes_end_with_the_function(tmp_path: Path) -> None:
         "from types import SimpleNamespace as N\n"
         "config = Config.from_env(PROCESSOR_ENV)\n"
         f"fence = Fence(config, {PROGRAM!r})\n"
-        "source = N(write_to=lambda file, limit: file.write(b'sleep x'))\n"
+        "content = N(write_to=lambda file, limit: file.write(b'sleep x'))\n"
         "room = Gate(1 << 28).room(1 << 24)\n"
-        "job = Job(source, 7, stand_ins.TYPE, None, config, room)\n"
+        "job = Job(content, 7, stand_ins.TYPE, None, config, room)\n"
         "threading.Thread(target=fence.run, args=(job, 600)).start()\n"
         "fence.start(); print(fence.pid, flush=True)\n"
     )

@@ -180,8 +180,8 @@ def measuring() -> Iterator[Callable[[bytes, Config], int]]:
 
     def measure(data: bytes, config: Config) -> int:
         room = Gate(4 << 30).room(4 << 30)
-        source: Any = SimpleNamespace(write_to=lambda file, limit: file.write(data))
-        job = Job(source, len(data), sniff(data), None, config, room)
+        content: Any = SimpleNamespace(write_to=lambda file, limit: file.write(data))
+        job = Job(content, len(data), sniff(data), None, config, room)
         request = Request(
             config, len(data), job.content_type or "", None, 4 << 30, 4 << 30, True, 100
         )

@@ -125,8 +125,8 @@ def test_a_token_is_sent_nowhere_else(server: Server, storage: Storage) -> None:
 
 
 def test_names_reach_cloud_storage_whole(server: Server, storage: Storage) -> None:
-    source = storage.open(WORK, 5)
-    assert source.all(10).read() == b"{}"
+    content = storage.open(WORK, 5)
+    assert content.all(10).read() == b"{}"
     ((path, _),) = server.seen
     assert path == (
         f"/download/storage/v1/b/{UPLOADS}/o/%C3%BC%20%23%3F%25%2B%2Ftom.jpg?alt=media&generation=7"

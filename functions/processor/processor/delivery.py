@@ -93,29 +93,29 @@ class Delivery:
         if task.fault == "process_after_invalid":
             raise PermanentError(task.fault, _INVALID_TIME)
         self._fence.start()  # meanwhile it loads what decoding takes
-        source = self._storage.open(self._work, task.source["size"])
-        content_type = sniff(source.head) or written(source.head, task.declared, config)
+        content = self._storage.open(self._work, task.source["size"])
+        content_type = sniff(content.head) or written(content.head, task.declared, config)
         kind, limit = kind_of(content_type, config), config.max_file_bytes
-        size = source.size if source.size is not None and not source.is_gzip else limit
+        size = content.size if content.size is not None and not content.is_gzip else limit
         if size > limit:
             raise too_large(limit)  # at once: neither room nor an attempt is needed for that
-        with self._gate.room(kind.need(source.head, size, config)) as room:
+        with self._gate.room(kind.need(content.head, size, config)) as room:
             room.wait(self._remaining() / 2)
             self._claim(room)
-            job = Job(source, size, content_type, task.declared, config, room)
+            job = Job(content, size, content_type, task.declared, config, room)
             try:
                 if kind.is_fenced:
                     outcome = self._fence.run(job, self._remaining())
                 else:
                     outcome = module_of(content_type, config).process(job)
             finally:  # a refusal, too, rests on the right bytes only
-                source.verify(task.source["crc32c"])
+                content.verify(task.source["crc32c"])
             worked = time.monotonic()
             outputs = self._upload(outcome.outputs)
             timings = Timings(
                 queued=self._queued,
-                download=round(source.seconds, 3),
-                process=round(worked - self._started - source.seconds, 3),
+                download=round(content.seconds, 3),
+                process=round(worked - self._started - content.seconds, 3),
                 upload=round(time.monotonic() - worked, 3),
             )
             return self._record_done(outcome, outputs, timings)

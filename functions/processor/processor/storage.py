@@ -51,9 +51,9 @@ class Storage:
             "?uploadType=multipart&ifGenerationMatch=0&fields=generation"
         )
 
-    def open(self, work: Work, size: int | None) -> Source:
-        """Reads the beginning. size: in bytes, None when unknown. Raises as Source does."""
-        return Source(self._cloud, work, size)
+    def open(self, work: Work, size: int | None) -> Content:
+        """Reads the beginning. size: in bytes, None when unknown. Raises as Content does."""
+        return Content(self._cloud, work, size)
 
     def create(
         self,
@@ -64,7 +64,7 @@ class Storage:
         cache_control: str | None = None,
     ) -> bool:
         """One request. False: somebody was first, and what is there stays as it is."""
-        fields = {"name": name, "contentType": content_type, "crc32c": crc32c(data)}
+        fields: dict[str, Any] = {"name": name, "contentType": content_type, "crc32c": crc32c(data)}
         optional = {"metadata": metadata, "cacheControl": cache_control}
         fields |= {field: value for field, value in optional.items() if value}
         boundary = secrets.token_hex(16).encode()  # nothing that a file could hold
@@ -120,7 +120,7 @@ class _Body(io.RawIOBase):
         return 0
 
 
-class Source:
+class Content:
     """The bytes of one generation, in order, decompressed where they are stored as gzip.
 
     size counts stored bytes, None when unknown. Raises PermanentError source_gone, and

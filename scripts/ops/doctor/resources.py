@@ -182,8 +182,8 @@ def functions(look: Look) -> Iterator[Finding]:
 def _against_repository(look: Look, name: str, zipped: str, deployed: str) -> Iterator[Finding]:
     """zipped: the object that was built, NAME/SHA256.zip. deployed: the version that runs."""
     try:
-        (source,) = (one for one in deployables() if one.name == zipped.partition("/")[0])
-        here = hashlib.sha256(zip_bytes(source)).hexdigest()
+        (deployable,) = (one for one in deployables() if one.name == zipped.partition("/")[0])
+        here = hashlib.sha256(zip_bytes(deployable)).hexdigest()
     except (BuildError, OSError, ValueError) as error:
         yield Finding("warning", "functions", str(error), "git status")
         return

@@ -36,14 +36,14 @@ def make(file: str, content_type: str) -> Callable[[], None]:
     data = Path(file).read_bytes()
 
     def step() -> None:
-        source = Held(data, HEAD_BYTES, PIECE_BYTES)
-        found = sniff(source.head) or written(source.head, content_type, worker.config)
+        content = Held(data, HEAD_BYTES, PIECE_BYTES)
+        found = sniff(content.head) or written(content.head, content_type, worker.config)
         kind, module = kind_of(found, worker.config), module_of(found, worker.config)
         if kind.is_fenced:
             module.preload(found or "", worker.config)
-        size = kind.need(source.head, source.size, worker.config)
+        size = kind.need(content.head, content.size, worker.config)
         with worker.gate.room(size) as room:
             room.take(0)
-            module.process(Job(source, source.size, found, content_type, worker.config, room))
+            module.process(Job(content, content.size, found, content_type, worker.config, room))
 
     return step

@@ -73,7 +73,7 @@ class Held:
             raise Needs(size)
 
 
-class Source:
+class Content:
     """The file in memory, in the place of one in Cloud Storage."""
 
     def __init__(self) -> None:
@@ -164,8 +164,8 @@ class Server:
             _child(request, files, server)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)  # as it does itself: whoever comes first
-        source, answer, status = files
-        os.close(source)
+        content, answer, status = files
+        os.close(content)
         os.close(answer)
         self._jobs[pid] = socket.socket(fileno=status)
         self._selector.register(status, selectors.EVENT_READ, pid)
@@ -213,12 +213,12 @@ def _child(request: Request, files: list[int], server: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _keep(files[:2])
-        source, room = (
-            cast(Any, Source()),
+        content, room = (
+            cast(Any, Content()),
             cast(Any, Held(request.held, request.has_grown)),
         )  # all that a kind asks of
         job = Job(
-            source, request.size, request.content_type, request.declared, request.config, room
+            content, request.size, request.content_type, request.declared, request.config, room
         )
         # The file itself is counted, and mapped by now; the answer is as small.
         memory = request.held - os.fstat(_SOURCE).st_size

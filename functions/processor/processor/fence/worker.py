@@ -120,23 +120,23 @@ class Fence:
         Raises PermanentError, TransientError; DecoderError.
         """
         deadline = time.monotonic() + seconds
-        source = os.memfd_create("source", os.MFD_CLOEXEC | _ALLOW_SEALING)
+        content = os.memfd_create("content", os.MFD_CLOEXEC | _ALLOW_SEALING)
         try:
-            with open(source, "wb", buffering=0, closefd=False) as file:
-                job.source.write_to(file, job.config.max_file_bytes)
-            fcntl.fcntl(source, _ADD_SEALS, _SEALS)
-            return _Run(self, job, source, deadline).outcome()
+            with open(content, "wb", buffering=0, closefd=False) as file:
+                job.content.write_to(file, job.config.max_file_bytes)
+            fcntl.fcntl(content, _ADD_SEALS, _SEALS)
+            return _Run(self, job, content, deadline).outcome()
         finally:
-            os.close(source)
+            os.close(content)
 
-    def launch(self, request: Request, source: int, deadline: float) -> _Ended:
+    def launch(self, request: Request, content: int, deadline: float) -> _Ended:
         """Raises ServerGone, TransientError deadline_exceeded."""
         answer = os.memfd_create("answer", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair()
         control = self.start()
         try:
             with theirs:
-                files = [source, answer, theirs.fileno()]
+                files = [content, answer, theirs.fileno()]
                 socket.send_fds(control, [pickle.dumps(request)], files)
             end = _wait(ours, deadline)
             return _ended(end, answer)
@@ -153,14 +153,14 @@ class _Run:
 
     fence: Fence
     job: Job
-    source: int
+    content: int
     deadline: float
     has_grown: bool = False
 
     def outcome(self) -> Outcome:
         for _ in range(_LAUNCHES):
             try:
-                ended = self.fence.launch(self._request(), self.source, self.deadline)
+                ended = self.fence.launch(self._request(), self.content, self.deadline)
             except ServerGone:
                 continue
             if (needs := ended.answer.get("needs")) is not None:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from processor.admission import image_need, kind_need, pdf_need, plain_need
 from processor.formats import FORMATS
@@ -24,7 +24,7 @@ from processor.settings import Config
 if TYPE_CHECKING:
     from contract.records import Facts
     from processor.memory import Room
-    from processor.storage import Source
+    from processor.storage import Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Outcome:
     """What was learnt (facts, under the kind's name in the manifest) and what was made."""
 
     content_type: str
-    facts: Facts = field(default_factory=lambda: {})
+    facts: Facts = field(default_factory=cast(Any, dict))
     outputs: tuple[Output, ...] = ()
 
     def matches(self, declared: str) -> bool:
@@ -132,7 +132,7 @@ class Job:
     text that a kind of its own reads, as declared; None for other text and what nobody knows.
     """
 
-    source: Source
+    content: Content
     size: int
     content_type: str | None
     declared: str | None

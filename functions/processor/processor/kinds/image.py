@@ -34,10 +34,10 @@ def preload(content_type: str, config: Config) -> None:
 
 def process(job: Job) -> Outcome:
     format, config = BY_TYPE[job.content_type or ""], job.config
-    found = header(job.source.head, format)
+    found = header(job.content.head, format)
     if found:
         _admit(job, format, found)
-    file = job.source.all(config.max_file_bytes)
+    file = job.content.all(config.max_file_bytes)
     Image.MAX_IMAGE_PIXELS = config.max_pixels
     try:
         image = opened(file, format.decoder)

@@ -65,8 +65,8 @@ def preload(content_type: str, config: Config) -> None:
 
 
 def process(job: Job) -> Outcome:
-    file = job.source.all(job.config.max_file_bytes)
-    if job.source.head.startswith(_CONTAINER):
+    file = job.content.all(job.config.max_file_bytes)
+    if job.content.head.startswith(_CONTAINER):
         if _LOCKED in file.getvalue():
             return Outcome(job.content_type or "", {"document": {"encrypted": True}})
         return _workbook(job, file, _XLS, {"encrypted": False}, ())

@@ -34,7 +34,7 @@ def preload(content_type: str, config: Config) -> None:
 
 
 def process(job: Job) -> Outcome:
-    file = job.source.all(job.config.max_file_bytes)
+    file = job.content.all(job.config.max_file_bytes)
     try:
         document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:

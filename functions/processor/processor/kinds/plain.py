@@ -32,9 +32,9 @@ def process(job: Job) -> Outcome:
     if kind.module != "plain" and not kind.is_text:
         detail = f"Declared as {job.declared}, but the content is something else."
         raise PermanentError("type_mismatch", detail)
-    if not job.source.head:
+    if not job.content.head:
         return Outcome("application/x-empty")
-    facts = text_facts(job.source.pieces(job.config.max_file_bytes))
+    facts = text_facts(job.content.pieces(job.config.max_file_bytes))
     if facts is None:
         return Outcome("application/octet-stream")
     return Outcome("text/plain", {"text": facts})

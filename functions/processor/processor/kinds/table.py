@@ -126,7 +126,7 @@ def process(job: Job) -> Outcome:
 def _process(job: Job, database: Any, files: _Files) -> Outcome:
     content_type = job.content_type or ""
     facts: Facts = {}
-    files.given = _File(job.source.all(job.config.max_file_bytes).getvalue())
+    files.given = _File(job.content.all(job.config.max_file_bytes).getvalue())
     if content_type != PARQUET:
         text = text_facts(_pieces(files.given))
         if text is None:
