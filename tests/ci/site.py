@@ -90,7 +90,7 @@ class Site:
     def told(self) -> list[str]:
         """What dev and bootstrap tell of their bindings."""
         dev = self.deployment.outputs("dev", **self.login("apply"))
-        return [*dev["grants"], *self.grants]
+        return [*dev["grants"], *dev.get("more_grants", []), *self.grants]
 
     def rate(self) -> str:
         """Commits a rate of the queue that was never there; returns the commit."""
@@ -154,6 +154,12 @@ module "batch" {
   schedules = {
     daily = { cron = "0 6 * * *", task = jsonencode({ task_type = "file_processing" }) }
   }
+}
+
+output "more_grants" {
+  value = [for grant in concat(
+    module.completions.grants, module.portal.grants, module.sweep.grants, module.batch.grants,
+  ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
 }
 """
 
