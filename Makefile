@@ -122,8 +122,8 @@ submit: prepare ## The submit service of batch in the same way (ENV= PROJECT= PO
 	@$(BIN)/python -m scripts.ops.portal --submit -e $(ENV) --project "$(PROJECT)" $(if $(PORT),--port $(PORT))
 
 .PHONY: first-run
-first-run: prepare ## In a scratch project: does Google do what the local cloud infers? (PROJECT=)
-	@$(BIN)/python -m scripts.ops.first_run "$(PROJECT)"
+first-run: prepare ## In a scratch project: does Google do what the local cloud infers? (PROJECT=, YES=1 to skip the question)
+	@$(BIN)/python -m scripts.ops.first_run "$(PROJECT)" $(if $(YES),--yes)
 
 .PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine

@@ -21,7 +21,7 @@ from .redrive import Redrive, first
 from .status import failed, status_of
 from .subscribers import ROLES, Subscribers
 from .tasks import tasks
-from .verify import Verification
+from .verify import TIMEOUT, Verification
 from .work import Item, Queues
 
 FOUND, STOPPED, INTERRUPTED = 1, 2, 130
@@ -368,11 +368,12 @@ def doctor(session: Session, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--timeout", type=click.FloatRange(1), default=180, show_default=True,
-              help="Seconds until a file must have its record.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(1),
+              help="Seconds until a file must have its record. By default 180, or until the "
+                   "environment is 10 minutes old: IAM may need them.")  # fmt: skip
 @as_json
 @click.pass_obj
-def verify(session: Session, timeout: float, as_json: bool) -> None:
+def verify(session: Session, timeout: float | None, as_json: bool) -> None:
     """Put a picture and a broken file through the pipeline, then let the doctor look.
 
     Resources are in the state; the queues' settings are as declared; a picture becomes a manifest,
@@ -380,6 +381,11 @@ def verify(session: Session, timeout: float, as_json: bool) -> None:
     """
     output = Output(as_json)
     job = Verification(session.clients, session.environment, session.state(), timeout)
+    if timeout is None and (seconds := job.young()) > TIMEOUT:
+        output.say(
+            "IAM may not know the environment's bindings yet, and refuse a file until it does: "
+            f"looking for up to {seconds / 60:.0f} minutes"
+        )
     with output.progress("verifying") as step:
         findings = list(job.steps(lambda name: step(0, name)))
     _show_findings(output, findings)

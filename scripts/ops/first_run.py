@@ -1,12 +1,14 @@
 """The first run in a real project: settles what the local cloud only infers, and writes it down.
 
 `make first-run PROJECT=…` makes a scratch environment, looks at each inference of
-docs/on-google.md, takes everything away again and leaves build/first-run.md. It asks first,
-whatever YES says, and goes on only in a project that nothing here was applied to.
+docs/on-google.md, takes everything away again, also where one of them fails, and leaves
+build/first-run.md. It asks first, unless YES=1 says not to, and goes on only in a project that
+nothing here was applied to.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -82,6 +84,7 @@ class FirstRun:
         self.project, self.clients = project, Clients(project)
         self.folder = ROOT / "environments" / NAME
         self.applied = ""  # what the apply said
+        self.begun: list[str] = []  # environments that may hold something
 
     # The scratch environment
 
@@ -91,13 +94,16 @@ class FirstRun:
         )
         (self.folder / "main.tf").write_text(MAIN.replace("OPERATOR", self.operator()))
         needs = {"TF_VAR_capabilities": '["portal"]'}  # for its API, which gives out tokens
+        self.begun.append("bootstrap")
         self.deploy("bootstrap", "--yes", **needs)
+        self.begun.append(NAME)
         self.applied = self.deploy("apply", "--environment", NAME, "--yes")
 
     def take_away(self) -> None:
-        self.deploy("destroy", "--environment", NAME, "--yes")
-        self.deploy("destroy", "--environment", "bootstrap", "--yes")
-        shutil.rmtree(self.folder)
+        """Raises Problem where something stays; its folder stays, too, to try again with."""
+        for name in reversed(self.begun):
+            self.deploy("destroy", "--environment", name, "--yes")
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def deploy(self, *words: str, **environ: str) -> str:
         """A command of scripts/deploy.py, shown and returned. Raises Problem where it fails."""
@@ -111,7 +117,7 @@ class FirstRun:
                 said.append(line)
                 sys.stdout.write(line)
         if process.returncode:
-            raise Problem(f"{' '.join(command[1:])} failed, see above; what it made is still there")
+            raise Problem(f"{' '.join(command[1:])} failed, see above")
         return "".join(said)
 
     def operator(self) -> str:
@@ -178,7 +184,7 @@ class FirstRun:
         config = self._function()["buildConfig"]
         bucket = f"{self.project}-{PREFIX}-{NAME}-sources"
         (zipped,) = self.clients.storage.list_blobs(bucket, prefix="bridge/")
-        stale = config["source"]["storageSource"]["generation"]
+        stale = config["sourceProvenance"]["resolvedStorageSource"]["generation"]
 
         def build(generation: str) -> str:
             source = {"bucket": bucket, "object": zipped.name, "generation": generation}
@@ -273,27 +279,41 @@ def refuse_unless_new(first: FirstRun) -> None:
         )
 
 
+def ask(project: str) -> None:
+    """Raises Problem unless somebody agrees."""
+    print(
+        f"This makes an environment in {project}, deploys its two functions twice, and takes "
+        "all of it away. It takes some 20 minutes and less than a dollar."
+    )
+    try:
+        if input("Type the project's id to go on: ").strip() != project:
+            raise Problem("nothing was done")
+    except EOFError:
+        raise Problem("nobody is here to ask, and nothing was done. YES=1 asks nobody") from None
+
+
 def main() -> int:
-    project = sys.argv[1] if len(sys.argv) > 1 else ""
+    parser = argparse.ArgumentParser(prog="first-run")
+    parser.add_argument("project")
+    parser.add_argument("--yes", action="store_true", help="ask nobody")
+    arguments = parser.parse_args()
+    project = arguments.project
     try:
         if not project:
             raise Problem("no project is named: make first-run PROJECT=…")
         first = FirstRun(project)
         refuse_unless_new(first)
-        print(
-            f"This makes an environment in {project}, deploys its two functions twice, and takes "
-            "all of it away. It takes some 20 minutes and less than a dollar."
-        )
-        if input("Type the project's id to go on: ").strip() != project:
-            raise Problem("nothing was done")
-        first.make()
-        settled = [check() for check in first.checks()]
-        first.take_away()
-    except EOFError:
-        print("first-run: nobody is here to ask, and nothing was done", file=sys.stderr)
-        return 2
+        if not arguments.yes:
+            ask(project)
+        try:
+            first.make()
+            settled = [check() for check in first.checks()]
+        finally:
+            first.take_away()
     except Problem as problem:
-        print(f"first-run: {problem}", file=sys.stderr)
+        # Where taking away fails, too, what failed first is the reason.
+        reason = problem.__context__ if isinstance(problem.__context__, Problem) else None
+        print(f"first-run: {f'{reason}; then ' if reason else ''}{problem}", file=sys.stderr)
         return 2
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(report(project, settled))

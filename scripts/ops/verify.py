@@ -8,7 +8,7 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from google.api_core import exceptions as api
@@ -23,18 +23,31 @@ from .environment import Environment
 
 WIDTH, HEIGHT = 800, 600
 POLL_SECONDS = 0.5
+TIMEOUT = 180.0  # seconds
+# For so long IAM may not know an environment's bindings, and a push is refused until it does.
+# https://docs.cloud.google.com/iam/docs/access-change-propagation
+YOUNG = timedelta(minutes=10)
 
 
 class Verification:
     def __init__(
-        self, clients: Clients, environment: Environment, state: State, timeout: float
+        self, clients: Clients, environment: Environment, state: State, timeout: float | None
     ) -> None:
-        """timeout: seconds until a file must have its record."""
+        """timeout: seconds until a file must have its record; TIMEOUT, or longer when young."""
         self._clients, self._environment, self._state = clients, environment, state
-        self._timeout = timeout
+        self._timeout = timeout if timeout is not None else max(TIMEOUT, self.young())
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         prefix = next(iter(environment.config.include_prefixes), "")
         self._folder = f"{prefix}verify/{now}-{secrets.token_hex(3)}"
+
+    def young(self) -> float:
+        """For how many seconds more the environment is YOUNG; 0 where it cannot be told."""
+        try:
+            made = self._clients.storage.get_bucket(self._environment.results).time_created
+        except (api.Forbidden, api.NotFound):
+            return 0.0
+        left = YOUNG - (datetime.now(UTC) - made)
+        return left.total_seconds() if timedelta() < left <= YOUNG else 0.0
 
     def steps(self, begun: Callable[[str], None] = lambda _: None) -> Iterator[Finding]:
         begun("resources")

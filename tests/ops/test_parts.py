@@ -6,6 +6,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -18,9 +19,11 @@ from bridge.enqueue import enqueue
 from contract.identity import Work
 from scripts.ops import ROOT, costs, filters
 from scripts.ops.cli import cli
+from scripts.ops.declared import State
 from scripts.ops.doctor.access import BUILDS_WITH, KEEPS_WITH
 from scripts.ops.environment import load
 from scripts.ops.problems import Problem, explained
+from scripts.ops.verify import Verification
 from scripts.ops.work import Item, Pace, in_parallel, item_of
 from sweep.listing import Upload
 from sweep.rest import WithStatus
@@ -358,3 +361,27 @@ def test_the_doctor_knows_what_bootstrap_grants_the_build_account() -> None:
     text = (ROOT / "environments/bootstrap/main.tf").read_text()
     granted = re.findall(r'member += module\.build_account\.member\n.*\n +role += "(.*)"', text)
     assert sorted(granted) == sorted((*BUILDS_WITH, KEEPS_WITH))
+
+
+@pytest.mark.parametrize(
+    ("age", "timeout", "looks"),
+    [(60, None, 540), (599, None, 180), (601, None, 180), (-60, None, 180), (60, 1, 1)],
+    ids=["new", "nearly old", "old", "a clock ahead", "as told"],
+)
+def test_verify_looks_for_as_long_as_iam_may_need(
+    outputs: Path, age: float, timeout: float | None, looks: float
+) -> None:
+    made = SimpleNamespace(time_created=datetime.now(UTC) - timedelta(seconds=age))
+    clients: Any = SimpleNamespace(storage=SimpleNamespace(get_bucket=lambda name: made))
+    environment = load("dev", outputs=outputs)
+    job = Verification(clients, environment, State("dev", []), timeout)
+    assert job._timeout == pytest.approx(looks, abs=5)
+
+
+def test_verify_without_a_look_at_the_bucket_has_its_usual_patience(outputs: Path) -> None:
+    def refuse(name: str) -> Any:
+        raise api.Forbidden("storage.buckets.get")
+
+    clients: Any = SimpleNamespace(storage=SimpleNamespace(get_bucket=refuse))
+    environment = load("dev", outputs=outputs)
+    assert Verification(clients, environment, State("dev", []), None)._timeout == 180

@@ -3,7 +3,8 @@
 Rates are probabilities. `rules` fail calls by method pattern; the others are read by the service
 that they concern. All that there are: pubsub.duplicate, pubsub.reorder, pubsub.lost_ack,
 storage.duplicate_notification, storage.create_only_403, tasks.duplicate, tasks.lost_answer,
-run.kill, identity.expire.
+run.kill, identity.expire; functions.own_source (a function names what was deployed, not Google's
+copy), functions.any_generation (of a source, where the one that is asked for is not there).
 
 A draw is a hash of the seed, the fault, what it is about, and how often that was asked before: no
 draw depends on what other requests do at the same time. So the same seed strikes the same calls

@@ -71,6 +71,7 @@ class Functions(Service):
         self._operations: dict[str, tuple[Json, asyncio.Task[Any]]] = {}
         self._serials: dict[str, int] = {}
         self._built: dict[str, tuple[build.Environment, Path]] = {}  # and where the source lies
+        self._deployed: dict[str, Json] = {}  # by name: the source that was asked for
 
     def snapshot(self) -> list[str]:
         return list(self.functions)
@@ -142,7 +143,12 @@ class Functions(Service):
         on="{name}",
     )
     def get(self, call: Call) -> Json:
-        return self._get(call.params["name"])
+        name = call.params["name"]
+        function = self._get(name)
+        if name in self._deployed and self.cloud.faults.chance("functions.own_source", name):
+            build = function["buildConfig"] | {"source": self._deployed[name]}
+            return function | {"buildConfig": build}
+        return function
 
     @rpc(
         "cloudfunctions.projects.locations.functions.list",
@@ -331,6 +337,7 @@ class Functions(Service):
         number = self.cloud.number
         config["build"] = f"projects/{number}/locations/{location}/builds/{uuid.uuid4()}"
         # From now on the function names Google's copy, never again what was deployed.
+        self._deployed[name] = config["source"]
         bucket = f"gcf-v2-sources-{number}-{location}"
         held = {"bucket": bucket, "object": f"{identifier}/{COPY}", "generation": copied.stem}
         config["source"] = {"storageSource": held}
@@ -345,6 +352,8 @@ class Functions(Service):
                 if source["object"] != f"{folder.name}/{COPY}" or not copied.exists():
                     raise not_found(f"Generation {wanted} of {source['object']}")
                 return copied
+            if self.cloud.faults.chance("functions.any_generation", name):
+                wanted = None
             path = self.cloud.storage.path(source["bucket"], source["object"], wanted)
         except ApiError as error:
             raise _Failed(f"Failed to read the source gs://{source['bucket']}/{source['object']}: "

@@ -120,7 +120,7 @@ class Projects(Service):
         kept = self.cloud.faults.run_quota if service == "run.googleapis.com" else {}
         names = {"cpu": "cpu_allocation", "memory": "mem_allocation"}
         return {"metrics": [
-            {"metric": f"{service}/{names[kind]}", "consumerQuotaLimits": [
+            {"metric": f"{service}/{names.get(kind, kind)}", "consumerQuotaLimits": [
                 {"quotaBuckets": [{"effectiveLimit": str(limit)}]}
             ]} for kind, limit in kept.items()
         ]}  # fmt: skip
