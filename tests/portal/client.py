@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,13 @@ class Client:
         headers = more.pop("headers", {})
         body = {"name": name, "size": size, "contentType": kind} | more
         return self.http.post(f"{self.base}/files", json=body, headers=headers, timeout=60)
+
+    def accepted(self, name: str, size: int, **more: Any) -> dict[str, Any]:
+        """The answer to an offer with a key, which is made again while there is no place for it."""
+        while (answer := self.offer(name, size, **more)).status_code == 503:
+            time.sleep(int(answer.headers.get("Retry-After", 1)))
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
 
     def send(self, url: str, data: bytes) -> requests.Response:
         return self.http.put(url, data=data, timeout=120)
@@ -52,6 +60,11 @@ class Client:
     def ended(self, file_id: str) -> dict[str, Any]:
         """Its last document, by as many streams as it takes."""
         while True:
-            for told in self.events(file_id):
-                if told["status"] in ("done", "failed"):
-                    return told
+            try:
+                for told in self.events(file_id):
+                    if told["status"] in ("done", "failed"):
+                        return told
+            except requests.RequestException as error:
+                if error.response is not None and error.response.status_code != 503:
+                    raise
+                time.sleep(1)
