@@ -46,6 +46,32 @@ class Heading(TypedDict):
     page: NotRequired[int]  # from 1
 
 
+class Stream(TypedDict, total=False):
+    """type and codec, as FFmpeg calls them, are always there."""
+
+    type: str
+    codec: str
+    width: int  # pixels as they are stored
+    height: int
+    frameRate: float  # in a second, on average
+    cover: bool  # true of a picture beside sound
+    sampleRate: int
+    channels: int
+    language: str
+
+
+class Media(TypedDict, total=False):
+    """container and streams are always there."""
+
+    container: str  # FFmpeg's name of it
+    streams: list[Stream]  # the first 32
+    duration: float  # seconds
+    width: int  # pixels of the picture the right way up, if they are made square
+    height: int
+    hdr: bool  # true of a picture in PQ or HLG
+    tags: dict[str, str]  # never a place
+
+
 class Sheet(TypedDict):
     name: str
     rows: int
@@ -95,6 +121,7 @@ class Facts(TypedDict, total=False):
 
     image: Image
     document: Document
+    media: Media
     table: Table
     text: Text
 

@@ -64,6 +64,7 @@ locals {
   # beside a usual photo for each other request.
   formats           = jsondecode(file("${path.module}/../../functions/processor/processor/formats.json"))
   rendition_formats = [for image in local.formats.images : lower(image.decoder) if contains(keys(image), "extension")]
+  video_formats     = local.formats.videos[*].extension
 
   memory_needed_mib = { for name, lane in local.processor_lanes : name => ceil(
     local.formats.memory.base_mib + local.formats.memory.fixed_mib + local.formats.memory.photo_mib * (lane.processor.concurrency - 1) + max((

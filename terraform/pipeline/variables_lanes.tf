@@ -166,7 +166,7 @@ variable "lanes" {
 }
 
 variable "renditions" {
-  description = "The pictures made of an image, by name: a box of width × height pixels that it is fitted inside or covers, the format (jpeg, png, webp or avif), and the quality of 1 to 100. A lane may have its own."
+  description = "The pictures made of an image, by name: a box of width × height pixels that it is fitted inside or covers, the format (jpeg, png, webp or avif), and the quality of 1 to 100. A lane may have its own, and one whose kind is media videos (mp4 or webm) among them."
   # The tutorial's: 300 × 300, JPEG, quality 85.
   type = map(object({
     fit     = optional(string, "inside")
@@ -194,8 +194,13 @@ variable "renditions" {
   }
 
   validation {
-    condition     = alltrue([for rendition in values(merge(var.renditions, local.lane_renditions)) : contains(local.rendition_formats, rendition.format)])
-    error_message = "A rendition's format must be one of ${join(", ", local.rendition_formats)}; it is ${join(", ", [for name, rendition in merge(var.renditions, local.lane_renditions) : "${rendition.format} in ${name}"])}."
+    condition = alltrue(concat(
+      [for rendition in values(var.renditions) : contains(local.rendition_formats, rendition.format)],
+      flatten([for lane in values(var.lanes) : [for rendition in values(lane.renditions) :
+        contains(concat(local.rendition_formats, lane.kind == "media" ? local.video_formats : []), rendition.format)
+      ] if lane.renditions != null]),
+    ))
+    error_message = "A rendition's format must be one of ${join(", ", local.rendition_formats)}, or in a lane whose kind is media ${join(" or ", local.video_formats)}; it is ${join(", ", [for name, rendition in merge(var.renditions, local.lane_renditions) : "${rendition.format} in ${name}"])}."
   }
 
   validation {

@@ -389,6 +389,18 @@ def test_renditions_reach_the_processor(pipeline: Root) -> None:
     assert json.loads(told["RENDITIONS"]) == {"icon": rendition}
 
 
+def test_a_lanes_kind_picks_its_zip(pipeline: Root) -> None:
+    film = {"width": 640, "format": "mp4"}
+    videos = {"kind": "media", "prefixes": ["videos/"], "renditions": {"film": film}}
+    plan = pipeline.plan(lanes={"default": {}, "videos": videos})
+    processor = 'module.processor["videos"].google_cloudfunctions2_function.this'
+    told = settings(plan, processor)
+    assert told["KIND"] == "media"
+    assert told["SOURCE_VERSION"] == hashlib.sha256(b"the zip of processor-media").hexdigest()
+    assert json.loads(told["RENDITIONS"])["film"]["format"] == "mp4"
+    assert settings(plan, PROCESSOR)["KIND"] == "default"
+
+
 def test_a_lane_may_have_renditions_of_its_own(pipeline: Root) -> None:
     page = {"fit": "inside", "format": "png", "height": 1600, "quality": 85, "width": 1200}
     papers = {"prefixes": ["papers/"], "renditions": {"page": page}}
@@ -595,7 +607,7 @@ REFUSED: list[Case] = [
     ({"exclude_prefixes": ["gs://uploads/a/"]}, "exclude_prefixes has gs://uploads/a/; a prefix"),
     (
         default_lane(kind="code"),
-        "kind must be one of default, office, tables; it is code in default",
+        "kind must be one of default, media, office, tables; it is code in default",
     ),
     ({"renditions": {"text": {}}}, "table and text are what other outputs are called"),
     (
@@ -670,12 +682,14 @@ REFUSED: list[Case] = [
     ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),
     (
         {"renditions": {"a": {"format": "gif"}}},
-        "format must be one of avif, jpeg, png, webp; it is gif in a",
+        "be one of avif, jpeg, png, webp, or in a lane whose kind is media mp4 or webm; it is gif in a",
     ),
     (
         {"renditions": {"a": {"width": 0}}},
         "whole numbers from 1 to 8192; they are 0 × 300 in a",
     ),
+    ({"renditions": {"a": {"format": "mp4"}}}, "whose kind is media mp4 or webm; it is mp4 in a"),
+    (default_lane(renditions={"a": {"format": "webm"}}), "it is webm in default.a"),
     ({"renditions": {"a": {"quality": 101}}}, "quality must be 1 to 100; it is 101 in a"),
     (default_lane(renditions={"A": {}}), "renditions has the names default.A, thumbnail; each"),
     (default_lane(renditions={"a": {"quality": 0}}), "it is 0 in default.a, 85 in thumbnail"),

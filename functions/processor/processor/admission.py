@@ -47,7 +47,7 @@ def image_need(format: Format, head: bytes, size: int, config: Config) -> int | 
 
 
 def image_memory(format: Format, found: Header, size: int, config: Config) -> int:
-    renditions = config.renditions.values()
+    renditions = config.pictures.values()
     stored = (found.width, found.height)
     scale = max((scale_of(stored, turn, one) for one in renditions for turn in (1, 6)), default=0.0)
     drafts = (8, 4, 2) if format.decoder == "JPEG" else ()
@@ -62,7 +62,7 @@ def pdf_memory(size: int, config: Config) -> int:
 
 def pdf_side(config: Config) -> int:
     """The side of a square, in pixels, that holds the largest rendition."""
-    return max((max(one.width, one.height) for one in config.renditions.values()), default=0)
+    return max((max(one.width, one.height) for one in config.pictures.values()), default=0)
 
 
 def scale_of(size: Size, orientation: int, rendition: Rendition) -> float:

@@ -52,9 +52,26 @@ class Format:
         return self.decoder.lower()
 
 
+@dataclass(frozen=True, slots=True)
+class VideoFormat:
+    """What videos are made in. video, audio: encoders. qualities: crf at quality 0 and 100."""
+
+    content_type: str
+    extension: str
+    video: str
+    audio: str
+    qualities: tuple[int, int]
+    options: Mapping[str, str]
+
+    def crf(self, quality: int) -> int:
+        worst, best = self.qualities
+        return round(worst + (best - worst) * quality / 100)
+
+
 FORMATS = tuple(
     Format(**row | {"header": getattr(headers, row["header"])}) for row in _TABLE["images"]
 )
+VIDEOS = {row["extension"]: VideoFormat(**row) for row in _TABLE["videos"]}
 BY_TYPE = {one.content_type: one for one in FORMATS}
 ENCODED = {one.name: one for one in FORMATS if one.extension}  # what renditions are made in
 

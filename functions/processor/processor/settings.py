@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from processor.formats import ENCODED
+from processor.formats import ENCODED, VIDEOS
 from runtime.settings import read, table
 
 
@@ -21,8 +21,8 @@ class Rendition:
     quality: int = 85
 
     def __post_init__(self) -> None:
-        if self.fit not in ("inside", "cover") or self.format not in ENCODED:
-            raise ValueError("fit is inside or cover, format " + ", ".join(ENCODED))
+        if self.fit not in ("inside", "cover") or self.format not in ENCODED | VIDEOS:
+            raise ValueError("fit is inside or cover, format " + ", ".join(ENCODED | VIDEOS))
         if not (1 <= self.width <= 8192 and 1 <= self.height <= 8192 and 1 <= self.quality <= 100):
             raise ValueError("width and height are 1 to 8192, quality 1 to 100")
 
@@ -50,6 +50,10 @@ class Config:
     def pictures(self) -> Mapping[str, Rendition]:
         """Of the renditions those that are pictures."""
         return {name: one for name, one in self.renditions.items() if one.format in ENCODED}
+
+    @property
+    def videos(self) -> Mapping[str, Rendition]:
+        return {name: one for name, one in self.renditions.items() if one.format in VIDEOS}
 
     @classmethod
     def from_env(cls, variables: Mapping[str, str] = os.environ) -> Config:

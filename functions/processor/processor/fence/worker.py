@@ -22,7 +22,7 @@ from contract.reasons import PERMANENT
 from contract.records import Facts
 from processor.errors import PermanentError, TransientError
 from processor.fence.server import End, Request
-from processor.formats import ENCODED
+from processor.formats import ENCODED, VIDEOS
 from processor.kinds import Job, Outcome, Output, kind_of, module_of
 from processor.settings import Config
 
@@ -180,7 +180,7 @@ class _Run:
             config, job.size, job.content_type or "", job.declared, held,
             largest=held // 2 if kind_of(job.content_type, job.config).is_silent else held,
             has_grown=self.has_grown,
-            cpu_seconds=max(1, config.work_seconds // _CPU_SHARE),
+            cpu_seconds=_cpu_seconds(job),
         )  # fmt: skip
 
     def _is_out_of_memory(self, ended: _Ended) -> bool:
@@ -204,6 +204,12 @@ class _Run:
         size = min(room.capacity, _GROWTH * room.size)
         room.grow(size, max(0.0, self.deadline - time.monotonic()))
         self.has_grown = True
+
+
+def _cpu_seconds(job: Job) -> int:
+    if kind_of(job.content_type, job.config).is_long:
+        return job.config.work_seconds * len(os.sched_getaffinity(0))
+    return max(1, job.config.work_seconds // _CPU_SHARE)
 
 
 def _wait(status: socket.socket, deadline: float) -> End:
@@ -268,7 +274,7 @@ def _outputs(ended: _Ended, job: Job) -> tuple[Output, ...]:
         if name in own:
             file, content_type = own[name]
         else:
-            format = ENCODED[job.config.renditions[name].format]
+            format = (ENCODED | VIDEOS)[job.config.renditions[name].format]
             file, content_type = f"{name}.{format.extension}", format.content_type
         data = ended.data[at : at + size]
         at += size

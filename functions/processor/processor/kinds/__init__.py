@@ -37,7 +37,7 @@ class Kind:
     the settings; None for all there is. aliases: other names under which the same is declared.
     is_fenced: decoded, in a process of its own; else it is read by plain Python. is_silent: its
     decoder leaves out what it has no memory for, and says nothing. is_text: it has no signature;
-    text is of this kind where it is declared so.
+    text is of this kind where it is declared so. is_long: it may use all CPUs for all of its time.
     """
 
     module: str
@@ -48,9 +48,25 @@ class Kind:
     is_fenced: bool = True
     is_silent: bool = False
     is_text: bool = False
+    is_long: bool = False
 
 
 TEXT = {"text": ("text.txt", "text/plain; charset=utf-8")}  # the output of a document
+_media = partial(Kind, "media", partial(kind_need, "media"), "media", is_long=True)
+# Content type → FFmpeg's demuxer, the only one that may read it.
+MEDIA = {
+    "video/mp4": "mov", "video/quicktime": "mov", "video/x-m4v": "mov", "video/3gpp": "mov",
+    "video/webm": "matroska", "video/x-matroska": "matroska", "video/x-msvideo": "avi",
+    "video/mpeg": "mpeg", "video/x-ms-wmv": "asf", "video/x-flv": "flv", "audio/mpeg": "mp3",
+    "audio/mp4": "mov", "audio/ogg": "ogg", "audio/x-flac": "flac", "audio/x-wav": "wav",
+    "audio/aac": "aac", "audio/x-aiff": "aiff",
+}  # fmt: skip
+_MEDIA_ALIASES = {
+    "video/x-msvideo": ("video/avi", "video/msvideo"), "audio/mpeg": ("audio/mp3",),
+    "audio/mp4": ("audio/x-m4a", "audio/m4a"), "audio/x-flac": ("audio/flac",),
+    "audio/x-wav": ("audio/wav", "audio/wave", "audio/vnd.wave"), "audio/ogg": ("application/ogg",),
+    "audio/x-aiff": ("audio/aiff",), "video/x-ms-wmv": ("video/x-ms-asf",),
+}  # fmt: skip
 _office = partial(Kind, "office", partial(kind_need, "office"), "office", TEXT)
 _OFFICE = (  # a zip's parts tell what it is, so a zip is opened as well
     "application/zip", "application/vnd.ms-excel",
@@ -66,6 +82,7 @@ _table = partial(
 KINDS = {
     **{x.content_type: Kind("image", partial(image_need, x), aliases=x.aliases) for x in FORMATS},
     "application/pdf": Kind("pdf", pdf_need, outputs=TEXT, is_silent=True),
+    **{name: _media(aliases=_MEDIA_ALIASES.get(name, ())) for name in MEDIA},
     **{name: _office() for name in _OFFICE},
     "text/csv": _table(aliases=("application/csv", "text/x-csv"), is_text=True),
     "text/tab-separated-values": _table(aliases=("text/tsv", "text/x-tsv"), is_text=True),

@@ -57,7 +57,7 @@ def process(job: Job) -> Outcome:
         raise
     except Exception as error:  # a decoder may raise anything over hostile bytes
         raise _broken(error, file, format) from error
-    outputs = render(image, size, turn, config.renditions)
+    outputs = render(image, size, turn, config.pictures)
     upright = size[::-1] if turn >= 5 else size
     learnt: ImageFacts = {
         "format": format.name,
@@ -79,7 +79,7 @@ def _admit(job: Job, format: Format, found: Header) -> None:
 
 def _draft_size(size: tuple[int, int], orientation: int, config: Config) -> tuple[int, int]:
     """What a JPEG is decoded to at least: somewhat larger than the largest rendition."""
-    renditions = config.renditions.values()
+    renditions = config.pictures.values()
     scale = SPARE * max((scale_of(size, orientation, one) for one in renditions), default=0.0)
     # Never rounded up, or the decoder would take a step more than the memory counted.
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))

@@ -67,7 +67,7 @@ def process(job: Job) -> Outcome:
         raise PermanentError("corrupt_document", "Its first page cannot be drawn.") from error
     finally:
         document.close()
-    outputs = render(image, image.size, 1, job.config.renditions)
+    outputs = render(image, image.size, 1, job.config.pictures)
     return Outcome("application/pdf", {"document": facts}, outputs + words.outputs())
 
 

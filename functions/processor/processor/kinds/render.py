@@ -36,7 +36,7 @@ def load_encoders(config: Config) -> None:
     from PIL import ImageCms  # noqa: F401
 
     Image.preinit()
-    for one in config.renditions.values():
+    for one in config.pictures.values():
         load_plugin(ENCODED[one.format])
 
 

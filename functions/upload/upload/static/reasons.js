@@ -31,6 +31,18 @@ export const REASONS = {
     "The document is damaged and cannot be opened.",
     "Check that it opens on your device, save it anew, and upload that.",
   ],
+  corrupt_media: [
+    "The video or sound cannot be read.",
+    "Check that it plays on your device, save it anew, and upload that.",
+  ],
+  rendition_too_slow: [
+    "The video is too long to be converted here.",
+    "Upload a shorter one, or one of a smaller size.",
+  ],
+  rendition_too_large: [
+    "The video becomes too large when it is converted.",
+    "Save it as an MP4 and upload that.",
+  ],
   corrupt_table: [
     "The table cannot be read.",
     "Check that each line has as many fields as the first, and upload it anew.",
