@@ -21,6 +21,41 @@ module "pipeline" {
       processor = { max_instances = 5 }
       queue     = { max_concurrent_dispatches = 18 }
     }
+
+    # Kinds of files with libraries of their own: docs/kinds.md. By folder, and by what is declared.
+    documents = {
+      kind      = "office"
+      prefixes  = ["documents/"]
+      processor = { concurrency = 4, max_instances = 1 }
+      queue     = { max_concurrent_dispatches = 3 }
+      content_types = [
+        "application/vnd.ms-excel",
+        "application/vnd.oasis.opendocument.presentation",
+        "application/vnd.oasis.opendocument.spreadsheet",
+        "application/vnd.oasis.opendocument.text",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+      ]
+    }
+    tables = {
+      kind          = "tables"
+      prefixes      = ["tables/"]
+      content_types = ["application/vnd.apache.parquet", "application/x-ndjson", "text/csv", "text/tab-separated-values"]
+      processor     = { concurrency = 4, max_instances = 1 }
+      queue         = { max_concurrent_dispatches = 3 }
+    }
+    videos = {
+      kind          = "media"
+      prefixes      = ["videos/"]
+      content_types = ["audio/*", "video/*"]
+      processor     = { concurrency = 2, max_instances = 1, memory_mib = 4096 }
+      queue         = { max_concurrent_dispatches = 1 }
+      renditions = {
+        poster = { width = 640, height = 640 }
+        video  = { width = 1280, height = 1280, format = "mp4" }
+      }
+    }
   }
 
   monitoring = { enabled = true }

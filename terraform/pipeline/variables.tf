@@ -243,7 +243,7 @@ variable "zips" {
   nullable    = false
 
   validation {
-    condition     = alltrue([for name in ["bridge", "processor"] : fileexists("${var.zips}/${name}.zip")])
-    error_message = "zips is ${var.zips}, where bridge.zip or processor.zip is missing. Build them with: python3 scripts/build_functions.py, or download those of a release."
+    condition     = alltrue([for name in concat(["bridge"], values(local.processor_zips)) : fileexists("${var.zips}/${name}.zip")])
+    error_message = "zips is ${var.zips}, where one of ${join(", ", distinct([for name in concat(["bridge"], values(local.processor_zips)) : "${name}.zip"]))} is missing. Build them with: python3 scripts/build_functions.py, or download those of a release."
   }
 }

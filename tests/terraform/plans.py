@@ -59,7 +59,8 @@ class Root:
             shutil.copytree(ROOT / part, scratch / part, ignore=ignore)
         self.folder = scratch / folder
         self.inputs = inputs
-        for name in (path.parent.name for path in (ROOT / "functions").glob("*/main.py")):
+        for path in (ROOT / "functions").glob("*/requirements*.txt"):
+            name = path.parent.name + path.stem.removeprefix("requirements")
             zipped = scratch / "build" / f"{name}.zip"
             zipped.parent.mkdir(exist_ok=True)
             zipped.write_bytes(b"the zip of " + name.encode())

@@ -20,6 +20,7 @@ const ACTS = {
   refused: ["retry", "Try again:"],
 };
 const PICTURE = /^image\/(jpeg|png|webp|gif|avif)$/;
+const VIDEO = /^video\/(mp4|webm)$/; // what browsers play
 const PREVIEW_BYTES = 32 * 2 ** 20;
 const UNDER_WAY = ["ready", "uploading", "paused", "offline", "detached"];
 
@@ -138,10 +139,21 @@ function preview(row, file) {
   });
 }
 
+/** Nothing of it is loaded before somebody plays it. @param {Output} video @param {Output} [poster] */
+function player(video, poster) {
+  const made = document.createElement("video");
+  Object.assign(made, { controls: true, preload: "none", playsInline: true, src: video.url });
+  if (poster) made.poster = poster.url;
+  if (video.width && video.height) [made.width, made.height] = [video.width, video.height];
+  return made;
+}
+
 /** @param {Element} row @param {Output[]} outputs */
 function drawOutputs(row, outputs) {
   part(row, ".outputs").replaceChildren(...outputs.map(link));
+  const video = outputs.find((one) => VIDEO.test(one.contentType));
   const picture = outputs.find((one) => PICTURE.test(one.contentType));
+  if (video) part(row, ".outputs").append(player(video, picture));
   part(row, ".picture img")?.remove();
   if (!picture) return;
   const image = document.createElement("img");

@@ -62,16 +62,22 @@ export function factsOf(item) {
 /** What processing found out. @param {Item} item */
 function learnt({ result, size, type }) {
   const facts = /** @type {Record<string, any>} */ (result?.facts ?? {});
-  const { image, document, text } = facts;
+  const { image, document, media, table, text } = facts;
   /** @type {Record<string, string>} */
   const encodings = { ascii: "ASCII", "utf-8": "UTF-8", "utf-8-sig": "UTF-8 with BOM" };
   return [
     image?.format?.toUpperCase() ?? kindOf(facts.detected?.contentType ?? type),
     image && `${number.format(image.width)} × ${number.format(image.height)}`,
     image?.frames > 1 && counted(image.frames, "frame"),
+    media?.width && `${number.format(media.width)} × ${number.format(media.height)}`,
+    media?.duration && duration(media.duration),
+    table && counted(table.rows, "row"),
+    table && counted(table.columns.length, "column"),
+    document?.sheets && counted(document.sheets.length, "sheet"),
     document?.pages && counted(document.pages, "page"),
     document?.encrypted && (document.pages ? "encrypted" : "needs a password"),
-    text && counted(text.lines, "line"),
+    document?.words > 0 && counted(document.words, "word"),
+    text && !table && counted(text.lines, "line"),
     text && (encodings[text.encoding] ?? text.encoding),
     bytes(size),
   ].filter(Boolean);
