@@ -682,7 +682,7 @@ REFUSED: list[Case] = [
     ({"renditions": {"a": {"fit": "fill"}}}, "fit must be inside or cover; it is fill in a"),
     (
         {"renditions": {"a": {"format": "gif"}}},
-        "be one of avif, jpeg, png, webp, or in a lane whose kind is media mp4 or webm; it is gif in a",
+        "avif, jpeg, png, webp, or in a lane whose kind is media mp4 or webm; it is gif in a",
     ),
     (
         {"renditions": {"a": {"width": 0}}},
