@@ -6,6 +6,7 @@ Files that no encoder writes are put together here, and their pixels are known.
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 import zlib
 from typing import Any
@@ -257,6 +258,33 @@ def test_a_jpeg_whose_scan_ends_early_is_truncated_and_only_such_a_one(
         for ending in (b"", b"\xff\xd9", bytes(3) + b"\xff\xd9", b"\xff\xe0\0\2\xff\xd9"):
             assert refusal(processor, cut + ending) == "truncated_image"
             processor.cloud.results.clear()
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_progressive_jpeg_without_its_last_scans_is_truncated(
+    processor: Any, subsampling: int
+) -> None:
+    """With an end marker behind what is there, which its decoder takes for the end."""
+    noise = Image.effect_noise((300, 200), 60).convert("RGB")
+    data = encode(noise, progressive=True, subsampling=subsampling)
+    assert processor.process(data, name="whole")["status"] == "done"
+    grey = encode(noise.convert("L"), progressive=True)
+    assert processor.process(grey, name="grey")["status"] == "done"
+    assert processor.process(data + b"\xff\xd8\xff", name="more")["status"] == "done"
+    scans = [found.start() for found in re.finditer(rb"\xff\xda", data)]
+    for at in (scans[1], (scans[1] + scans[2]) // 2, scans[-1], len(data) // 3):
+        processor.cloud.results.clear()
+        assert refusal(processor, data[:at] + b"\xff\xd9") == "truncated_image"
+
+
+def test_a_gif_whose_picture_ends_early_is_truncated(processor: Any) -> None:
+    data = encode(Image.effect_noise((200, 150), 60).convert("P"), "GIF")
+    for kept in (0.5, 0.9):
+        cut = data[: int(len(data) * kept)]
+        for ending in (b"", b"\0;", b";"):
+            processor.cloud.results.clear()
+            assert refusal(processor, cut + ending) == "truncated_image"
+    assert processor.process(data[:-1], name="no trailer")["status"] == "done"
 
 
 def test_a_grid_without_its_last_tiles_is_truncated(processor: Any) -> None:

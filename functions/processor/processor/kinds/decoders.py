@@ -130,6 +130,7 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
     _AHEAD = bytes(8)
     _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
     _SEQUENTIAL = frozenset({0xFFC0, 0xFFC1})
+    _PROGRESSIVE = frozenset({0xFFC2, 0xFFCA})
     # Hierarchical, and lossless with arithmetic coding.
     _NOT_DRAWN = frozenset({0xFFC5, 0xFFC6, 0xFFC7, 0xFFCB, 0xFFCD, 0xFFCE, 0xFFCF})
 
@@ -177,6 +178,25 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
                 found = self._NEXT_MARKER.search(data, start)
                 self._scan = (start, found.start() if found else len(data))
                 del found
+        elif marker == 0xFFDA and self.frame in self._PROGRESSIVE:
+            with _bytes(self) as data:
+                if self._lacks_scans(data, at - 2):
+                    raise truncated()
+
+    def _lacks_scans(self, data: memoryview, at: int) -> bool:
+        """Whether an end marker comes before every bit of every coefficient has had its scan."""
+        missing = {(layer[0], k): 16 for layer in self.layer for k in range(64)}
+        while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
+            behind = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            if data[at + 1] == 0xDA and behind <= len(data):
+                first, last, bits = data[behind - 3 : behind]
+                layers = data[at + 5 : behind - 3 : 2]
+                missing |= {(c, k): bits & 15 for c in layers for k in range(first, last + 1)}
+                found = self._NEXT_MARKER.search(data, behind)
+                behind = found.start() if found else len(data)
+                del found
+            at = behind
+        return at + 1 < len(data) and any(missing.values())
 
     def load_read(self, read_bytes: int) -> bytes:
         if not self._scan:
