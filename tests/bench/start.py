@@ -75,10 +75,6 @@ def measure(site: Site, quick: bool) -> Section:
             f"cold start of processor, {what}, of tutorial", of(f"processor, {what}", base), 0.6
         )
         section.goals.append(goal)
-    section.goals.append(
-        Goal("cold start of bridge, of the default client's",
-             of("bridge", "bridge, google-cloud-tasks over gRPC (the client's default)"), 0.65)
-    )  # fmt: skip
     for title, what in (("processor", site.processor), ("bridge", site.bridge)):
         section.table(
             [f"Imports of the {title} above {NOTABLE:g} ms", "ms, with what it imports"],
