@@ -20,6 +20,9 @@ locals {
   # A lane's kind is a zip of the processor with libraries of its own; the first is in processor.zip.
   kinds = concat(["default"], keys(local.formats.kinds))
 
+  # What of a lane's processor is its instances': Cloud Run's to know.
+  of_instance = ["concurrency", "cpu", "max_instances", "memory_mib", "min_instances", "timeout_seconds"]
+
   # A lane is worked on by a processor deployed here, or by a target of the user's own.
   processor_lanes = { for name, lane in var.lanes : name => lane if lane.target == null }
   target_lanes    = { for name, lane in var.lanes : name => lane.target if lane.target != null }

@@ -127,29 +127,21 @@ module "processor" {
   invokers        = { tasks = { because = "Cloud Tasks calls the processor in its name", member = module.tasks_invoker.member } }
   deletion_policy = var.deletion_policy
 
-  resources = {
-    concurrency     = each.value.processor.concurrency
-    cpu             = each.value.processor.cpu
-    max_instances   = each.value.processor.max_instances
-    memory_mib      = each.value.processor.memory_mib
-    min_instances   = each.value.processor.min_instances
-    timeout_seconds = each.value.processor.timeout_seconds
-  }
+  resources = { for name, value in each.value.processor : name => value if contains(local.of_instance, name) }
 
+  # Of its settings, the processor is told those that are not the instance's, and how many it takes at once.
   environment_variables = merge(local.function_settings, {
-    CONCURRENCY = tostring(each.value.processor.concurrency)
+    for name, value in each.value.processor : upper(name) => tostring(value) if name == "concurrency" || !contains(local.of_instance, name)
+    }, {
     # A picture's memory in pages of 2 MiB, where the kernel gives them: up to a third less CPU.
     GLIBC_TUNABLES = "glibc.malloc.hugetlb=1"
     KIND           = each.value.kind
     LANE           = each.key
     MAX_ATTEMPTS   = tostring(each.value.queue.max_attempts)
-    MAX_FILE_BYTES = tostring(each.value.processor.max_file_bytes)
-    MAX_PIXELS     = tostring(each.value.processor.max_pixels)
     MEMORY_BYTES   = tostring(each.value.processor.memory_mib * 1048576)
     RENDITIONS     = jsonencode(local.renditions[each.key])
     # Towards its end a task that fails is recorded, whatever the fault, as the queue will delete it.
     TASK_SECONDS = tostring(max(1, floor(var.retry_days * 86400)))
-    WORK_SECONDS = tostring(each.value.processor.work_seconds)
   })
 }
 

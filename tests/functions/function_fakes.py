@@ -18,6 +18,7 @@ from requests import Request, Response
 from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPResponse
 
+ROOT = Path(__file__).resolve().parents[2]
 PROJECT = "acme-files"
 UPLOADS = "acme-files-files-dev-uploads"
 RESULTS = "acme-files-files-dev-results"
@@ -124,7 +125,17 @@ class _Status:
         return grpc.StatusCode[self.name]
 
 
+# A lane's processor as Terraform declares it by default, and what these tests have otherwise.
+_LANE = re.search(
+    r"processor = optional\(object\(\{(.*?)\}\)",
+    (ROOT / "terraform/pipeline/variables_lanes.tf").read_text("utf-8"),
+    re.S,
+)
+assert _LANE
 PROCESSOR_ENV = {
+    name.upper(): default
+    for name, default in re.findall(r'(\w+) += optional\(\w+, "?([^")]+)"?\)', _LANE[1])
+} | {
     "KIND": "default",
     "PROJECT_ID": PROJECT,
     "ENVIRONMENT": "dev",
@@ -133,7 +144,6 @@ PROCESSOR_ENV = {
     "RESULTS_BUCKET": RESULTS,
     "SOURCE_VERSION": "f" * 64,
     "MAX_ATTEMPTS": "3",
-    "MAX_FILE_BYTES": "104857600",
     "MAX_PIXELS": "100000000",
     "WORK_SECONDS": "240",
     "TASK_SECONDS": "604800",

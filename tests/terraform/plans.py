@@ -260,6 +260,29 @@ class Plan:
         return found
 
 
+def alerts(plan: Plan) -> list[dict[str, Any]]:
+    """A plan's alerts; there are some.
+
+    Raises:
+        AssertionError: where one's section of docs/runbook.md does not begin with its severity and
+            for how long it holds before it rings, or the alert does not name that section.
+    """
+    runbook = (ROOT / "docs/runbook.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## ([a-z-]+)\n\n(.*)$", runbook, re.M))
+    found = [plan[address] for address in plan.of_type("google_monitoring_alert_policy")]
+    assert found
+    for policy in found:
+        section = policy["user_labels"]["alert"].replace("_", "-")
+        ((promql,),) = [
+            condition["condition_prometheus_query_language"] for condition in policy["conditions"]
+        ]
+        seconds = promql["duration"].removesuffix("s")
+        after = "at once" if seconds == "0" else f"after {seconds} s"
+        assert sections.get(section) == f"`{policy['severity']}`, {after}.", section
+        assert f"docs/runbook.md#{section}" in policy["documentation"][0]["content"]
+    return found
+
+
 def _after(module: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, set[str]]]:
     for resource in module.get("resources", []):
         if names := resource.get("depends_on"):

@@ -13,7 +13,7 @@ from tests.localcloud.services.observability.logfilter import matches
 from tests.system.promql import Counter, Gauge, Labels, evaluate
 
 from .plans import Plan, Root
-from .test_monitoring import LANE, POLICY, SLO, monitoring, query
+from .test_monitoring import LANE, SLO, monitoring, query
 
 __all__ = ["monitoring"]  # the fixture
 
@@ -201,28 +201,6 @@ def test_the_allowance_burns_above_its_rate_and_three_files_while_it_goes_on(
     assert not burning(3, 0)
     assert burning(4, 0, short - 1)
     assert not burning(4, 0, short + 1)
-
-
-# What a page means to whoever is called: severity, and for how long before it rings.
-SEVERITIES = {
-    "dead_letters": ("CRITICAL", "0s"), "waiting_events": ("ERROR", "60s"),
-    "push_errors": ("ERROR", "120s"), "standing_queue": ("CRITICAL", "60s"),
-    "old_tasks": ("WARNING", "0s"), "expiring_tasks": ("CRITICAL", "0s"),
-    "failing_attempts": ("ERROR", "120s"), "processor_errors": ("ERROR", "120s"),
-    "slow_processor": ("WARNING", "300s"), "memory": ("WARNING", "300s"),
-    "failed_files": ("ERROR", "0s"), "nothing_finished": ("CRITICAL", "300s"),
-    "fast_burn": ("CRITICAL", "0s"), "slow_burn": ("WARNING", "0s"),
-}  # fmt: skip
-
-
-def test_severity_and_duration_are_these(plan: Plan) -> None:
-    found = {}
-    for address in plan.of_type("google_monitoring_alert_policy"):
-        (condition,) = plan[address]["conditions"]
-        (promql,) = condition["condition_prometheus_query_language"]
-        key = address.removeprefix(f'{POLICY}["').removesuffix('"]')
-        found[key] = (plan[address]["severity"], promql["duration"])
-    assert found == SEVERITIES
 
 
 # What is counted

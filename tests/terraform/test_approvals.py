@@ -8,7 +8,7 @@ import pytest
 from tests.localcloud.services.workflows.interpreter import Program
 
 from .conftest import MakeRoot
-from .plans import ROOT, Case, Plan, Root, case_id, unseen
+from .plans import ROOT, Case, Plan, Root, alerts, case_id, unseen
 
 PROJECT = "demo-project"
 WORKFLOW = "google_workflows_workflow.this"
@@ -101,8 +101,7 @@ def test_its_account_reads_results_and_creates_in_its_own_bucket_alone(default: 
 
 
 def test_it_is_watched_where_the_pipeline_is(default: Plan, approvals: Root) -> None:
-    alerts = default.of_type("google_monitoring_alert_policy")
-    assert {default[alert]["user_labels"]["alert"] for alert in alerts} == {
+    assert {policy["user_labels"]["alert"] for policy in alerts(default)} == {
         "approvals_failed", "approvals_full", "approvals_not_started", "approvals_overdue",
     }  # fmt: skip
     off = {"enabled": False, "notification_channels": [], "runbook_url": ""}

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from .conftest import MakeRoot
-from .plans import PROJECT, Case, Plan, Root, case_id, unseen
+from .plans import PROJECT, Case, Plan, Root, alerts, case_id, unseen
 
 PIPELINE = {
     "buckets": {
@@ -118,6 +118,10 @@ def test_requests_and_outcomes_are_private_and_expire(default: Plan) -> None:
     assert values["public_access_prevention"] == "enforced"
     ages = [rule["condition"][0]["age"] for rule in values["lifecycle_rule"]]
     assert 90 in ages
+
+
+def test_every_alert_has_its_section_of_the_runbook(default: Plan) -> None:
+    assert alerts(default)
 
 
 # Overrides

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from .conftest import MakeRoot
-from .plans import PROJECT, ROOT, Case, Plan, Root, case_id, unseen
+from .plans import PROJECT, Case, Plan, Root, alerts, case_id, unseen
 
 PIPELINE = {
     "bridge": {"settings": {"EXCLUDE_PREFIXES": "[]", "INCLUDE_PREFIXES": "[]", "LANES": "{}"}},
@@ -106,13 +106,7 @@ def test_pages_reach_the_functions_from_everywhere(default: Plan) -> None:
 
 
 def test_every_alert_has_its_section_of_the_runbook(default: Plan) -> None:
-    runbook = (ROOT / "docs/runbook.md").read_text()
-    policies = [default[one] for one in default.of_type("google_monitoring_alert_policy")]
-    assert len(policies) == 3
-    for policy in policies:
-        section = policy["user_labels"]["alert"].replace("_", "-")
-        assert f"\n## {section}\n" in runbook
-        assert f"docs/runbook.md#{section}" in policy["documentation"][0]["content"]
+    assert alerts(default)
 
 
 # Overrides

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from .conftest import MakeRoot
-from .plans import Case, Plan, Root, case_id, unseen
+from .plans import Case, Plan, Root, alerts, case_id, unseen
 
 CRM = 'google_pubsub_subscription.subscriber["crm"]'
 AUDIT = 'google_pubsub_subscription.subscriber["audit"]'
@@ -101,6 +101,7 @@ def test_the_dashboard_shows_each_subscriber_and_what_no_webhook_took(both: Plan
 
 
 def test_webhooks_and_consumers_have_their_alerts(both: Plan, subscribers: Root) -> None:
+    assert alerts(both)
     kind = "google_monitoring_alert_policy"
     keys = {both[a]["user_labels"]["alert"] for a in both.of_type(kind)}
     assert keys == {"completions_dead_letters", "completions_waiting"}

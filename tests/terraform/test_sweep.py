@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from .conftest import MakeRoot
-from .plans import PROJECT, Case, Plan, Root, case_id, unseen
+from .plans import PROJECT, Case, Plan, Root, alerts, case_id, unseen
 
 JOB = "google_cloud_scheduler_job.this"
 FUNCTION = "module.function.google_cloudfunctions2_function.this"
@@ -97,6 +97,10 @@ def test_it_is_watched_where_the_pipeline_is(default: Plan, root: MakeRoot) -> N
     quiet = root("terraform/sweep", pipeline=interface(monitoring=off)).plan()
     assert not quiet.of_type("google_monitoring_alert_policy")
     assert not quiet.of_type("google_logging_metric")
+
+
+def test_every_alert_has_its_section_of_the_runbook(default: Plan) -> None:
+    assert alerts(default)
 
 
 # Overrides
