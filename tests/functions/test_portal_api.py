@@ -110,4 +110,4 @@ def test_every_answer_is_one_that_the_document_has(
     capfd.readouterr()  # each request's log line
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert made >= 200, done.stdout
-    record_property(SAYS, f"schemathesis: {made:,} requests, {done.stdout.splitlines()[-1]}")
+    record_property(SAYS, f"schemathesis: {made:,} requests, each answered as the document says")

@@ -14,8 +14,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.localcloud.client.local import SHOWCASE
-from tests.permissions.tools import Watch, account, call, made_by, withheld
-from tests.portal.conftest import UPLOAD, Portal
+from tests.permissions.tools import Watch, account, call, granted, made_by, withheld
+from tests.portal.conftest import STATUS, UPLOAD, Portal
 from tests.system.pipeline import jpeg
 
 STORAGE = "https://storage.googleapis.com"
@@ -156,6 +156,21 @@ def test_nobody_calls_a_function_without_a_token_for_it(portal: Portal) -> None:
         for token in ("x.y.z", portal.cloud.token()):
             headers = {"Authorization": f"Bearer {token}"}
             assert call(portal.cloud, "GET", url, None, headers=headers).status_code == 401
+
+
+def test_a_caller_needs_run_invoker_and_nothing_else(portal: Portal) -> None:
+    """As `callers` of the module hold it."""
+    member = "serviceAccount:caller@example.iam.gserviceaccount.com"
+    services = [row[0] for row in portal.cloud.get("/bindings") if row[1] == "roles/run.invoker"]
+    (bridge,) = [one for one in services if one.endswith("-bridge")]
+    for url, name in zip(functions(portal), (UPLOAD, STATUS), strict=True):
+        origin = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        body = {"email": member.partition(":")[2], "audience": origin}
+        headers = {"Authorization": f"Bearer {portal.cloud.post('/oidc', body)['token']}"}
+        binding = [f"{bridge.rpartition('/')[0]}/{name}", "roles/run.invoker", member, None]
+        assert call(portal.cloud, "GET", url, None, headers=headers).status_code == 403
+        with granted(portal.cloud, binding):
+            assert call(portal.cloud, "GET", url, None, headers=headers).status_code == 200
 
 
 def test_an_authorization_beside_the_checked_one_is_no_identity(portal: Portal) -> None:
