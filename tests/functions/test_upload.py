@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import requests
 from function_fakes import RESULTS, lane
 from portal_fakes import PAGE, SESSION, STATUS_URL, UPLOAD_ENV, Front
 
+DOCS = Path(__file__).resolve().parents[2] / "docs/portal-api.md"
 KEY = str(uuid.UUID("5a1c9f52-3f0e-4b7a-9d0c-1f2e3d4c5b6a"))
 
 
@@ -453,6 +455,35 @@ def test_the_page_served_here_may_call(upload: Front) -> None:
 
 def test_a_server_names_the_page_that_will_send(upload: Front) -> None:
     assert upload.offer(origin=PAGE).status_code == 201
+    (begun,) = upload.cloud.uploads.values()
+    assert begun["headers"]["origin"] == PAGE
+
+
+def test_a_server_s_backend_begins_an_upload_as_the_docs_show(
+    upload: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    shown: dict[str, Any] = {}
+    exec(code, shown)
+    tokens: list[str] = []
+
+    def fetch_id_token(request: Any, audience: str) -> str:
+        tokens.append(audience)
+        return "token"
+
+    def send(url: str, *, json: Any, headers: dict[str, str], timeout: int) -> requests.Response:
+        made = upload.http.post(url.removeprefix(shown["UPLOAD"]), json=json, headers=headers)
+        answer = requests.Response()
+        answer.status_code, answer._content = made.status_code, made.data
+        return answer
+
+    upload.configure(FOLDERS='{"uploads": {"types": ["*/*"], "max_bytes": 1000}}')
+    monkeypatch.setattr("google.oauth2.id_token.fetch_id_token", fetch_id_token)
+    monkeypatch.setattr("requests.post", send)
+    answer = shown["begin"]("customer-7", "tom.jpg", 10, "image/jpeg")
+    assert tokens == [shown["UPLOAD"]]
+    assert answer["upload"]["url"] == SESSION
+    assert "/customer-7/" in answer["results"]
     (begun,) = upload.cloud.uploads.values()
     assert begun["headers"]["origin"] == PAGE
 
