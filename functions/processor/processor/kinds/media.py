@@ -43,7 +43,7 @@ def preload(content_type: str, config: Config) -> None:
 
 
 def process(job: Job) -> Outcome:
-    file = job.source.all(job.config.max_file_bytes)
+    file = job.content.all(job.config.max_file_bytes)
     demuxer, nothing = MEDIA[job.content_type or ""], {"protocol_whitelist": "none"}
     try:
         with av.open(file, format=demuxer, metadata_errors="replace", options=nothing) as container:
