@@ -260,6 +260,12 @@ def test_a_jpeg_whose_scan_ends_early_is_truncated_and_only_such_a_one(
             processor.cloud.results.clear()
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_that_is_grey_at_its_end_is_done(processor: Any, mode: str) -> None:
+    grey = Image.new("RGB", (300, 200), (128, 128, 128)).convert(mode)
+    assert processor.process(encode(grey))["status"] == "done"
+
+
 @pytest.mark.parametrize("subsampling", [0, 2])
 def test_a_progressive_jpeg_without_its_last_scans_is_truncated(
     processor: Any, subsampling: int
