@@ -8,6 +8,7 @@ hold anything. --record keeps every outcome, --against shows what changed since 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -24,8 +25,10 @@ def main() -> int:
     parser.add_argument(
         "--record", type=Path, metavar="FILE", help="one line of JSON for each file"
     )
+    parser.add_argument("--kind", default="default", help="of the lane, as docs/kinds.md has them")
     parser.add_argument("--against", type=Path, metavar="FILE", help="what an earlier run recorded")
     asked = parser.parse_args()
+    os.environ["KIND"] = asked.kind  # the child's
     began, ends = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
         sources = {} if asked.only else {"made here": made(Path(folder)), "Pillow": pillow()}

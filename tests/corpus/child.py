@@ -32,12 +32,17 @@ from runtime.logs import Log  # noqa: E402
 
 MEMORY_MIB = 512  # what the instance declares
 ADDRESS_SPACE = 4 << 30  # a last resort: decoders map more than they touch
+SETTINGS = {
+    "MEMORY_BYTES": str(MEMORY_MIB << 20), "KIND": os.environ.get("KIND", "default"),
+}  # fmt: skip
 TYPES = {
     ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".gif": "image/gif",
     ".webp": "image/webp", ".bmp": "image/bmp", ".tif": "image/tiff", ".tiff": "image/tiff",
     ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heic", ".pdf": "application/pdf",
+    ".csv": "text/csv", ".tsv": "text/tab-separated-values", ".ndjson": "application/x-ndjson",
+    ".jsonl": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
-FACTS = ("image", "document", "text")
+FACTS = ("image", "document", "media", "table", "text")
 
 
 def schemas() -> dict[str, Any]:
@@ -68,7 +73,7 @@ def main() -> None:
     answers, log = os.fdopen(os.dup(1), "w"), os.memfd_create("log")
     os.dup2(log, 1)
     module, http = load("processor")
-    config = module.Config.from_env(PROCESSOR_ENV | {"MEMORY_BYTES": str(MEMORY_MIB << 20)})
+    config = module.Config.from_env(PROCESSOR_ENV | SETTINGS)
     gate = Gate(config.memory_bytes - module.BASE_BYTES)
     fence = Seen(config)
     wanted = schemas()
@@ -93,6 +98,8 @@ def main() -> None:
         if answer.status_code == 200:
             jsonschema.validate(record, wanted[record["status"]])
             for output in record.get("outputs", ()):
+                if not output["contentType"].startswith("image/"):
+                    continue
                 if not output["contentType"].startswith("image/"):
                     continue
                 with Image.open(io.BytesIO(cloud.results[output["object"]].data)) as picture:

@@ -103,6 +103,12 @@ class Mapped(mmap.mmap):
         memoryview(buffer).cast("B")[: len(data)] = data
         return len(data)
 
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:  # type: ignore[override]  # from Python 3.13 on it is told
+        return True
+
     def getbuffer(self) -> memoryview:
         return memoryview(self)
 
