@@ -14,7 +14,7 @@ from contract.records import Document, Sheet
 from processor.admission import kind_need
 from processor.errors import PermanentError
 from processor.formats import BY_TYPE, header
-from processor.kinds import Job, Outcome, Output, decoders, sniff
+from processor.kinds import Job, Outcome, Output, decoders
 from processor.kinds.package import Attributes, Package, corrupt
 from processor.kinds.plain import load_encodings
 from processor.kinds.prose import of_odf, of_slides, of_words
@@ -141,7 +141,7 @@ def _preview(package: Package, config: Config) -> tuple[Output, ...]:
     for name in _PREVIEWS:
         with contextlib.suppress(Exception):  # beside the document: never a failure
             data = package.data(name)
-            format = BY_TYPE[sniff(data) or ""]
+            format = BY_TYPE["image/png" if data.startswith(b"\x89PNG") else "image/jpeg"]
             found = header(data, format)
             if found and found.width * found.height <= _PREVIEW_PIXELS:
                 image = decoders.opened(io.BytesIO(data), format.decoder)
