@@ -214,13 +214,13 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
         return self._GREY.issuperset(last if isinstance(last, tuple) else (last,))
 
     def load_read(self, read_bytes: int) -> bytes:
-        if not self._scan or not self.is_strict:
+        if not self._scan:
             return super().load_read(read_bytes)
         assert self.fp
-        left = self._scan[1] - self.fp.tell()
-        if left > 0:
-            return self.fp.read(min(read_bytes, left))
-        ahead, self._ahead = self._ahead, b""
+        left = self._scan[1] - self.fp.tell() if self.is_strict else read_bytes
+        if left > 0 and (read := self.fp.read(min(read_bytes, left))):
+            return read
+        ahead, self._ahead = self._ahead, b""  # the scan, or a file without an end marker, ended
         return ahead
 
 
