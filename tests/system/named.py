@@ -41,7 +41,7 @@ def unknown(query: str, own: dict[str, set[str]]) -> list[str]:
             resource = LIST["metrics"][base]["resource"]
             known = set(LIST["metrics"][base]["labels"])
             if (name != base) != (LIST["metrics"][base]["kind"] == "distribution"):
-                faults.append(f"{name} is no {LIST['metrics'][base]['kind']}")
+                faults.append(f"{name} is not a {LIST['metrics'][base]['kind']}")
         else:
             faults.append(f"metric {name}")
             continue

@@ -265,11 +265,11 @@ def test_a_passed_attempt_deadline_is_told_and_tried_again() -> None:
 
         cloud.run.invoke = invoke
         name = cloud.call(
-            "create", {"parent": parent}, name=f"{parent}/jobs/j", schedule="* * * * *",
+            "create", {"parent": parent}, name=f"{parent}/jobs/j", schedule="0 * * * *",
             httpTarget={"uri": "https://x.example/"}, attemptDeadline="20s",
             retryConfig={"retryCount": 1, "minBackoffDuration": "15s"},
         )["name"]  # fmt: skip
-        await cloud.clock.advance(60)
+        await cloud.clock.advance(3600 - cloud.clock.now() % 3600)
         late = {"code": 4, "message": "DEADLINE_EXCEEDED"}
         assert cloud.call("get", {"name": name})["status"] == late
         await cloud.clock.advance(16)

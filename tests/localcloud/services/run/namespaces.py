@@ -70,8 +70,8 @@ class Namespaces(Service):
         return self._execution(execution)
 
     def _place(self, call: Call) -> str:
-        assert call.request
-        region = str(call.request.url.hostname).removesuffix("-run.googleapis.com")
+        host = str(call.request.url.hostname) if call.request else ""
+        region = host.removesuffix("-run.googleapis.com")
         namespace = (call.params.get("name") or call.params["parent"]).split("/")[1]
         project = self.cloud.project if namespace == self.cloud.number else namespace
         return f"projects/{project}/locations/{region}"
