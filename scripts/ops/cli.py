@@ -189,20 +189,11 @@ def redrive(
     redrive --rerender --until 2026-11-21T10:00 --prefix cats/ --apply
     """
     output = Output(as_json)
-    if bool(subscribers) + dead_letters + rerender > 1:
-        raise click.UsageError("--dead-letters, --rerender and --subscribers exclude each other")
-    if subscribers and file:
-        raise click.UsageError("--subscribers is about messages of all files")
+    _check_redrive(**click.get_current_context().params)
     if subscribers:
         _tell_again(session, output, Subscribers(session.clients, session.environment, subscribers),
                     apply, limit)  # fmt: skip
         return
-    if (dead_letters or rerender) and (reasons or permanent):
-        raise click.UsageError("--reason and --permanent are about failures")
-    if all_generations and not rerender:
-        raise click.UsageError("--all-generations goes with --rerender")
-    if rerender and until is None:
-        raise click.UsageError("--rerender needs --until, the time of the change")
     queues = Queues(session.clients, session.environment.config, rate)
     with output.progress("looking") as step:
         chosen = session.chosen(file, prefix, since, until)
@@ -230,6 +221,23 @@ def redrive(
         if selection.cut:
             output.say(f"There are more than {limit:,}: run again, or raise --limit.")
     _exit_for(selection.enqueued)
+
+
+def _check_redrive(
+    subscribers: str | None, dead_letters: bool, rerender: bool, file: str, permanent: bool,
+    reasons: tuple[str, ...], all_generations: bool, until: datetime | None, **_: Any,
+) -> None:  # fmt: skip
+    """Raises UsageError for options that do not go together."""
+    if bool(subscribers) + dead_letters + rerender > 1:
+        raise click.UsageError("--dead-letters, --rerender and --subscribers exclude each other")
+    if subscribers and file:
+        raise click.UsageError("--subscribers is about messages of all files")
+    if (dead_letters or rerender) and (reasons or permanent):
+        raise click.UsageError("--reason and --permanent are about failures")
+    if all_generations and not rerender:
+        raise click.UsageError("--all-generations goes with --rerender")
+    if rerender and until is None:
+        raise click.UsageError("--rerender needs --until, the time of the change")
 
 
 def _tell_again(

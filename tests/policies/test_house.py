@@ -100,3 +100,11 @@ def test_no_function_is_longer_than_60_lines(root: str) -> None:
         if lines > MAX_FUNCTION_LINES
     }
     assert long == {}
+
+
+def test_images_install_what_their_hashes_say() -> None:
+    dockerfiles = list((ROOT / "functions").glob("*/Dockerfile"))
+    lines = [line for path in dockerfiles for line in path.read_text().splitlines()]
+    installs = [line for line in lines if "pip install" in line]
+    assert len(installs) == len(dockerfiles) >= 1
+    assert all("--require-hashes -r requirements.txt" in line for line in installs)
