@@ -50,12 +50,12 @@ class Namespaces(Service):
 
     @rpc(f"{API}.executions.list")
     def list_executions(self, call: Call) -> Json:
-        """Of one job: that is how gcloud lists them."""
+        """All, or one job's by its label, as gcloud lists them."""
         selector = call.params.get("labelSelector", "").replace(" ", "")
         label, _, job = selector.partition("=")
-        if label != LABEL or not job:
-            raise not_implemented(f"{call.method} without labelSelector {LABEL}=JOB")
-        name = f"{self._place(call)}/jobs/{job}"
+        if selector and (label != LABEL or not job):
+            raise not_implemented(f"{call.method} with a labelSelector other than {LABEL}=JOB")
+        name = f"{self._place(call)}/jobs/{job}" if job else self._place(call)
         self.cloud.iam.require(call.principal, "run.executions.list", name)
         found = [e for e in self.cloud.jobs.executions.values() if e.name.startswith(name + "/")]
         items = [self._execution(one) for one in reversed(found)]
