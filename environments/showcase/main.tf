@@ -94,6 +94,9 @@ module "portal" {
   folders = {
     uploads = {}
   }
+
+  # A file is shown once it is published.
+  published_bucket = module.approvals.published_bucket
 }
 
 # A person decides about PDFs, and about what is not what it was declared as: docs/approvals.md.

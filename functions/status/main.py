@@ -24,7 +24,7 @@ def here() -> Site:
     return Status(
         config,
         Callers(config.access),
-        Records(client, config.results_bucket),
+        Records(client, config.results_bucket, config.published_bucket),
         Signer(client, config.results_bucket, config.signer),
         Places(config.max_streams),
         Log(config.project_id, config.hash_object_names),

@@ -1,5 +1,13 @@
 locals {
-  bucket_grants = {
+  bucket_grants = merge(var.published_bucket == "" ? {} : {
+    published = {
+      because  = "reads what became of a file that had to be approved; may list, since what is not there reads as forbidden otherwise"
+      bucket   = var.published_bucket
+      member   = module.status_account.member
+      prefixes = null
+      role     = "roles/storage.objectViewer"
+    }
+    }, {
     status = {
       because  = "reads records and outputs; may list, since a file_id holds neither name nor generation"
       bucket   = var.pipeline.buckets.results
@@ -14,7 +22,7 @@ locals {
       prefixes = [for folder in keys(var.folders) : "${folder}/"]
       role     = "roles/storage.objectCreator"
     }
-  }
+  })
 
   signs = {
     because  = "signs the addresses of outputs with a key that Google keeps"

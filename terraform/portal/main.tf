@@ -47,9 +47,10 @@ module "status" {
   resources       = { for key, value in var.status : key => value if !contains(["max_streams", "stream_seconds"], key) }
 
   environment_variables = merge(local.settings, {
-    MAX_STREAMS    = tostring(var.status.max_streams)
-    SIGNER         = module.status_account.email
-    STREAM_SECONDS = tostring(var.status.stream_seconds)
+    MAX_STREAMS      = tostring(var.status.max_streams)
+    PUBLISHED_BUCKET = var.published_bucket == "" ? "-" : var.published_bucket
+    SIGNER           = module.status_account.email
+    STREAM_SECONDS   = tostring(var.status.stream_seconds)
   })
 
   depends_on = [google_storage_bucket_iam_member.this, google_service_account_iam_member.status_signs]

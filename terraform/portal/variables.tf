@@ -93,6 +93,13 @@ variable "pipeline" {
   nullable = false
 }
 
+variable "published_bucket" {
+  description = "The bucket that files are published through, such as the one of approvals: what is done is shown once it is published there (published/<key>.json), and as failed where it was rejected. Empty: what is done is shown."
+  type        = string
+  nullable    = false
+  default     = ""
+}
+
 variable "status" {
   description = "What an instance of the status service has, how many there are, how many event streams an instance carries (max_streams), and for how long one lasts (stream_seconds); each holds a thread."
   type = object({

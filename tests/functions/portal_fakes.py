@@ -26,11 +26,13 @@ UPLOAD_ENV = BRIDGE_ENV | {
     "LANES": json.dumps({"default": lane(), "quiet": lane(prefixes=["any/quiet/"], records=False)}),
     "EXCLUDE_PREFIXES": '["any/drafts/"]',
 }
+PUBLISHED = "published"
 STATUS_ENV = {
     "PROJECT_ID": PROJECT,
     "RESULTS_BUCKET": RESULTS,
     "HASH_OBJECT_NAMES": "false",
     "MAX_STREAMS": "2",
+    "PUBLISHED_BUCKET": "-",
     "SIGNER": f"files-dev-status@{PROJECT}.iam.gserviceaccount.com",
     "STREAM_SECONDS": "300",
     "ACCESS": '{"kind": "iam"}',
@@ -41,6 +43,7 @@ class FakeBuckets:
     """Cloud Storage in the place of a session: what upload may do, and what status may.
 
     uploads: name → resource of what was created, or begun as a session. results: name → bytes.
+    published: names in the bucket of what is published.
     requests: "METHOD name". fault: called with that; a status to answer with, or it raises.
     """
 
@@ -50,6 +53,7 @@ class FakeBuckets:
         self.uploads: dict[str, dict[str, Any]] = {}
         self.stored: dict[str, bytes] = {}
         self.results: dict[str, bytes] = {}
+        self.published: set[str] = set()
         self.requests: list[str] = []
         self.fault: Callable[[str], int | None] = lambda request: None
         self.says = "injected"
@@ -83,6 +87,8 @@ class FakeBuckets:
             assert parts.path == f"/storage/v1/b/{RESULTS}/o"
             names = sorted(n for n in self.results if n.startswith(query["prefix"]))
             return _json({"items": [{"name": n} for n in names]})
+        if f"/b/{PUBLISHED}/" in parts.path:
+            return _answer(*((200, b"{}") if name in self.published else (404, b"No such object")))
         if name in self.results:
             return _answer(200, self.results[name])
         return _answer(404, b"No such object")
@@ -133,7 +139,8 @@ class Front:
             rules = self.main.rules(self._env | changes)
             site = self.main.site(self.main.Upload(config, rules, callers, storage, log))
         else:
-            records = self.main.Records(self.cloud.client, config.results_bucket)
+            buckets = config.results_bucket, config.published_bucket
+            records = self.main.Records(self.cloud.client, *buckets)
             signer = self.main.Signer(self.cloud.client, config.results_bucket, config.signer)
             self.places = self.main.Places(config.max_streams)
             self.status = self.main.Status(config, callers, records, signer, self.places, log)

@@ -9,7 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from portal_fakes import STATUS_ENV, Front
+from portal_fakes import PUBLISHED, STATUS_ENV, Front
+
+from portal.names import File
+from status.events import Watch
 
 ID = "0123456789abcdef0123456789abcdef"
 FILE_ID = f"photos-{ID}"
@@ -112,6 +115,43 @@ def test_a_manifest_means_done(status: Front) -> None:
     assert output == {
         "name": "thumbnail", "size": 99, "contentType": "image/jpeg", "width": 300, "height": 225,
     }  # fmt: skip
+
+
+def test_what_has_to_be_approved_is_done_once_it_is_published(status: Front) -> None:
+    status.configure(PUBLISHED_BUCKET=PUBLISHED)
+    status.cloud.results |= {f"attempts/{KEY}/2": b"{}", f"manifests/{KEY}.json": manifest()}
+    answer = get(status)
+    assert (answer.json["status"], answer.json["approval"]) == ("processing", "waiting")
+    assert not {"outputs", "facts"} & answer.json.keys()
+    assert "Retry-After" in answer.headers
+    status.cloud.published.add(f"rejected/{KEY}.json")
+    told = get(status).json
+    assert (told["status"], told["approval"], told["reason"]) == (
+        "failed", "rejected", "not_approved",
+    )  # fmt: skip
+    assert not {"outputs", "facts"} & told.keys()
+    status.cloud.published.add(f"published/{KEY}.json")
+    told = get(status).json
+    assert (told["status"], told["approval"], len(told["outputs"])) == ("done", "published", 1)
+
+
+def test_a_stream_tells_that_a_file_waits_for_its_approval_and_ends_with_it(status: Front) -> None:
+    status.configure(PUBLISHED_BUCKET=PUBLISHED)
+    status.cloud.results |= {f"attempts/{KEY}/2": b"{}"}
+    steps = [
+        lambda: status.cloud.results.update({f"manifests/{KEY}.json": manifest()}),
+        lambda: status.cloud.published.add(f"published/{KEY}.json"),
+    ]
+    told = []
+    watch = Watch(File.parse(FILE_ID, "-"))
+    for step in (lambda: None, *steps):
+        step()
+        assert watch.look(status.status.records.look)
+        assert watch.seen
+        told.append((watch.seen.status, watch.seen.approval, watch.seen.ended))
+    assert told == [
+        ("processing", "", False), ("processing", "waiting", False), ("done", "published", True),
+    ]  # fmt: skip
 
 
 def test_a_failure_record_means_failed(status: Front) -> None:

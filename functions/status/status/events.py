@@ -49,8 +49,8 @@ class Watch:
         """Whether something changed. Raises Unreached."""
         seen = look(self.file, self.seen, self.looks % THOROUGH == 0)
         self.looks += 1
-        changed = self.seen is None or (seen.status, seen.attempt) != (
-            self.seen.status, self.seen.attempt,
+        changed = self.seen is None or (seen.status, seen.attempt, seen.approval) != (
+            self.seen.status, self.seen.attempt, self.seen.approval,
         )  # fmt: skip
         self.pause = FIRST_PAUSE if changed else min(self.pause * GROWTH, LONGEST_PAUSE)
         self.seen = seen

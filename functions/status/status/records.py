@@ -1,14 +1,15 @@
 """What the results bucket tells of one upload, whose name and generation its file_id lacks.
 
 The first look lists, and so learns the key; later ones read by names, which costs a twelfth. A file
-is done if any of its runs is, else as its highest run.
+is done if any of its runs is, else as its highest run. Where files are published through another
+bucket, only what is published there is done.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from contract.identity import Key, parse_key
@@ -23,16 +24,24 @@ CALL_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 SERVICE = "Cloud Storage"
 WAITING, PROCESSING, DONE, FAILED = "waiting", "processing", "done", "failed"
+PUBLISHED, REJECTED = "published", "rejected"
+NOT_APPROVED = {
+    "reason": "not_approved",
+    "detail": "The file was not approved for publication.",
+    "retryable": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The state of a file. key: of its newest run, "" until one is known."""
+    """The state of a file. key: of its newest run, "" until one is known. approval: waiting,
+    published or rejected, once there is something to approve; "" where nobody has to."""
 
     status: str
     key: str = ""
     attempt: int = 0
     record: Mapping[str, Any] | None = None
+    approval: str = ""
 
     @property
     def ended(self) -> bool:
@@ -42,8 +51,9 @@ class Seen:
 class Records:
     """Raises Unreached where Cloud Storage gives no answer, or not the expected one."""
 
-    def __init__(self, client: Callable[[], Client], bucket: str) -> None:
-        self._client, self._bucket = client, bucket
+    def __init__(self, client: Callable[[], Client], bucket: str, published: str = "") -> None:
+        """published: the bucket that files are published through, "" where there is none."""
+        self._client, self._bucket, self._published = client, bucket, published
 
     def look(self, file: File, before: Seen | None = None, thorough: bool = True) -> Seen:
         """before: what the last look saw. thorough: whether what began without an attempt, or
@@ -82,7 +92,17 @@ class Records:
         if record is None:
             return None
         attempt = record.get("attempt")
-        return Seen(status, key, attempt if type(attempt) is int else 0, record)
+        seen = Seen(status, key, attempt if type(attempt) is int else 0, record)
+        return self._approved(seen) if status == DONE and self._published else seen
+
+    def _approved(self, seen: Seen) -> Seen:
+        """What the published bucket says of a file that is done."""
+        if self._read(f"{PUBLISHED}/{seen.key}.json", self._published) is not None:
+            return replace(seen, approval=PUBLISHED)
+        if self._read(f"{REJECTED}/{seen.key}.json", self._published) is not None:
+            record = {**(seen.record or {}), **NOT_APPROVED}
+            return replace(seen, status=FAILED, record=record, approval=REJECTED)
+        return replace(seen, status=PROCESSING, approval=WAITING)
 
     def _runs(self, kind: str, file: File) -> list[tuple[int, str]]:
         """(run, key) of the records of a kind, in order of runs."""
@@ -108,12 +128,12 @@ class Records:
             )  # fmt: skip
             return [str(blob.name).removeprefix(f"{kind}/") for blob in blobs]
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _read(self, name: str, bucket: str = "") -> dict[str, Any] | None:
         """A record; {} for one that cannot be read, None where there is none."""
         from google.api_core.exceptions import NotFound
 
         with reached(SERVICE):
-            blob = self._client().bucket(self._bucket).blob(name)
+            blob = self._client().bucket(bucket or self._bucket).blob(name)
             try:
                 content = blob.download_as_bytes(
                     end=MAX_RECORD_BYTES, raw_download=True, checksum=None, timeout=CALL_SECONDS,

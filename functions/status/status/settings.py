@@ -13,7 +13,8 @@ from web.access import Access
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """signer: the account that this function runs as. max_streams: at once in an instance."""
+    """signer: the account that this function runs as. max_streams: at once in an instance.
+    published_bucket: where files are published, "" (written -) where what is done is shown."""
 
     project_id: str
     results_bucket: str
@@ -21,6 +22,7 @@ class Config:
     max_streams: int
     signer: str
     stream_seconds: int
+    published_bucket: str = dataclasses.field(metadata={"parse": lambda name: name.lstrip("-")})
     access: Access = dataclasses.field(metadata={"parse": Access.parse})
 
     @classmethod
