@@ -58,7 +58,7 @@ class Approvals:
                 f" does, and apply: make apply ENV={environment.name} PROJECT={environment.project}"
             )
         self._clients, self._environment = clients, environment
-        self._bucket, self.workflow = str(there["published_bucket"]), str(there["workflow"])
+        self.bucket, self.workflow = str(there["published_bucket"]), str(there["workflow"])
 
     def requests(self, prefix: str = "") -> list[Request]:
         """Those about files that have not ended; of what hung, none whose key another waits for."""
@@ -101,6 +101,12 @@ class Approvals:
         url = f"{RUNS}/{self.workflow}/executions"
         if self._clients.rest("POST", url, {"argument": argument}) is None:
             raise Problem(f"{self.workflow} does not exist: see doctor")
+
+    def cancel(self, execution: str) -> None:
+        """Has an execution ask nobody any more: its file is erased."""
+        url = f"{RUNS}/{self.workflow}/executions/{execution}"
+        if (self._clients.rest("GET", url) or {}).get("state") in ACTIVE:
+            self._clients.rest("POST", f"{url}:cancel", {})
 
     def named(self, target: str) -> str:
         """The key that a person means: a key, or the only one of an object that waits.
@@ -164,11 +170,11 @@ class Approvals:
 
     def _names(self, kind: str, prefix: str) -> Iterator[str]:
         """Without the kind in front."""
-        for blob in self._clients.storage.list_blobs(self._bucket, prefix=f"{kind}/{prefix}"):
+        for blob in self._clients.storage.list_blobs(self.bucket, prefix=f"{kind}/{prefix}"):
             yield blob.name.removeprefix(f"{kind}/")
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        blob = self._clients.storage.bucket(self._bucket).blob(name)
+        blob = self._clients.storage.bucket(self.bucket).blob(name)
         try:
             return dict(json.loads(blob.download_as_bytes()))
         except api.NotFound:

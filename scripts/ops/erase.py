@@ -2,8 +2,8 @@
 
 Tasks that wait go first, then the uploads: whatever is still to come finds nothing to work on. Then
 work under way is waited for, since its record would name the file; then all that the results hold
-of it goes, earlier versions too. What is left is a record that says when and how much, without a
-name.
+of it goes, earlier versions too, and what was asked, decided and published. What is left is a
+record that says when and how much, without a name.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from google.api_core import exceptions as api
 from contract.identity import Work, parse_key, shortened
 from sweep.restore import TASK_DAYS, replacement
 
+from .approvals import Approvals
 from .clients import Clients
 from .environment import Environment
 from .naming import glob_of
@@ -31,6 +32,8 @@ from .problems import Problem
 from .work import in_parallel
 
 KINDS = ("files", "attempts", "manifests", "failures")
+APPROVED = ("files", "requests", "decisions", "published", "rejected")  # of the published bucket
+COUNTED = tuple(dict.fromkeys(KINDS + APPROVED))
 OWNER = re.compile(r"-|[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 POLL_SECONDS = 1.0
 ON_ITS_WAY = timedelta(minutes=15)  # an upload without a record that is older was lost
@@ -71,6 +74,8 @@ class Scope:
         ending = {
             "files": r"[1-9]\d{13,19}(-\d+)?/(\d{1,3}/)?[^/]+",
             "attempts": r"[1-9]\d{13,19}(-\d+)?/\d{1,3}",
+            "decisions": r"[1-9]\d{13,19}/[\w-]+\.json",
+            "requests": r"[1-9]\d{13,19}(-\d+)?/[\w-]+\.json",
         }.get(kind, r"[1-9]\d{13,19}(-\d+)?\.json")
         return bool(re.fullmatch(re.escape(shortened(self.name)) + "/" + ending, rest))
 
@@ -85,7 +90,7 @@ class Found:
 
     def counts(self) -> dict[str, int]:
         kinds = Counter(blob.name.partition("/")[0] for blob in self.results)
-        return {"uploads": len(self.uploads)} | {kind: kinds[kind] for kind in KINDS}
+        return {"uploads": len(self.uploads)} | {kind: kinds[kind] for kind in COUNTED}
 
 
 class Erasure:
@@ -94,16 +99,21 @@ class Erasure:
         self._runs: dict[tuple[str, str], set[int]] = {}  # name and generation → runs seen
         self._created: dict[tuple[str, str], datetime] = {}
         self._bridged: set[tuple[str, str]] = set()  # whose task was seen
+        there = "approvals" in environment.outputs
+        self._approvals = Approvals(clients, environment) if there else None
 
     def find(self) -> Found:
         """Everything there is of it, earlier versions too."""
         environment, scope, client = self._environment, self._scope, self._clients.storage
         listed = client.list_blobs(environment.uploads, versions=True, **scope.uploads())
         uploads = [blob for blob in listed if not scope.name or blob.name == scope.name]
+        places = [(environment.results, kind) for kind in KINDS]
+        if self._approvals:
+            places += [(self._approvals.bucket, kind) for kind in APPROVED]
         results = [
             blob
-            for kind in KINDS
-            for blob in client.list_blobs(environment.results, versions=True, **scope.results(kind))
+            for bucket, kind in places
+            for blob in client.list_blobs(bucket, versions=True, **scope.results(kind))
             if scope.holds(blob.name)
         ]
         for blob in uploads:
@@ -117,7 +127,11 @@ class Erasure:
     def _note(self, result: str) -> None:
         kind, _, rest = result.partition("/")
         rest = rest.removesuffix(".json")
-        while kind in ("files", "attempts") and rest and not self._is_key(rest):
+        while (
+            kind in ("files", "attempts", "decisions", "requests")
+            and rest
+            and not self._is_key(rest)
+        ):
             rest = rest.rpartition("/")[0]
         if key := parse_key(rest):
             name = self._scope.name or key.name
@@ -147,12 +161,19 @@ class Erasure:
                 time.sleep(POLL_SECONDS)
             progress("results")
             results = self.find().results
+            self._ask_nobody(results)
             self._delete(results)
             gone.update(blob.name.partition("/")[0] for blob in results)
             found = self.find()  # what came meanwhile
         if gone.total():
             self._record(gone)
-        return {"uploads": gone["uploads"]} | {kind: gone[kind] for kind in KINDS}
+        return {"uploads": gone["uploads"]} | {kind: gone[kind] for kind in COUNTED}
+
+    def _ask_nobody(self, results: list[Any]) -> None:
+        """Ends the executions that wait for a person: their decisions would name the file."""
+        for name in {blob.name for blob in results if blob.name.startswith("requests/")}:
+            if self._approvals:
+                self._approvals.cancel(name.rpartition("/")[2].removesuffix(".json"))
 
     def _worked_on(self) -> str:
         """The id of a task that is; empty where none is. Tasks that only wait go."""

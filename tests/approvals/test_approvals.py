@@ -345,6 +345,22 @@ def test_a_manifest_publishes_nothing_of_another_file_and_nothing_that_changed(
     assert approvals.names(f"files/{secret}/") == []
 
 
+def test_what_is_erased_is_gone_from_what_is_published_too_and_nobody_is_asked(
+    approvals: Approvals, fresh: str
+) -> None:
+    photo, name = f"{fresh}/photo.jpg", f"sensitive/{fresh}.jpg"
+    ended(approvals, f"{photo}/{approvals.process(photo, jpeg(32, 32))}")
+    key = approvals.asked(name)
+    for one in (photo, name):
+        target = f"gs://{approvals.uploads}/{one}"
+        gone = json.loads(approvals.ops("erase", target, "--apply", "--json"))["objects"]
+        asked, published = (0, 1) if one == photo else (1, 0)
+        assert (gone["requests"], gone["published"]) == (asked, published)
+    assert [one["state"] for one in approvals.executions(key)] == ["CANCELLED"]
+    left = approvals.client.list_blobs(approvals.published, versions=True)
+    assert [blob.name for blob in left if fresh in blob.name] == []
+
+
 # Who may what
 
 

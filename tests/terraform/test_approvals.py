@@ -6,9 +6,11 @@ import re
 import pytest
 
 from tests.localcloud.services.workflows.interpreter import Program
+from tests.system.promql import evaluate
 
 from .conftest import MakeRoot
 from .plans import ROOT, Case, Plan, Root, alerts, case_id, unseen
+from .test_alert_figures import NOW, Found, counted, stands_at
 
 PROJECT = "demo-project"
 WORKFLOW = "google_workflows_workflow.this"
@@ -108,6 +110,42 @@ def test_it_is_watched_where_the_pipeline_is(default: Plan, approvals: Root) -> 
     quiet = approvals.plan(pipeline=interface(monitoring=off))
     assert not quiet.of_type("google_monitoring_alert_policy")
     assert not quiet.of_type("google_logging_metric")
+
+
+RUNNING = {"monitored_resource": "consumer_quota", "service": "workflowexecutions.googleapis.com"}
+WAITING = {"monitored_resource": "pubsub_subscription", "subscription_id": "files-dev-approvals"}
+WORKFLOWS = "workflows.googleapis.com/Workflow"
+QUOTA = "serviceruntime_googleapis_com:quota_concurrent_usage"
+AGE = "pubsub_googleapis_com:subscription_oldest_unacked_message_age"
+ENDED = "workflows_googleapis_com:finished_execution_count"
+
+
+def rings(plan: Plan, alert: str, series: Found) -> bool:
+    (policy,) = (
+        plan[address]
+        for address in plan.of_type("google_monitoring_alert_policy")
+        if plan[address]["user_labels"]["alert"] == alert
+    )
+    (promql,) = policy["conditions"][0]["condition_prometheus_query_language"]
+    return evaluate(promql["query"], series, NOW) != {}
+
+
+def test_an_alert_is_silent_at_its_bound_and_rings_above(default: Plan) -> None:
+    for more in (0, 1):
+        full, old = stands_at(QUOTA, 8000 + more, **RUNNING), stands_at(AGE, 3600 + more, **WAITING)
+        assert rings(default, "approvals_full", full) is bool(more)
+        assert rings(default, "approvals_not_started", old) is bool(more)
+
+
+def test_one_execution_that_fails_is_one_too_many(default: Plan) -> None:
+    def ended(status: str, workflow: str = "files-dev-approvals") -> Found:
+        of = {"monitored_resource": WORKFLOWS, "workflow_id": workflow, "status": status}
+        return counted(ENDED, 1, 10, **of)
+
+    assert rings(default, "approvals_failed", ended("FAILED"))
+    assert rings(default, "approvals_failed", ended("CANCELLED"))
+    assert not rings(default, "approvals_failed", ended("SUCCEEDED"))
+    assert not rings(default, "approvals_failed", ended("FAILED", "other"))
 
 
 # Overrides

@@ -71,6 +71,18 @@ def test_two_accounts_hold_what_they_need_and_nothing_else(default: Plan) -> Non
     }
 
 
+def test_what_has_to_be_published_is_looked_for_in_its_bucket(portal: Root, default: Plan) -> None:
+    plan = portal.plan(published_bucket="demo-project-published")
+    assert plan.bindings() - default.bindings() == {
+        ("files-dev-status", "roles/storage.objectViewer", "bucket/published"),
+    }
+    told = [
+        function(one, "status")["environment_variables"]["PUBLISHED_BUCKET"]
+        for one in (plan, default)
+    ]
+    assert told == ["demo-project-published", "-"]
+
+
 def test_uploads_can_be_created_in_the_folders_alone(portal: Root) -> None:
     plan = portal.plan(folders={"a": {}, "b-c": {}})
     (condition,) = plan['google_storage_bucket_iam_member.this["upload"]']["condition"]
