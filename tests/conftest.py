@@ -11,7 +11,7 @@ import pytest
 
 SAYS = "says"
 # Folders whose files share a deployment.
-TOGETHER = ("tests/portal/",)
+TOGETHER = ("tests/approvals/", "tests/portal/")
 
 
 @pytest.hookimpl(optionalhook=True)

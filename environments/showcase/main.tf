@@ -95,8 +95,8 @@ module "portal" {
     uploads = {}
   }
 
-  # A file is shown once it is published.
-  published_bucket = module.approvals.published_bucket
+  # With published_bucket = module.approvals.published_bucket a file is shown once it is published:
+  # docs/approvals.md.
 }
 
 # A person decides about PDFs, and about what is not what it was declared as: docs/approvals.md.

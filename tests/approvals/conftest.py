@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,10 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.ops.cli import cli
-from tests.localcloud.client import LocalCloud
+from tests.localcloud.client import ROOT, LocalCloud
 from tests.localcloud.client.deployment import Deployment
 from tests.system.pipeline import jpeg, until
 from tests.system.watched import Watched
+
+sys.path.insert(0, str(ROOT / "functions/status"))  # a package of its own, beside the tool's
 
 DAY = 86_400
 RUNS = "https://workflowexecutions.googleapis.com/v1/"

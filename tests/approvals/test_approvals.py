@@ -11,6 +11,8 @@ from typing import Any
 
 import pypdfium2
 
+from portal.names import File
+from status.records import Records
 from tests.localcloud.client import ROOT
 from tests.permissions.tools import call, withheld
 from tests.system.pipeline import jpeg, until
@@ -343,6 +345,29 @@ def test_a_manifest_publishes_nothing_of_another_file_and_nothing_that_changed(
     assert "An output is not what the manifest says" in approvals.ops("approve", secret, code=1)
     assert approvals.end(secret) == ("rejected", "workflow")
     assert approvals.names(f"files/{secret}/") == []
+
+
+def test_the_portals_status_tells_waiting_published_and_rejected(
+    approvals: Approvals, fresh: str
+) -> None:
+    """Its records, over the buckets as they are here; the portal itself is not deployed."""
+    records = Records(lambda: approvals.client, approvals.results, approvals.published)
+    folder = f"sensitive/-/{fresh.removeprefix('t').rjust(32, '0')}"
+    file = File.parse(f"sensitive-{folder[-32:]}", "-")
+    first = approvals.asked(f"{folder}/a.jpg")
+    seen = records.look(file)
+    assert (seen.status, seen.approval, seen.key, seen.ended) == (
+        "processing", "waiting", first, False,
+    )  # fmt: skip
+    approvals.ops("approve", first)
+    seen = records.look(file, seen)
+    assert (seen.status, seen.approval, seen.ended) == ("done", "published", True)
+    folder = folder[:-32] + folder[-32:].replace("0", "f", 1)
+    second = approvals.asked(f"{folder}/b.jpg")
+    approvals.ops("reject", second)
+    seen = records.look(File.parse(f"sensitive-{folder[-32:]}", "-"))
+    assert (seen.status, seen.approval) == ("failed", "rejected")
+    assert (seen.record or {})["reason"] == "not_approved"
 
 
 def test_what_is_erased_is_gone_from_what_is_published_too_and_nobody_is_asked(
