@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from scripts.ops.cli import cli
-from tests.localcloud.client import ROOT, LocalCloud
+from tests.localcloud.client import OWNER, ROOT, LocalCloud
 from tests.localcloud.client.deployment import Deployment
-from tests.system.pipeline import jpeg, until
+from tests.system.operating import Operator
+from tests.system.pipeline import Pipeline, jpeg, until
 from tests.system.watched import Watched
 
-sys.path.insert(0, str(ROOT / "functions/status"))  # a package of its own, beside the tool's
+sys.path[:0] = [str(ROOT / "functions/status"), str(ROOT / "functions")]  # the portal's status
 
 DAY = 86_400
 RUNS = "https://workflowexecutions.googleapis.com/v1/"
@@ -163,13 +162,12 @@ class Approvals(Watched):
         self.ask("POST", f"{topic}:publish", {"messages": [{"attributes": attributes}]})
         self.settle()
 
-    def ops(self, *words: str, code: int = 0) -> str:
-        """Runs the operator's tool here, with the environment of its commands; what it says."""
-        command = ["-e", "dev", "--outputs", str(self.told), *words]
-        done = CliRunner().invoke(cli, command, env=dict(self.deployment.environ))
-        problem = done.exception if not isinstance(done.exception, SystemExit) else None
-        assert done.exit_code == code, (done.output, problem)
-        return done.output + (str(problem) if problem else "")
+    def tool(self, *words: str, code: int = 0, member: str = OWNER) -> str:
+        """Runs the operator's tool with somebody's login; what it says."""
+        told = "--outputs", str(self.told)
+        ran = self.ops("-e", "dev", *told, *words, member=member)
+        assert ran.code == code, (ran.code, ran.out, ran.err)
+        return ran.out if code == 0 else ran.out + ran.err
 
     def pull(self) -> list[tuple[str, str]]:
         """(status, object) of what the subscriber is told, once."""
@@ -194,10 +192,11 @@ def approvals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Approvals]:
         words = "CAPABILITIES=approvals completions", f"APPROVERS={APPROVER}"
         deployment.make("bootstrap", "YES=1", *words)
         deployment.make("apply", "ENV=dev", "YES=1")
-        one = Approvals.of(deployment)
+        one = Pipeline.of(deployment)
         told = tmp_path_factory.mktemp("approvals") / "outputs.json"
         told.write_text(json.dumps({name: {"value": v} for name, v in one.outputs.items()}))
-        yield Approvals(deployment, one.outputs, one.client, check=check, told=told)
+        with Operator(deployment) as ops:
+            yield Approvals(deployment, one.outputs, one.client, ops, check=check, told=told)
 
 
 @pytest.fixture(autouse=True)

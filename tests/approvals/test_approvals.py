@@ -66,26 +66,26 @@ def test_a_photo_goes_through_at_once_and_a_pdf_waits_until_somebody_approves(
     approvals.cloud.advance(DAY)
     assert approvals.end(key) == ("", "")
     assert approvals.names(f"files/{key}/") == []
-    listed = json.loads(approvals.ops("approvals", "--json", "--prefix", fresh))["requests"]
+    listed = json.loads(approvals.tool("approvals", "--json", "--prefix", fresh))["requests"]
     assert [(one["key"], one["state"], one["rule"]) for one in listed] == [
         (key, "waiting", "documents")
     ]
-    said = approvals.ops("approve", f"gs://{approvals.uploads}/{name}", "--because", "It is ours.")
+    said = approvals.tool("approve", f"gs://{approvals.uploads}/{name}", "--because", "It is ours.")
     assert f"{key} is published: approved by you@example.com. It is ours." in said
     decision = approvals.record(f"published/{key}.json")["decision"]
     assert (decision["by"], decision["because"]) == ("person", "It is ours.")
     assert len(approvals.names(f"files/{key}/")) == len(
         json.loads(approvals.read(f"manifests/{key}.json"))["outputs"]
     )
-    assert "Nobody is asked" in approvals.ops("approvals", "--prefix", fresh)
+    assert "Nobody is asked" in approvals.tool("approvals", "--prefix", fresh)
 
 
 def test_what_is_rejected_is_not_published(approvals: Approvals, fresh: str) -> None:
     key = approvals.asked(f"sensitive/{fresh}.jpg")
-    assert "is rejected" in approvals.ops("reject", key, "--because", "It shows a face.")
+    assert "is rejected" in approvals.tool("reject", key, "--because", "It shows a face.")
     assert approvals.end(key) == ("rejected", "person")
     assert approvals.names(f"files/{key}/") + approvals.names(f"published/{key}") == []
-    assert "it is rejected already" in approvals.ops("approve", key, code=1)
+    assert "it is rejected already" in approvals.tool("approve", key, code=2)
 
 
 def test_what_nobody_decides_is_overdue_after_3_days_and_expired_after_7(
@@ -108,7 +108,7 @@ def test_a_subscriber_hears_of_requests_and_of_both_ends(approvals: Approvals, f
     approvals.pull()
     photo = f"{fresh}.jpg/{approvals.process(f'{fresh}.jpg', jpeg(32, 32))}"
     key = approvals.asked(f"sensitive/{fresh}.jpg")
-    approvals.ops("reject", key)
+    approvals.tool("reject", key)
     ended(approvals, photo)
     approvals.settle()
     ((status, request), *more) = sorted(approvals.pull(), reverse=True)
@@ -149,7 +149,7 @@ def test_duplicates_of_a_completion_make_one_decision_that_an_answer_gives_to_al
     key = approvals.asked(f"sensitive/{fresh}.jpg")
     approvals.announce(key)
     until(lambda: len(approvals.requests(key)) == 2, seconds=20)
-    assert json.loads(approvals.ops("approve", key, "--json"))["executions"] == 2
+    assert json.loads(approvals.tool("approve", key, "--json"))["executions"] == 2
     until(lambda: {e["state"] for e in approvals.executions(key)} == {"SUCCEEDED"}, seconds=20)
     approvals.announce(key)  # late: finds the decision
     until(lambda: len(approvals.executions(key)) == 3, seconds=20)
@@ -232,7 +232,7 @@ def test_what_was_killed_at_any_step_is_found_and_ends_after_one_command(
     (execution,) = approvals.executions(cancelled)
     approvals.ask("POST", f"{RUNS}{execution['name']}:cancel", {})
     for key in waiting:
-        approvals.ops("approve", key, "--wait", "0")
+        approvals.tool("approve", key, "--wait", "0")
     until(lambda: [[e["state"] for e in approvals.executions(key)] for key in keys]
           == [["FAILED"]] * len(keys), seconds=20)  # fmt: skip
     assert "approvals_failed" in approvals.firing()
@@ -245,19 +245,19 @@ def test_what_was_killed_at_any_step_is_found_and_ends_after_one_command(
         f"sensitive/{fresh}",
         "--json",
     )
-    hung = json.loads(approvals.ops(*restart))["hung"]
+    hung = json.loads(approvals.tool(*restart))["hung"]
     assert set(hung) == {key for key in [*keys, cancelled] if approvals.end(key) == ("", "")}
     assert len(hung) >= len(keys) - 1
-    approvals.ops(*restart, "--apply")
+    approvals.tool(*restart, "--apply")
     approvals.settle()
     for key in [*keys, cancelled]:
         until(lambda k=key: approvals.end(k)[0] or waits(approvals, k), seconds=20)
         if approvals.end(key) == ("", ""):
             assert approvals.names(f"files/{key}/") == []  # nothing without a decision
-            approvals.ops("approve", key)
+            approvals.tool("approve", key)
         assert ended(approvals, key) == ("published", "person")
         assert len(approvals.names(f"decisions/{key}/")) == 1
-    assert json.loads(approvals.ops(*restart))["hung"] == []
+    assert json.loads(approvals.tool(*restart))["hung"] == []
 
 
 def test_an_hour_without_storage_is_waited_for(approvals: Approvals, fresh: str) -> None:
@@ -300,7 +300,7 @@ def test_a_redriven_file_asks_again_only_where_its_outputs_differ(
     approvals: Approvals, fresh: str
 ) -> None:
     key = approvals.asked(f"sensitive/{fresh}.jpg")
-    approvals.ops("approve", key)
+    approvals.tool("approve", key)
     manifest = json.loads(approvals.read(f"manifests/{key}.json"))
     again(approvals, f"{key}-1", manifest, 1)
     assert ended(approvals, f"{key}-1") == ("published", "person")
@@ -308,7 +308,7 @@ def test_a_redriven_file_asks_again_only_where_its_outputs_differ(
     again(approvals, f"{key}-2", manifest, 2, b"another picture")
     until(lambda: approvals.requests(f"{key}-2"), seconds=20)
     assert approvals.end(f"{key}-2") == ("", "")
-    approvals.ops("reject", f"{key}-2")
+    approvals.tool("reject", f"{key}-2")
     assert approvals.end(f"{key}-2") == ("rejected", "person")
     assert approvals.end(key) == approvals.end(f"{key}-1") == ("published", "person")
 
@@ -342,7 +342,7 @@ def test_a_manifest_publishes_nothing_of_another_file_and_nothing_that_changed(
         )
         assert ended(approvals, key) == ("rejected", "workflow")
     bucket.blob(foreign["object"]).upload_from_string(b"something else", "image/jpeg")
-    assert "An output is not what the manifest says" in approvals.ops("approve", secret, code=1)
+    assert "An output is not what the manifest says" in approvals.tool("approve", secret, code=1)
     assert approvals.end(secret) == ("rejected", "workflow")
     assert approvals.names(f"files/{secret}/") == []
 
@@ -359,12 +359,12 @@ def test_the_portals_status_tells_waiting_published_and_rejected(
     assert (seen.status, seen.approval, seen.key, seen.ended) == (
         "processing", "waiting", first, False,
     )  # fmt: skip
-    approvals.ops("approve", first)
+    approvals.tool("approve", first)
     seen = records.look(file, seen)
     assert (seen.status, seen.approval, seen.ended) == ("done", "published", True)
     folder = folder[:-32] + folder[-32:].replace("0", "f", 1)
     second = approvals.asked(f"{folder}/b.jpg")
-    approvals.ops("reject", second)
+    approvals.tool("reject", second)
     seen = records.look(File.parse(f"sensitive-{folder[-32:]}", "-"))
     assert (seen.status, seen.approval) == ("failed", "rejected")
     assert (seen.record or {})["reason"] == "not_approved"
@@ -378,7 +378,7 @@ def test_what_is_erased_is_gone_from_what_is_published_too_and_nobody_is_asked(
     key = approvals.asked(name)
     for one in (photo, name):
         target = f"gs://{approvals.uploads}/{one}"
-        gone = json.loads(approvals.ops("erase", target, "--apply", "--json"))["objects"]
+        gone = json.loads(approvals.tool("erase", target, "--apply", "--json"))["objects"]
         asked, published = (0, 1) if one == photo else (1, 0)
         assert (gone["requests"], gone["published"]) == (asked, published)
     assert [one["state"] for one in approvals.executions(key)] == ["CANCELLED"]
@@ -444,10 +444,10 @@ def test_the_doctor_finds_nothing_wrong_and_sees_what_was_changed_by_hand(
     assert key in found["executions of approvals"]
     assert "runs another source" in found["workflow of approvals"]
     assert "no approval begins" in found["starter of approvals"]
-    assert "hung" in approvals.ops("approvals", "--prefix", key, code=1)
-    approvals.ops("approvals", "--restart", "--min-age", "0", "--prefix", key, "--apply")
+    assert "hung" in approvals.tool("approvals", "--prefix", key, code=1)
+    approvals.tool("approvals", "--restart", "--min-age", "0", "--prefix", key, "--apply")
     until(lambda: waits(approvals, key), seconds=20)
-    assert "waiting" in approvals.ops("approvals", "--prefix", key)
+    assert "waiting" in approvals.tool("approvals", "--prefix", key)
 
 
 def test_another_plan_changes_nothing(approvals: Approvals) -> None:

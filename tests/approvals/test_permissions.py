@@ -8,9 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from click.testing import CliRunner
 
-from scripts.ops.cli import cli
 from tests.permissions.tools import (
     Binding,
     Watch,
@@ -64,7 +62,7 @@ def execution_fails(approvals: Approvals, fresh: str, binding: Binding) -> None:
         (execution,) = approvals.executions(key)
         assert "storage.objects." in execution["error"]["payload"]
         assert approvals.end(key) == ("", "")
-    approvals.ops("approvals", "--restart", "--min-age", "0", "--prefix", key, "--apply")
+    approvals.tool("approvals", "--restart", "--min-age", "0", "--prefix", key, "--apply")
     until(lambda: approvals.end(key) == ("published", "rules"), seconds=20)
 
 
@@ -128,19 +126,11 @@ def refused_without(
 def nobody_answers(approvals: Approvals, fresh: str, binding: Binding) -> None:
     key = approvals.asked(f"sensitive/{fresh}.jpg")
     with withheld(approvals.cloud, binding):
-        done = as_approver(approvals, "approve", key)
-        assert "your login lacks workflows." in str(done.exception)
+        said = approvals.tool("approve", key, code=2, member=APPROVER)
+        assert "your login lacks workflows." in said
         assert approvals.end(key) == ("", "")
-    assert as_approver(approvals, "approve", key).exit_code == 0
+    approvals.tool("approve", key, member=APPROVER)
     assert approvals.end(key) == ("published", "person")
-
-
-def as_approver(approvals: Approvals, *words: str) -> Any:
-    """The operator's tool with the login of an approver, who holds nothing else."""
-    environ = approvals.deployment.environ | approvals.cloud.environ(APPROVER)
-    return CliRunner().invoke(
-        cli, ["-e", "dev", "--outputs", str(approvals.told), *words], env=environ
-    )
 
 
 WORKFLOW, APP, EDITOR = "files-dev-approvals", "files-dev-app", "editor"
@@ -181,12 +171,12 @@ def test_an_approver_needs_each_permission_of_the_role(
     rest = [one for one in held if one != f"workflows.{permission}"]
     approvals.ask("PATCH", mask, {"includedPermissions": rest})
     try:
-        done = as_approver(approvals, "approve", key)
-        assert f"your login lacks workflows.{permission}" in str(done.exception)
+        said = approvals.tool("approve", key, code=2, member=APPROVER)
+        assert f"your login lacks workflows.{permission}" in said
     finally:
         approvals.ask("PATCH", mask, {"includedPermissions": held})
     assert approvals.end(key) == ("", "")
-    assert as_approver(approvals, "reject", key).exit_code == 0
+    approvals.tool("reject", key, member=APPROVER)
 
 
 # Sufficient, and narrow
@@ -203,8 +193,8 @@ def test_it_works_on_these_bindings_alone_and_on_no_wider_role(
 ) -> None:
     approvals.cloud.delete("/permissions")
     key = approvals.asked(f"sensitive/{fresh}.jpg")
-    assert as_approver(approvals, "approvals", "--prefix", f"sensitive/{fresh}").exit_code == 0
-    assert as_approver(approvals, "approve", key).exit_code == 0
+    approvals.tool("approvals", "--prefix", f"sensitive/{fresh}", member=APPROVER)
+    approvals.tool("approve", key, member=APPROVER)
     assert approvals.end(key) == ("published", "person")
     exercised = dict(approvals.cloud.get("/permissions"))
     for key, binding in applied.items():
