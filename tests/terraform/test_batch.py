@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from pathlib import Path
 
 import pytest
+
+from tests.system.promql import selectors
 
 from .conftest import MakeRoot
 from .plans import PROJECT, Case, Plan, Root, alerts, case_id, unseen
@@ -33,6 +37,7 @@ PIPELINE = {
     "project_id": PROJECT,
     "region": "us-central1",
 }  # fmt: skip
+METRICS = json.loads((Path(__file__).parents[1] / "system/metrics.json").read_text())
 SCHEDULE = {"cron": "0 6 * * 1", "task": json.dumps({"task_type": "data_transformation"})}
 TOKENS = {"audience": "me", "issuer": "https://securetoken.google.com/shop"}
 CALLERS = {"team": {"because": "the team tries it", "member": "group:team@example.com"}}
@@ -161,6 +166,28 @@ def test_an_image_of_ones_own_is_run(batch: Root) -> None:
 
 
 # Rejections
+
+
+def test_alerts_and_dashboard_name_what_cloud_monitoring_has(default: Plan) -> None:
+    policies = [default[one] for one in default.of_type("google_monitoring_alert_policy")]
+    (dashboard,) = default.of_type("google_monitoring_dashboard")
+    assert {one["user_labels"]["alert"] for one in policies} == {
+        "batch_backlog", "batch_dead_letters", "batch_executions_failed",
+    }  # fmt: skip
+    text = default[dashboard]["dashboard_json"]
+    queries = re.findall(r'"prometheusQuery":"((?:[^"\\]|\\.)*)"', text)
+    queries = [str(json.loads(f'"{query}"')) for query in queries]
+    for policy in policies:
+        (condition,) = policy["conditions"]
+        queries.append(condition["condition_prometheus_query_language"][0]["query"])
+    assert len(queries) == 8
+    for query in queries:
+        for name, matchers in selectors(query):
+            labels = {label: value.strip('"') for label, _, value in matchers}
+            known = METRICS["metrics"][name]
+            assert labels.pop("monitored_resource") == known["resource"], query
+            there = {*known["labels"], *METRICS["resources"][known["resource"]]["labels"]}
+            assert set(labels) <= there, query
 
 
 REFUSED: list[Case] = [
