@@ -129,12 +129,20 @@ def watched(main: str) -> str:
     return main.replace(DEPLOYER, DEPLOYER + "  monitoring  = { enabled = true }\n")
 
 
-# Each with all that a deployer hands an account to: a webhook, schedules, jobs.
+# Each with all that a deployer hands an account to: a webhook, schedules, jobs, a workflow.
+CAPABLE = ("approvals", "batch", "completions", "portal", "sweep")
 CAPABILITIES = """
 module "completions" {
   source      = "../../terraform/completions"
   pipeline    = module.pipeline.interface
   subscribers = { hook = { push_url = "https://hook.example.com" } }
+}
+
+module "approvals" {
+  source   = "../../terraform/approvals"
+  pipeline = module.pipeline.interface
+  topic    = module.completions.topic
+  rules    = { documents = { types = ["application/pdf"] } }
 }
 
 module "portal" {
@@ -158,7 +166,8 @@ module "batch" {
 
 output "more_grants" {
   value = [for grant in concat(
-    module.completions.grants, module.portal.grants, module.sweep.grants, module.batch.grants,
+    module.completions.grants, module.approvals.grants, module.portal.grants, module.sweep.grants,
+    module.batch.grants,
   ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
 }
 """

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from scripts.docs_permissions import Grant, Reasons, check, grants, of_delivery, reasons
-from tests.ci.site import Site, delivering, everything
+from tests.ci.site import CAPABLE, Site, delivering, everything
 from tests.localcloud.client import LocalCloudError
 
 from .tools import Binding, bind, call, narrower_for, redeploy, withheld
 
+pytestmark = pytest.mark.timeout(1200)  # a delivery of everything, also where much else runs
 Key = tuple[str, str, str]
 FEDERATION = "roles/iam.workloadIdentityUser"
 REGION = "us-central1"
@@ -32,7 +33,7 @@ _serial = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with delivering(everything, "batch", "completions", "portal", "sweep") as made:
+    with delivering(everything, *CAPABLE) as made:
         yield made
 
 
@@ -117,23 +118,19 @@ def points(name: str) -> Step:
     return step
 
 
-def schedules(name: str) -> Step:
-    """Gives a schedule to its account again."""
+def gives(service: str, name: str, field: str, **query: str) -> Step:
+    """Gives what has this name to its account again."""
 
     def step(site: Site, account: str) -> str:
-        url = f"{regional(site, 'cloudscheduler', 'v1')}/jobs/{name}"
+        url = f"{regional(site, service)}/{name}"
         held = call(site.deployment.cloud, "GET", url).json()
-        query = {"updateMask": "httpTarget"}
-        change = {"httpTarget": held["httpTarget"]}
-        return asks(site, account, "PATCH", url, params=query, json=change)
+        return asks(site, account, "PATCH", url, params=query, json={field: held[field]})
 
     return step
 
 
-def runs_the_worker(site: Site, account: str) -> str:
-    url = f"{regional(site, 'run', 'v2')}/jobs/files-dev-worker-normal"
-    job = call(site.deployment.cloud, "GET", url).json()
-    return asks(site, account, "PATCH", url, json={"template": job["template"]})
+def schedules(name: str) -> Step:
+    return gives("cloudscheduler", f"jobs/{name}", "httpTarget", updateMask="httpTarget")
 
 
 def orders_an_image(site: Site, account: str) -> str:
@@ -149,10 +146,11 @@ def orders_an_image(site: Site, account: str) -> str:
         "serviceAccount": f"projects/{site.project}/serviceAccounts/{builder}",
         "options": {"logging": "CLOUD_LOGGING_ONLY"},
     }
-    return asks(site, account, "POST", f"{regional(site, 'cloudbuild', 'v1')}/builds", json=order)
+    return asks(site, account, "POST", f"{regional(site, 'cloudbuild')}/builds", json=order)
 
 
-def regional(site: Site, service: str, version: str) -> str:
+def regional(site: Site, service: str) -> str:
+    version = "v2" if service == "run" else "v1"
     place = f"projects/{site.project}/locations/{REGION}"
     return f"https://{service}.googleapis.com/{version}/{place}"
 
@@ -267,13 +265,25 @@ CAPABILITIES: dict[Key, Proof] = {
     ),
     ("apply", "roles/cloudscheduler.admin", "project"): (of("sweep"), "cloudscheduler.jobs.get"),
     ("plan", "roles/cloudscheduler.viewer", "project"): (of("sweep"), "cloudscheduler.jobs.get"),
+    ("apply", "roles/workflows.editor", "project"): (of("approvals"), "workflows.workflows.get"),
+    ("plan", "roles/workflows.viewer", "project"): (of("approvals"), "workflows.workflows.get"),
+    ("apply", USER, "account approvals"): (
+        gives(
+            "workflows", "workflows/files-dev-approvals", "description", updateMask="description"
+        ),
+        ACTS,
+    ),
+    ("apply", USER, "account approvals-starter"): (points("files-dev-approvals"), ACTS),
     ("apply", USER, "account to-hook"): (points("files-dev-completions-hook"), ACTS),
     ("apply", USER, "account upload"): (builds("files-dev-upload"), ACTS),
     ("apply", USER, "account status"): (builds("files-dev-status"), ACTS),
     ("apply", USER, "account sweep"): (builds("files-dev-sweep"), ACTS),
     ("apply", USER, "account sweep-invoker"): (schedules("files-dev-sweep"), ACTS),
     ("apply", USER, "account submit"): (builds("files-dev-submit"), ACTS),
-    ("apply", USER, "account batch-worker"): (runs_the_worker, ACTS),
+    ("apply", USER, "account batch-worker"): (
+        gives("run", "jobs/files-dev-worker-normal", "template"),
+        ACTS,
+    ),
     ("apply", USER, "account starter"): (schedules("files-dev-run-normal"), ACTS),
     ("apply", USER, "account batch-clock"): (schedules("files-dev-submits-daily"), ACTS),
 }
