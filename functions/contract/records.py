@@ -4,7 +4,7 @@ Void beside a manifest of the same run, a failure record says why there is none 
 NotRequired may be absent from what another target writes; the processor writes it all.
 """
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, Required, TypedDict
 
 
 class Source(TypedDict):
@@ -47,10 +47,8 @@ class Heading(TypedDict):
 
 
 class Stream(TypedDict, total=False):
-    """type and codec, as FFmpeg calls them, are always there."""
-
-    type: str
-    codec: str
+    type: Required[str]  # as FFmpeg calls it, like the codec
+    codec: Required[str]
     width: int  # pixels as they are stored
     height: int
     frameRate: float  # in a second, on average
@@ -61,10 +59,8 @@ class Stream(TypedDict, total=False):
 
 
 class Media(TypedDict, total=False):
-    """container and streams are always there."""
-
-    container: str  # FFmpeg's name of it
-    streams: list[Stream]  # the first 32
+    container: Required[str]  # FFmpeg's name of it
+    streams: Required[list[Stream]]  # the first 32
     duration: float  # seconds
     width: int  # pixels of the picture the right way up, if they are made square
     height: int

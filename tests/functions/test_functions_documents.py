@@ -6,7 +6,16 @@ import json
 import re
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 import jsonschema
 import pytest
@@ -86,7 +95,7 @@ def typed(hint: Any) -> Any:
     if is_typeddict(hint):
         hints = get_type_hints(hint, include_extras=True)
         inner = {
-            name: typed(get_args(one)[0] if get_origin(one) is NotRequired else one)
+            name: typed(get_args(one)[0] if get_origin(one) in (NotRequired, Required) else one)
             for name, one in hints.items()
         }
         return {"type": "object", "required": hint.__required_keys__, "properties": inner}

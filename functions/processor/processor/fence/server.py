@@ -106,7 +106,7 @@ class Mapped(mmap.mmap):
     def readable(self) -> bool:
         return True
 
-    def seekable(self) -> bool:  # type: ignore[override]  # from Python 3.13 on it is told
+    def seekable(self) -> bool:  # mmap tells it from Python 3.13 on
         return True
 
     def getbuffer(self) -> memoryview:
