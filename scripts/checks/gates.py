@@ -42,12 +42,13 @@ SKIPS = {
     "CKV_GCP_125": "it wants a condition on `sub`; numeric ids hold what a name in `sub` cannot",
     "CKV_GCP_62": "usage logs are for public buckets; these let no public in",
     "CKV_GCP_83": "events describe files; what is in files lies in buckets, and those take a key",
-    "CKV_GCP_84": "images are built from this repository's own code alone, which is not secret",
     "CKV_GHA_7": "a run by hand chooses an environment and a digest; what is built is main's",
 }
+# An expression of a workflow is one line.
 YAML = (
     "{extends: default, rules: {braces: {max-spaces-inside: 1}, comments: {min-spaces-from-content:"
-    " 1}, document-start: disable, line-length: {max: 110}, truthy: {check-keys: false}}}"
+    " 1}, document-start: disable, line-length: {max: 110, ignore: [approvals.yaml]},"
+    " truthy: {check-keys: false}}}"
 )
 
 

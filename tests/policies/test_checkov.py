@@ -99,7 +99,7 @@ def test_events_carry_what_describes_a_file_and_not_the_file() -> None:
 
 
 def test_images_are_built_from_this_repository_alone() -> None:
-    """The reason for CKV_GCP_84: they hold what anybody can read here, and no settings."""
+    """They hold what anybody can read here, and no settings."""
     folders = {one.folder.parent for one in build_functions.deployables()}
     assert folders == {ROOT / "functions"}
     assert build_functions.build.__defaults__[0] == ROOT / "functions"
