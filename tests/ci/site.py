@@ -164,6 +164,16 @@ module "batch" {
   }
 }
 
+output "approvals" {
+  value = {
+    dead_letter_subscription = module.approvals.dead_letter_subscription
+    published_bucket         = module.approvals.published_bucket
+    subscriptions            = module.approvals.subscriptions
+    topic                    = module.approvals.topic
+    workflow                 = module.approvals.workflow
+  }
+}
+
 output "more_grants" {
   value = [for grant in concat(
     module.completions.grants, module.approvals.grants, module.portal.grants, module.sweep.grants,

@@ -6,14 +6,21 @@ import contextlib
 from pathlib import Path
 
 
+def _within(pid: int, folder: str) -> list[Path]:
+    """Nothing of a process that ended meanwhile, where Path.glob raises."""
+    with contextlib.suppress(OSError):
+        return list(Path(f"/proc/{pid}/{folder}").iterdir())
+    return []
+
+
 def tree(pid: int) -> list[int]:
     """A process and all below it that live, whichever thread started them."""
     found, queue = [], [pid]
     while queue:
         found.append(pid := queue.pop())
-        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for thread in _within(pid, "task"):
             with contextlib.suppress(OSError):
-                queue += map(int, children.read_text().split())
+                queue += map(int, (thread / "children").read_text().split())
     return found
 
 
@@ -21,7 +28,7 @@ def memfds(pids: list[int]) -> int:
     """Bytes of the files in memory that these processes have open."""
     sizes: dict[int, int] = {}
     for pid in pids:
-        for file in Path(f"/proc/{pid}/fd").glob("*"):
+        for file in _within(pid, "fd"):
             with contextlib.suppress(OSError):
                 if str(file.readlink()).startswith("/memfd:"):
                     found = file.stat()
