@@ -260,9 +260,10 @@ def test_a_token_that_ends_before_its_time_is_renewed(portal: Portal) -> None:
 
 
 def test_no_log_and_no_journal_of_requests_holds_a_key(portal: Portal) -> None:
+    before = len(portal.cloud.journal("log"))  # what other tests ask for names such keys
     file_id = portal.upload("private-name.jpg", jpeg(64, 64))
     assert "X-Goog-Signature" in json.dumps(portal.ended(file_id))
-    lines = portal.cloud.journal("log")
+    lines = portal.cloud.journal("log")[before:]
     ours = [json.dumps(line) for line in lines if line["service"] in (UPLOAD, STATUS)]
     assert any(file_id in line for line in ours)
     for secret in ("upload_id", "X-Goog-Signature", "X-Goog-Credential", "private-name"):
