@@ -175,7 +175,7 @@ class Told(Watched):
         missed = set(self.listing("failures/"))
         for _ in range(0, GIVEN_UP, 3600):
             self.cloud.advance(3600)
-        kinds = ("pubsub.push", "pubsub.dead_letter", "pubsub.acknowledged")
+        kinds = [f"pubsub.{kind}" for kind in ("push", "dead_letter", "waiting", "acknowledged")]
         metrics = Metrics(self.cloud.journal(*kinds), self.cloud.project)
         rung = {k for k, it in self.policies.items() if metrics.firing(it, self.now)}
         letters = [

@@ -90,7 +90,7 @@ class Bus:
 
     def journal(self, kind: str) -> list[dict[str, Any]]:
         lines = self.cloud.journal(f"pubsub.{kind}")
-        return [e for e in lines if e["subscription"].startswith(self.name)]
+        return [e for e in lines if e.get("subscription", "").startswith(self.name)]
 
     def delays(self) -> list[float]:
         """Seconds between deliveries."""
