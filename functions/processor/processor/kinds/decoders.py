@@ -139,7 +139,7 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
 
     def _open(self) -> None:
         self.frame = 0
-        self._scan: tuple[int, int] | None = None
+        self._end: int | None = None  # of its only scan
         self._ahead = self._AHEAD
         self._file = self.fp
         super()._open()
@@ -180,7 +180,7 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
             start = self.fp.tell()
             with _bytes(self) as data:
                 found = self._NEXT_MARKER.search(data, start) if self.is_strict else None
-                self._scan = (start, found.start() if found else len(data))
+                self._end = found.start() if found else len(data)
                 del found
         elif marker == 0xFFDA and self.frame in self._PROGRESSIVE:
             with _bytes(self) as data:
@@ -204,7 +204,13 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
 
     def load(self) -> Any:
         is_first, pixels = bool(self.tile), super().load()
-        if is_first and self._file and self._scan and not self.is_strict and self._ends_in_grey():
+        if (
+            is_first
+            and self._file
+            and self._end is not None
+            and not self.is_strict
+            and self._ends_in_grey()
+        ):
             self._file.seek(0)
             _StrictJpeg(self._file).load()
         return pixels
@@ -214,12 +220,12 @@ class Jpeg(JpegImagePlugin.JpegImageFile):
         return self._GREY.issuperset(last if isinstance(last, tuple) else (last,))
 
     def load_read(self, read_bytes: int) -> bytes:
-        if not self._scan:
+        if self._end is None:
             return super().load_read(read_bytes)
         assert self.fp
-        left = self._scan[1] - self.fp.tell() if self.is_strict else read_bytes
-        if left > 0 and (read := self.fp.read(min(read_bytes, left))):
-            return read
+        left = self._end - self.fp.tell()
+        if left > 0:
+            return self.fp.read(min(read_bytes, left))
         ahead, self._ahead = self._ahead, b""  # the scan, or a file without an end marker, ended
         return ahead
 

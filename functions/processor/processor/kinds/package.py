@@ -16,6 +16,7 @@ from xml.parsers import expat
 from processor.errors import PermanentError
 
 _PIECE_BYTES = 256 * 1024
+_DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError)
 Attributes = Mapping[str, str]
 
 
@@ -54,7 +55,7 @@ class Package:
             return b""
         try:
             return self._zip.read(self._parts[name.lower()])
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except _DAMAGED as error:
             raise corrupt("A part of it is damaged.") from error
 
     def read(
@@ -83,9 +84,7 @@ class Package:
                 while piece := part.read(_PIECE_BYTES):
                     parser.Parse(piece, False)
                 parser.Parse(b"", True)
-        except (expat.ExpatError, LookupError, ValueError) as error:
-            raise corrupt("A part of it is damaged.") from error
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except (expat.ExpatError, LookupError, ValueError, *_DAMAGED) as error:
             raise corrupt("A part of it is damaged.") from error
 
 
