@@ -6,10 +6,8 @@ import contextlib
 import itertools
 import json
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 
 from tests.localcloud.client import OWNER, ROOT, LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.system.hosts import serving
 from tests.system.operating import Operator
 from tests.system.pipeline import Pipeline, jpeg, until
 from tests.system.watched import Watched
@@ -82,32 +81,14 @@ class Check:
 def checking(cloud: LocalCloud) -> Iterator[Check]:
     check = Check()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(body: bytes, headers: Any) -> tuple[int, bytes]:
+        asked = json.loads(body)
+        check.asked.append(asked | {"authorization": headers["Authorization"]})
+        status, said = check.answer(asked)
+        return status, json.dumps(said).encode()
 
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            check.asked.append(asked | {"authorization": self.headers["Authorization"]})
-            status, body = check.answer(asked)
-            data = json.dumps(body).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    cloud.post("/hosts", {"host": CHECK, "port": server.server_address[1]})
-    try:
+    with serving(cloud, CHECK, answer):
         yield check
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @dataclass

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import sys
-from pathlib import Path
 from typing import Any
 
 import pypdfium2
 
 from portal.names import File
 from status.records import Records
-from tests.localcloud.client import ROOT
 from tests.permissions.tools import call, withheld
+from tests.system.operating import commands, typed
 from tests.system.pipeline import jpeg, until
 
 from .conftest import APPROVER, DAY, RUNS, Approvals
@@ -456,12 +454,7 @@ def test_another_plan_changes_nothing(approvals: Approvals) -> None:
 
 
 def test_the_runbooks_commands_run(approvals: Approvals) -> None:
-    text = (ROOT / "docs/runbook.md").read_text()
-    blocks = re.findall(r"^```sh approvals\n(.*?)^```$", text, re.M | re.S)
-    python = Path(sys.executable)
-    ours = f"-o prepare BIN={python.parent} PYTHON={python}"
-    make = f'make() {{ command make --no-print-directory {ours} "$@"; }}\n'
     env = {"ENV": "dev", "PROJECT": approvals.cloud.project}
-    for command in dict.fromkeys("".join(blocks).splitlines()):
-        done = approvals.deployment.run("bash", "-c", make + command, check=False, **env)
-        assert done.returncode == 0, (command, done.stdout)
+    for command in commands("sh approvals"):
+        code, output = typed(approvals.deployment, command, **env)
+        assert code == 0, (command, output)

@@ -15,13 +15,12 @@ WATCH = 0.25  # seconds between two looks at the memory of a service
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """What a block of requests cost: CPU seconds of the service, wall clock, each latency."""
+class _Cost:
+    """CPU seconds of the service, and wall clock, of so many requests."""
 
     count: int
     cpu: float
     wall: float
-    latencies: tuple[float, ...]
 
     @property
     def cpu_each(self) -> float:
@@ -30,6 +29,13 @@ class Block:
     @property
     def per_second(self) -> float:
         return self.count / self.wall
+
+
+@dataclass(frozen=True, slots=True)
+class Block(_Cost):
+    """What a block of requests cost, and each latency."""
+
+    latencies: tuple[float, ...]
 
 
 def block(
@@ -70,22 +76,11 @@ def block(
 
 
 @dataclass(frozen=True, slots=True)
-class Sustained:
-    """A block by time: CPU seconds of the service, those beside it, the most memory in bytes."""
+class Sustained(_Cost):
+    """A block by time: CPU seconds beside the service, the most memory in bytes."""
 
-    count: int
-    cpu: float
     beside: float
-    wall: float
     memory: int
-
-    @property
-    def cpu_each(self) -> float:
-        return self.cpu / self.count
-
-    @property
-    def per_second(self) -> float:
-        return self.count / self.wall
 
 
 def sustained(
@@ -132,7 +127,7 @@ def sustained(
         looking.join()
         for client in clients:
             client.hang_up()
-    return Sustained(count, used, others, wall, max(sizes))
+    return Sustained(count, used, wall, others, max(sizes))
 
 
 def percentile(values: tuple[float, ...] | list[float], percent: float) -> float:

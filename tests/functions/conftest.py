@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 FUNCTIONS = Path(__file__).parents[2] / "functions"
+MANIFEST = json.loads((FUNCTIONS / "contract/schemas/manifest.schema.json").read_bytes())
 for folder in (Path(__file__).parent, FUNCTIONS, *(p.parent for p in FUNCTIONS.glob("*/main.py"))):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -73,6 +74,16 @@ class Driven:
         """Uploads the bytes and delivers their task; gives the record, which must be there."""
         status, record = self.post(self.cloud.put(data, **fields))
         assert status == 200, record
+        return record
+
+    def recorded(self, data: bytes, content_type: str | None, folder: str) -> dict[str, Any]:
+        """The record of a file under a name of its own; a manifest keeps to its schema."""
+        import jsonschema
+
+        name = f"{folder}/{len(self.cloud.uploads)}"
+        record = self.process(data, name=name, contentType=content_type)
+        if record["status"] == "done":
+            jsonschema.validate(record, MANIFEST)
         return record
 
     def outputs(self, record: dict[str, Any]) -> dict[str, Any]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from function_fakes import PROCESSOR_ENV
 from office_files import OOXML, docx, odt, ooxml, package, paragraph, pptx, xlsx
@@ -20,9 +17,6 @@ from processor.admission import kind_need
 from processor.formats import BASE_BYTES
 from processor.settings import Config
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "functions/contract/schemas/manifest.schema.json").read_text()
-)
 LIMIT = 20_000_000
 
 
@@ -36,10 +30,7 @@ def office(lane: Any) -> Callable[..., dict[str, Any]]:
     """Processes a file, each under a name of its own; gives its record."""
 
     def process(data: bytes, content_type: str | None = None) -> dict[str, Any]:
-        name = f"documents/{len(lane.cloud.uploads)}"
-        record: dict[str, Any] = lane.process(data, name=name, contentType=content_type)
-        if record["status"] == "done":
-            jsonschema.validate(record, SCHEMA)
+        record: dict[str, Any] = lane.recorded(data, content_type, "documents")
         return record
 
     return process

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import jsonschema
 import pytest
 from function_fakes import PROCESSOR_ENV
 
@@ -19,9 +18,6 @@ from processor.admission import kind_need
 from processor.formats import BASE_BYTES
 from processor.settings import Config
 
-SCHEMA = json.loads(
-    (Path(__file__).parents[2] / "functions/contract/schemas/manifest.schema.json").read_text()
-)
 PARQUET = "application/vnd.apache.parquet"
 
 
@@ -36,10 +32,7 @@ def table(lane: Any) -> Callable[..., dict[str, Any]]:
 
     def process(data: bytes | str, content_type: str = "text/csv") -> dict[str, Any]:
         data = data.encode() if isinstance(data, str) else data
-        name = f"tables/{len(lane.cloud.uploads)}"
-        record: dict[str, Any] = lane.process(data, name=name, contentType=content_type)
-        if record["status"] == "done":
-            jsonschema.validate(record, SCHEMA)
+        record: dict[str, Any] = lane.recorded(data, content_type, "tables")
         return record
 
     return process

@@ -1,15 +1,37 @@
-"""The operator's tool against a deployed environment, without paying for its imports each time."""
+"""Operating a deployed environment: the pages' commands, as a person runs them, and the operator's
+tool, without paying for its imports each time.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from tests.localcloud.client import OWNER
+from tests.localcloud.client import OWNER, ROOT
 from tests.localcloud.client.deployment import Deployment
+
+RUNBOOK = (ROOT / "docs/runbook.md").read_text()
+
+
+def commands(kind: str, pages: str = RUNBOOK) -> list[str]:
+    """Every command of the pages' blocks of this kind, once."""
+    blocks = re.findall(rf"^```{kind}\n(.*?)^```$", pages, re.M | re.S)
+    return list(dict.fromkeys("".join(blocks).splitlines()))
+
+
+def typed(deployment: Deployment, command: str, **environ: str) -> tuple[int, str]:
+    """Exit code and output, as of a person in a checkout whose Python environment is this one."""
+    python = Path(sys.executable)
+    ours = f"-o prepare BIN={python.parent} PYTHON={python}"
+    text = f'make() {{ command make --no-print-directory {ours} "$@"; }}\n{command}'
+    done = deployment.run("bash", "-c", text, check=False, **environ)
+    return done.returncode, done.stdout
+
 
 # Runs `python -m scripts.ops` as often as it is told on stdin. Each is a process of its own, forked
 # after the imports, which take most of a command's time.

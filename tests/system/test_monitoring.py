@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +24,7 @@ from tests.localcloud.core.errors import ApiError
 from tests.localcloud.services.observability.logfilter import FilterError, matches
 from tests.system.metrics import Metrics
 from tests.system.named import LIST, faults, queries, unknown
+from tests.system.operating import RUNBOOK, commands, typed
 from tests.system.pipeline import jpeg
 from tests.system.promql import Counter, Gauge, QueryError, chosen, evaluate, parse, selectors
 from tests.system.watched import Watched, watching
@@ -332,14 +332,7 @@ def test_every_tile_shows_something_after_these_tests(watched: Watched) -> None:
 
 # The runbook and the page about logs
 
-RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 PAGES = RUNBOOK + (ROOT / "docs/logs.md").read_text()
-
-
-def commands(kind: str) -> list[str]:
-    """Every command of the pages' blocks of this kind, once."""
-    blocks = re.findall(rf"^```{kind}\n(.*?)^```$", PAGES, re.M | re.S)
-    return list(dict.fromkeys("".join(blocks).splitlines()))
 
 
 def test_every_alert_has_its_section() -> None:
@@ -386,19 +379,12 @@ def story(watched: Watched) -> dict[str, str]:
     }
 
 
-def run(watched: Watched, command: str, story: dict[str, str]) -> tuple[int, str]:
-    """As a person would, in a checkout whose Python environment is this one."""
-    python = Path(sys.executable)
-    ours = f"-o prepare BIN={python.parent} PYTHON={python}"
-    text = f'make() {{ command make --no-print-directory {ours} "$@"; }}\n{command}'
-    done = watched.deployment.run("bash", "-c", text, check=False, **story)
-    return done.returncode, done.stdout
-
-
 def test_the_pages_commands_run(watched: Watched, story: dict[str, str]) -> None:
     with ThreadPoolExecutor(3) as pool:
-        told = commands("sh")
-        results = dict(zip(told, pool.map(lambda c: run(watched, c, story), told), strict=True))
+        told = commands("sh", PAGES)
+        results = dict(
+            zip(told, pool.map(lambda c: typed(watched.deployment, c, **story), told), strict=True)
+        )
     failed = {command: output for command, (code, output) in results.items() if code != 0}
     assert failed == {}
     assert "already_exists" not in results["make ops ARGS=reconcile"][1]
@@ -412,7 +398,10 @@ def test_the_pages_commands_run(watched: Watched, story: dict[str, str]) -> None
     not shutil.which("gcloud"), reason="gcloud is not here: its commands did not run"
 )
 def test_the_pages_gcloud_commands_run(watched: Watched, story: dict[str, str]) -> None:
-    results = {command: run(watched, command, story) for command in commands("sh gcloud")}
+    results = {
+        command: typed(watched.deployment, command, **story)
+        for command in commands("sh gcloud", PAGES)
+    }
     failed = {command: output for command, (code, output) in results.items() if code != 0}
     assert failed == {}
     (told,) = [output for command, (_, output) in results.items() if "traces/" in command]
@@ -433,7 +422,7 @@ def test_every_line_of_a_story_has_its_trace(watched: Watched, story: dict[str, 
 
 def test_logs_of_a_missing_object_say_so(watched: Watched, story: dict[str, str]) -> None:
     gone = story | {"OBJECT": f"gs://{watched.uploads}/nothing.jpg"}
-    code, output = run(watched, 'make logs OBJECT="$OBJECT"', gone)
+    code, output = typed(watched.deployment, 'make logs OBJECT="$OBJECT"', **gone)
     assert code != 0
     assert "is not there. If it is deleted, name its generation" in output
 

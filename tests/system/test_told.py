@@ -17,9 +17,9 @@ from urllib.parse import quote
 import jwt
 import pytest
 
-from tests.localcloud.client import ROOT
 from tests.permissions.tools import Watch, call, granted, made_by, withheld
 from tests.system.named import faults
+from tests.system.operating import commands, typed
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
 from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
 from tests.system.soak import stub
@@ -150,15 +150,10 @@ def test_another_plan_changes_nothing(told: Told) -> None:
 
 
 def test_the_runbooks_commands_run(told: Told) -> None:
-    text = (ROOT / "docs/runbook.md").read_text()
-    blocks = re.findall(r"^```sh told\n(.*?)^```$", text, re.M | re.S)
-    python = Path(sys.executable)
-    ours = f"-o prepare BIN={python.parent} PYTHON={python}"
-    make = f'make() {{ command make --no-print-directory {ours} "$@"; }}\n'
     env = {"ENV": "dev", "PROJECT": told.cloud.project}
-    for command in dict.fromkeys("".join(blocks).splitlines()):
-        done = told.deployment.run("bash", "-c", make + command, check=False, **env)
-        assert done.returncode == 0, (command, done.stdout)
+    for command in commands("sh told"):
+        code, output = typed(told.deployment, command, **env)
+        assert code == 0, (command, output)
 
 
 def test_logs_are_found_by_file_id_and_by_task(told: Told) -> None:

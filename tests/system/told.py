@@ -9,11 +9,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.system.hosts import serving
 from tests.system.metrics import Metrics
 from tests.system.operating import Operator
 from tests.system.pipeline import Pipeline
@@ -121,28 +121,8 @@ class Webhook:
 def listening(cloud: LocalCloud, host: str) -> Iterator[Webhook]:
     """A webhook at https://host/."""
     webhook = Webhook()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(webhook.take(body, self.headers))
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            return
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    cloud.post("/hosts", {"host": host, "port": server.server_address[1]})
-    try:
+    with serving(cloud, host, lambda body, headers: (webhook.take(body, headers), b"")):
         yield webhook
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @dataclass
