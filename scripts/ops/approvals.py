@@ -30,7 +30,6 @@ USER = "https://openidconnect.googleapis.com/v1/userinfo"
 ENDS = ("published", "rejected")
 ACTIVE = ("ACTIVE", "QUEUED")
 POLL_SECONDS = 0.5
-SHOWN = 20  # names that are printed; --json has all
 FOUND = 1
 
 
@@ -249,10 +248,7 @@ def _restart(
     if output.as_json:
         output.document({"hung": keys, "applied": apply})
         return
-    for key in keys[:SHOWN]:
-        output.say(key)
-    if len(keys) > SHOWN:
-        output.say(f"… and {len(keys) - SHOWN:,} more: --json lists all")
+    output.first(keys, len(keys))
     if not keys:
         output.say("Nothing hangs.")
     elif apply:

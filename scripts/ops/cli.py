@@ -14,18 +14,17 @@ from .doctor import Doctor, Finding
 from .filters import Filter
 from .naming import name_of
 from .options import SPAN, Session, acting, as_json, filtered, one_file
-from .output import Output
+from .output import SHOWN, Output
 from .problems import Problem, explained
 from .reconcile import Reconciliation, cost_of
-from .redrive import Redrive, first
+from .redrive import Redrive, names
 from .status import failed, status_of
 from .subscribers import ROLES, Subscribers
 from .tasks import tasks
 from .verify import TIMEOUT, Verification
-from .work import Item, Queues
+from .work import Queues
 
 FOUND, STOPPED, INTERRUPTED = 1, 2, 130
-SHOWN = 20  # names that are printed; --json has all
 
 EPILOG = """
 Exit codes: 0 all is well · 1 something is wrong in the environment, as printed · 2 the command
@@ -114,8 +113,7 @@ def status(
     ]
     output.say("")
     output.table(("object", "generation", "run", "reason", "recorded"), listed)
-    if found["failures"] > SHOWN:
-        output.say(f"… and {found['failures'] - SHOWN:,} more: --json lists all")
+    output.more(found["failures"])
     if found["cut"]:
         output.say(f"There are more than {limit:,}: raise --limit")
 
@@ -214,7 +212,7 @@ def redrive(
         more = {"applied": apply, "estimate": estimate.as_json(), "pausedLanes": queues.paused}
         output.document(selection.as_json() | more)
     else:
-        _say_first(output, selection.items)
+        output.first(names(selection.items), len(selection.items))
         _say_counts(output, "By reason", selection.reasons)
         _say_counts(output, "Left out", selection.left_out)
         _say_end(output, queues, selection.enqueued, apply, str(estimate))
@@ -324,13 +322,6 @@ def _show_survey(output: Output, survey: Any) -> None:
     output.say(
         f"Listed with {survey.list_requests:,} requests (${dollars:.4f}) in {survey.seconds:.1f} s."
     )
-
-
-def _say_first(output: Output, items: list[Item]) -> None:
-    for line in first(items, SHOWN):
-        output.say(line)
-    if len(items) > SHOWN:
-        output.say(f"… and {len(items) - SHOWN:,} more: --json lists all")
 
 
 def _say_counts(output: Output, title: str, counts: Any) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -17,6 +18,9 @@ COLOURS = {
     "done": "green", "ok": "green", "failed": "red", "error": "red", "dead_lettered": "red",
     "note": "cyan", "warning": "yellow", "unknown": "yellow", "pending": "yellow",
 }  # fmt: skip
+
+
+SHOWN = 20  # names that are printed; --json has all
 
 
 class Step(Protocol):
@@ -40,6 +44,16 @@ class Output:
         """A line for people; nothing in JSON mode."""
         if not self.as_json:
             self._out.print(escape(text), soft_wrap=True)
+
+    def first(self, lines: Iterable[str], total: int) -> None:
+        """The first SHOWN, and how many more there are."""
+        for line in islice(lines, SHOWN):
+            self.say(line)
+        self.more(total)
+
+    def more(self, total: int) -> None:
+        if total > SHOWN:
+            self.say(f"… and {total - SHOWN:,} more: --json lists all")
 
     def table(self, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import Any
 
 from bridge.decisions import lane_of, rejection
@@ -247,10 +246,10 @@ class Redrive:
         return Item(notification, lane_of(notification, self._environment.config))
 
 
-def first(items: list[Item], most: int) -> list[str]:
-    """The names of the first items, for people."""
-    return [
+def names(items: list[Item]) -> Iterator[str]:
+    """Of the files, for people."""
+    return (
         f"gs://{i.notification.work.bucket}/{i.notification.work.name}"
         f"#{i.notification.work.generation} run {i.notification.work.run}"
-        for i in islice(items, most)
-    ]
+        for i in items
+    )

@@ -219,10 +219,8 @@ def _child(request: Request, files: list[int], server: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _keep(files[:2])
-        content, room = (
-            cast(Any, Content()),
-            cast(Any, Held(request.held, request.has_grown)),
-        )  # all that a kind asks of
+        content: Any = Content()
+        room: Any = Held(request.held, request.has_grown)
         job = Job(
             content, request.size, request.content_type, request.declared, request.config, room
         )
