@@ -185,7 +185,7 @@ def test_the_bridge_takes_what_the_emulator_pushed(pipeline: Pipeline, pushed: P
     told = [
         line["payload"]
         for line in pipeline.cloud.journal("log")
-        if line["service"] == BRIDGE
+        if line.get("service") == BRIDGE
         and isinstance(line["payload"], dict)
         and line["payload"].get("message_id") == body["message"]["messageId"]
     ]

@@ -121,7 +121,7 @@ def test_a_caller_who_goes_away_ends_the_request_at_the_function(
     project: Project, public: dict[str, Any], cloud: LocalCloud
 ) -> None:
     def over() -> int:
-        logs = [line for line in cloud.journal("log") if line["service"] == "events"]
+        logs = [line for line in cloud.journal("log") if line.get("service") == "events"]
         return json.dumps(logs).count("stream over")
 
     before = over()
