@@ -33,15 +33,15 @@ def measure(site: Site, quick: bool) -> Section:
         "the hops take their own time, which this cannot show. Overhead is from the upload "
         "to the end of the work, less the processor's own."
     )
+    _rate(site, 500)
     _latency(site, section, quick)
-    _rates(site, section, quick)
     _growth(site, section, quick)
+    _rates(site, section, quick)
     return section
 
 
 def _latency(site: Site, section: Section, quick: bool) -> None:
     count = 20 if quick else FILES
-    _rate(site, 500)
     _upload(site, "warm", 8, None)
     site.cloud.idle(horizon=1.0, timeout=120)
     began = len(site.cloud.journal())
@@ -102,7 +102,6 @@ def _rates(site: Site, section: Section, quick: bool) -> None:
 def _growth(site: Site, section: Section, quick: bool) -> None:
     """What each file costs the bridge and the local cloud, from one file to ten thousand."""
     sizes = GROWTH[:2] if quick else GROWTH
-    _rate(site, 500)
     rows, points = [], []
     bridge = f"files-{site.environment}-bridge"
     with _Stub(site):

@@ -144,17 +144,17 @@ def redeploy(cloud: LocalCloud, service: str, member: str = OWNER) -> str:
     return str(operation.get("error", {}).get("message", ""))
 
 
-def used(binding: Binding, exercised: dict[str, list[list[str]]]) -> set[str]:
-    """The permissions that its member used on what it covers, and its role holds."""
+def used(binding: Binding, exercised: dict[str, list[list[str]]]) -> list[tuple[str, str]]:
+    """The permissions that its role holds and its member used on what it covers, each with that."""
     resource, role, member, condition = binding
     project = resource.count("/") == 1
-    return {
-        permission
+    return [
+        (permission, on)
         for permission, on in exercised.get(member, [])
         if (project or on == resource or on.startswith(resource + "/"))
         and (condition is None or condition["expression"].split('"')[1] in on)
         and permission in CANDIDATES[role]["permissions"]
-    }
+    ]
 
 
 def narrower(role: str, permissions: set[str]) -> set[str]:
@@ -168,4 +168,4 @@ def narrower(role: str, permissions: set[str]) -> set[str]:
 
 def narrower_for(binding: Binding, exercised: dict[str, list[list[str]]]) -> set[str]:
     """Smaller predefined roles than its own that would do for what its member used."""
-    return narrower(binding[1], used(binding, exercised))
+    return narrower(binding[1], {permission for permission, _ in used(binding, exercised)})
