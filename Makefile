@@ -3,8 +3,8 @@
 PYTHON ?= python3
 ENV ?= dev
 BIN := .venv/bin
-# Each worker has a local cloud of its own, which starts functions beside it.
-WORKERS ?= 2
+# Each worker has a local cloud of its own, which starts functions beside it, and often waits for them.
+WORKERS ?= 3
 DEPLOY = $(PYTHON) scripts/deploy.py
 NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
 FLAGS = $(NAMED) $(if $(YES),--yes)
@@ -37,8 +37,8 @@ local-stop: prepare ## End what make local or make showcase started
 	@$(BIN)/python -m tests.localcloud.client.local stop
 
 .PHONY: test
-test: prepare ## All tests, two files at a time (WORKERS=)
-	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(TESTS)
+test: prepare ## All tests, three files at a time (WORKERS=)
+	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: ops
 ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJECT=)
@@ -79,7 +79,9 @@ bench: prepare ## Beside the tutorial and the limit, a quarter of an hour: docs/
 	@$(BIN)/python -m tests.bench
 
 .PHONY: check
-check: prepare lint gates test ## What CI runs: format, lint, types, gates, all tests
+check: prepare ## What CI runs: format, lint, types, gates, all tests
+	@$(MAKE) --no-print-directory -j2 lint gates
+	@$(MAKE) --no-print-directory test
 
 .PHONY: lint
 lint: prepare ## Format, lint and types

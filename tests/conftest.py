@@ -12,6 +12,27 @@ import pytest
 SAYS = "says"
 # Folders whose files share a deployment.
 TOGETHER = ("tests/approvals/", "tests/portal/")
+# What takes minutes begins first, so that no worker is left alone with it at the end.
+LONG = (
+    "tests/permissions/",
+    "tests/portal/",
+    "tests/batch/",
+    "tests/system/test_environments.py",
+    "tests/bench/",
+    "tests/corpus/",
+    "tests/ci/",
+    "tests/system/",
+    "tests/approvals/",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    return next((n for n, begin in enumerate(LONG) if item.nodeid.startswith(begin)), len(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)
