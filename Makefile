@@ -36,6 +36,12 @@ showcase: prepare ## Every capability at once, left running: source .local/activ
 local-stop: prepare ## End what make local or make showcase started
 	@$(BIN)/python -m tests.localcloud.client.local stop
 
+.PHONY: clean
+clean: ## Remove what these targets made in the checkout; end make local first
+	@test ! -f .local/state.json || $(MAKE) --no-print-directory local-stop
+	@rm -rf .venv .venv.lock .cache .local build environments/*/.terraform
+	@echo "Removed: Python environments, caches, zips, plans. States and settings stay."
+
 .PHONY: test
 test: prepare ## All tests, three files at a time (WORKERS=)
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(TESTS)

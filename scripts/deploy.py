@@ -2,10 +2,6 @@
 
 Everything that Terraform needs is passed on its command line or in its environment, so nobody edits
 a file to try this. Each problem that has a known way on is told in one line.
-
-The bootstrap environment makes the bucket that its own state belongs in. Its first run therefore
-keeps the state in a local file, chosen by a git-ignored backend_override.tf, and then moves it. The
-local file goes last: as long as it is there, the next run takes up from it.
 """
 
 from __future__ import annotations
@@ -19,101 +15,33 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import build_functions
 import capacity
 import images
+from backend import BOOTSTRAP, drop_local_state, initialized, use_bucket, use_local_file
 from patience import apply
-from prepare import ROOT, Unprepared, check_terraform
+from prepare import ROOT, Unprepared, check_terraform, told
 from runner import (
     PREFIX,
     PROJECT,
     Environment,
     Failed,
-    NoStateBucket,
     Refused,
     SavedPlan,
+    prefix_of,
     terraform,
 )
 from spelling import misspelt
 from tokens import access_token
 
-BOOTSTRAP, SHOWCASE = "bootstrap", "showcase"
-PIPELINE = ROOT / "terraform/pipeline"
 PLATFORMS = ("linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64")
 TOKENS = ("GOOGLE_OAUTH_ACCESS_TOKEN", "GOOGLE_CREDENTIALS", "GOOGLE_IMPERSONATE_SERVICE_ACCOUNT")
-LOCAL_BACKEND = 'terraform {{\n  backend "local" {{\n    path = "{path}"\n  }}\n}}\n'
 INTERRUPTED = 130
 NOBODY = "nobody is here to ask. Say --yes (make: YES=1) to go on without a question"
-
-
-# Where the state is
-
-
-def use_bucket(environment: Environment, *options: str) -> None:
-    """Initializes the environment with its state in the project's bucket."""
-    print(
-        f"deploy: initializing {environment.name} with its state in gs://{environment.state_bucket}"
-    )
-    environment.override.unlink(missing_ok=True)
-    terraform(
-        environment,
-        "init",
-        "-input=false",
-        f"-backend-config=bucket={environment.state_bucket}",
-        *(options or ("-reconfigure",)),
-        quiet=True,
-    )
-
-
-def use_local_file(environment: Environment, *options: str) -> None:
-    """Initializes bootstrap with its state in the local file. Drop the override afterwards."""
-    environment.override.write_text(LOCAL_BACKEND.format(path=environment.local_state.name))
-    terraform(environment, "init", "-input=false", *(options or ("-reconfigure",)), quiet=True)
-
-
-@contextmanager
-def initialized(environment: Environment) -> Iterator[None]:
-    """Initializes the environment where its state is: in the bucket or, for bootstrap, before that.
-
-    A bootstrap that has made the bucket has its state moved there at the end.
-    """
-    if environment.name != BOOTSTRAP:
-        use_bucket(environment)
-        yield
-        return
-    try:
-        if environment.local_state.exists():
-            print("deploy: going on from the local state of an earlier run")
-            use_local_file(environment)
-        else:
-            try:
-                use_bucket(environment)
-            except NoStateBucket:
-                print("deploy: the bucket does not exist yet: the state begins in a local file")
-                use_local_file(environment)
-        yield
-        if environment.override.exists() and "google_storage_bucket.this" in terraform(
-            environment, "state", "list", quiet=True
-        ):
-            move_to_bucket(environment)
-    finally:
-        environment.override.unlink(missing_ok=True)
-
-
-def move_to_bucket(environment: Environment) -> None:
-    print("deploy: the bucket is there: moving the state into it")
-    use_bucket(environment, "-migrate-state", "-force-copy")
-    drop_local_state(environment)
-
-
-def drop_local_state(environment: Environment) -> None:
-    backup = environment.local_state.with_suffix(".tfstate.backup")
-    backup.unlink(missing_ok=True)
-    environment.local_state.unlink(missing_ok=True)
 
 
 # Commands
@@ -142,19 +70,24 @@ def differs(environment: Environment, *options: str) -> bool:
     return False
 
 
-def plan_and_apply(environment: Environment, question: str, yes: bool, *options: str) -> None:
-    """Shows a plan, asks, and applies that very plan, which no later run can meet."""
+def plan_and_apply(environment: Environment, question: str, yes: bool, *options: str) -> bool:
+    """Shows a plan, asks, and applies that very plan, which no later run can meet.
+
+    Returns whether there was anything to apply.
+    """
     if not yes and not sys.stdin.isatty():
         raise Refused(NOBODY)
     path = environment.saved_plan.with_suffix(f".{os.getpid()}.tfplan")
     try:
-        if plan(environment, path, *options):
+        changes = plan(environment, path, *options)
+        if changes:
             made = SavedPlan(environment, path)
             compare(made)
             if not yes:
                 confirm(question)
             build_images(made)
             apply(made, *options)
+        return changes
     finally:
         path.unlink(missing_ok=True)
 
@@ -176,6 +109,7 @@ def build_images(made: SavedPlan) -> None:
 
 def command_plan(environment: Environment, _arguments: argparse.Namespace) -> None:
     made_from = sources(environment)
+    environment.planned_from.unlink(missing_ok=True)
     with initialized(environment):
         changes = plan(environment, environment.saved_plan)
         if changes:
@@ -188,9 +122,10 @@ def command_plan(environment: Environment, _arguments: argparse.Namespace) -> No
 def command_apply(environment: Environment, arguments: argparse.Namespace) -> None:
     made_from = sources(environment)
     with initialized(environment):
-        if not environment.saved_plan.exists():
+        if not saved_whole(environment):
             question = f"Apply this to {environment.name} in {environment.project}?"
-            plan_and_apply(environment, question, arguments.yes)
+            if plan_and_apply(environment, question, arguments.yes):
+                tell_the_time(environment)
             return
         # Once: whatever comes of it, the next apply needs a new plan.
         try:
@@ -204,9 +139,30 @@ def command_apply(environment: Environment, arguments: argparse.Namespace) -> No
             compare(saved)
             build_images(saved)
             apply(saved)
+            tell_the_time(environment)
         finally:
             environment.saved_plan.unlink(missing_ok=True)
             environment.planned_from.unlink(missing_ok=True)
+
+
+def saved_whole(environment: Environment) -> bool:
+    """Whether there is a saved plan; one whose `plan` did not end is dropped, and said so."""
+    if not environment.saved_plan.exists():
+        return False
+    if environment.planned_from.exists():
+        return True
+    environment.saved_plan.unlink()
+    print("deploy: the last plan did not end, so what it saved is dropped, and this plans anew")
+    return False
+
+
+def tell_the_time(environment: Environment) -> None:
+    """New settings are for new uploads: from when on, and how the others are made again."""
+    if environment.name == BOOTSTRAP:
+        return
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    again = environment.command("ops", f'ARGS="redrive --rerender --until {now}"')
+    print(f"deploy: applied at {now} UTC. What was made before is made again by: {again}")
 
 
 def command_bootstrap(environment: Environment, arguments: argparse.Namespace) -> None:
@@ -396,13 +352,10 @@ def check_spelling(environment: Environment) -> None:
 
 def check_prefix(environment: Environment) -> None:
     """The state lies under the command's prefix, and what it holds under that of the call."""
-    text = (environment.folder / "main.tf").read_text(encoding="utf-8")
-    written = re.search(r"^ +prefix += (.*)", text, re.M)
-    said = written[1].partition("#")[0].strip() if written else f'"{PREFIX}"'
-    # An expression is Terraform's to read.
-    if said.startswith('"') and said != f'"{environment.prefix}"':
+    said = prefix_of(environment.folder)
+    if said not in (None, environment.prefix):
         raise Refused(
-            f"environments/{environment.name}/main.tf has the prefix {said}, and this command "
+            f'environments/{environment.name}/main.tf has the prefix "{said}", and this command '
             f'"{environment.prefix}". Name the same with --prefix (make: PREFIX=…)'
         )
 
@@ -469,7 +422,7 @@ def main() -> int:
     except Failed as error:
         return error.code
     except OSError as error:
-        print(f"deploy: {error}. Is the disk full, or the checkout read-only?", file=sys.stderr)
+        print(f"deploy: {told(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("deploy: interrupted; the same command goes on from here.", file=sys.stderr)

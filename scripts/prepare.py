@@ -7,6 +7,7 @@ is doing. Safe to run twice at once: the second waits for the first.
 from __future__ import annotations
 
 import argparse
+import errno
 import fcntl
 import hashlib
 import os
@@ -24,6 +25,19 @@ PYTHON, TERRAFORM = (3, 11), (1, 9)
 
 class Unprepared(Exception):
     """Something that only the user can fix: what, and how."""
+
+
+HINTS = {
+    errno.ENOSPC: "The disk is full: free about 1 GB and run this again",
+    errno.EROFS: "The checkout is on a read-only disk: clone it elsewhere",
+    errno.EACCES: "This user may not do that here: ls -l shows whose it is",
+}
+
+
+def told(error: OSError) -> str:
+    """The error, and the way on where it is known by its number; nothing is guessed."""
+    hint = HINTS.get(error.errno or 0)
+    return f"{error}. {hint}" if hint else str(error)
 
 
 def check_python() -> None:
@@ -145,9 +159,7 @@ def main() -> int:
         print(f"Cannot go on: {error}.", file=sys.stderr)
         return 1
     except OSError as error:
-        print(
-            f"Cannot go on: {error}. Is the disk full, or the checkout read-only?", file=sys.stderr
-        )
+        print(f"Cannot go on: {told(error)}.", file=sys.stderr)
         return 1
     return 0
 

@@ -77,14 +77,22 @@ class Environment:
         """What the saved plan was made from, see sources()."""
         return self.saved_plan.with_suffix(".json")
 
-    def command(self, verb: str) -> str:
-        return f"python3 scripts/deploy.py {verb} --environment {self.name} {self.where}"
+    def command(self, target: str, *more: str) -> str:
+        """What a person types in the checkout's root: `make TARGET …`."""
+        words = ["make", target]
+        if target != "bootstrap":
+            words.append(f"ENV={self.name}")
+        words.append(f"PROJECT={self.project}")
+        if self.prefix != PREFIX:
+            words.append(f"PREFIX={self.prefix}")
+        return " ".join([*words, *more])
 
-    @property
-    def where(self) -> str:
-        """The options that every command on this project needs."""
-        prefix = "" if self.prefix == PREFIX else f" --prefix {self.prefix}"
-        return f"--project {self.project}{prefix}"
+
+def prefix_of(folder: Path) -> str | None:
+    """The prefix that an environment's call has; None for an expression, Terraform's to read."""
+    written = re.search(r"^ +prefix += (.*)", (folder / "main.tf").read_text("utf-8"), re.M)
+    said = written[1].partition("#")[0].strip() if written else f'"{PREFIX}"'
+    return said.strip('"') if said.startswith('"') else None
 
 
 @dataclass(frozen=True)
@@ -212,7 +220,7 @@ def _known(environment: Environment, errors: str) -> Refused | None:
     if "bucket doesn't exist" in text or "bucket does not exist" in text:
         return NoStateBucket(
             f"the state bucket {environment.state_bucket} does not exist. Make it first: "
-            f"python3 scripts/deploy.py bootstrap {environment.where}"
+            f"{environment.command('bootstrap')}"
         )
     if "Failed to query available provider packages" in text:
         return Refused(
@@ -244,7 +252,7 @@ def _known(environment: Environment, errors: str) -> Refused | None:
         return Refused(
             f"an API of {environment.project} is not on, or not yet: that takes some minutes after "
             f"bootstrap. Run this again then; first, if that was not done: "
-            f"python3 scripts/deploy.py bootstrap {environment.where}"
+            f"{environment.command('bootstrap')}"
         )
     return None
 
@@ -257,7 +265,7 @@ def _locked(environment: Environment, text: str) -> Refused | None:
         f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
         f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
         "Wait for that run to end; if it died, release its lock with: "
-        f"{environment.command('unlock')} --lock {found['ID']}"
+        f"{environment.command('unlock', 'LOCK=' + found['ID'])}"
     )
 
 

@@ -1,15 +1,20 @@
-"""What tests have to say beside passing, printed once at the end of the run.
+"""What tests have to say beside passing, printed once at the end of the run; and where they leave
+their temporary files.
 
 `record_property(SAYS, text)` in a test, so that it reaches the terminal from parallel workers too.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from typing import Any
 
 import pytest
 
 SAYS = "says"
+FOLDER = pytest.StashKey[str]()
 # Folders whose files share a deployment.
 TOGETHER = ("tests/approvals/", "tests/portal/")
 # What takes minutes begins first, so that no worker is left alone with it at the end.
@@ -46,6 +51,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((folder for folder in TOGETHER if file.startswith(folder)), file)
 
     return Scheduling(config, log)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for all temporary files, also those of processes that are killed."""
+    if not hasattr(config, "workerinput"):
+        config.stash[FOLDER] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-")
+        tempfile.tempdir = None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """It stays where something failed, to look at."""
+    if exitstatus == 0 and (folder := session.config.stash.get(FOLDER, "")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

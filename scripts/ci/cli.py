@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import deploy
+from backend import BOOTSTRAP, use_bucket
 from build_functions import BuildError
 from deployables import deployables
 from patience import apply
@@ -27,6 +28,7 @@ from .store import Store
 
 HERE = ROOT / "build" / "ci"  # summaries, and what `prepare` leaves to `apply`
 PLAN = "plan.tfplan"
+SHOWCASE = "showcase"  # for trying, and delivered nowhere
 WHO = ("project", "plan_provider", "plan_account", "apply_provider", "apply_account")
 
 
@@ -34,7 +36,7 @@ def delivered() -> list[str]:
     """The environments in the order in which a change reaches them."""
     known = deploy.environments()
     first = [name for name in ("dev", "staging", "prod") if name in known]
-    own = (*first, deploy.BOOTSTRAP, deploy.SHOWCASE)
+    own = (*first, BOOTSTRAP, SHOWCASE)
     return first + [name for name in known if name not in own]
 
 
@@ -138,7 +140,7 @@ def command_apply(arguments: argparse.Namespace) -> None:
         raise Refused(f"{name} is not what was prepared: its sha256 is another. Nothing is applied")
     plan = SavedPlan(environment, unbundle(data))
     try:
-        deploy.use_bucket(environment)
+        use_bucket(environment)
         deploy.compare(plan)
         deploy.build_images(plan)
         try:
@@ -235,7 +237,7 @@ def fresh_plan(environment: Environment) -> tuple[Json, dict[str, str], Path]:
     deploy.check_spelling(environment)
     made_from = deploy.sources(environment)
     zips = {one.name: made_from[one.name] for one in deployables()}
-    deploy.use_bucket(environment)
+    use_bucket(environment)
     path = HERE / f"{environment.name}.tfplan"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)

@@ -14,10 +14,10 @@ from .doctor import Doctor, Finding
 from .filters import Filter
 from .naming import name_of
 from .options import SPAN, Session, acting, as_json, filtered, one_file
-from .output import SHOWN, Output
+from .output import SHOWN, Output, counted
 from .problems import Problem, explained
 from .reconcile import Reconciliation, cost_of
-from .redrive import Redrive, names
+from .redrive import Redrive, Selection, names
 from .status import failed, status_of
 from .subscribers import ROLES, Subscribers
 from .tasks import tasks
@@ -144,7 +144,10 @@ def _show_object(session: Session, output: Output, url: str) -> None:
                     f"{one['generation']}: run {task['run']} waits in lane {task['lane']}, "
                     f"{task['dispatches']} dispatches, next at {task['next']}"
                     + (f", last answer {task['lastAnswer']}" if task["lastAnswer"] else "")
+                    + (", and its queue is paused: resume" if task["paused"] else "")
                 )
+            for name in one.get("outputs", ()):
+                output.say(f"{one['generation']}: made {name}")
             if one.get("detail"):
                 output.say(f"{one['generation']}: {one['detail']}")
             output.say(f"{one['generation']}: trace {one['trace']}")
@@ -215,10 +218,21 @@ def redrive(
         output.first(names(selection.items), len(selection.items))
         _say_counts(output, "By reason", selection.reasons)
         _say_counts(output, "Left out", selection.left_out)
-        _say_end(output, queues, selection.enqueued, apply, str(estimate))
+        if rerender:
+            _say_of_rerender(output, selection, until)
+        _say_end(output, queues, selection.enqueued, apply, str(estimate), len(selection.items))
         if selection.cut:
             output.say(f"There are more than {limit:,}: run again, or raise --limit.")
     _exit_for(selection.enqueued)
+
+
+def _say_of_rerender(output: Output, selection: Selection, until: datetime | None) -> None:
+    if not selection.items and (others := selection.left_out["other_time"]):
+        output.say(
+            f"Nothing was made at the time that is asked for: {counted(others, 'file')} at another "
+            f"one, and --until is {until:%Y-%m-%dT%H:%M:%S} UTC."
+        )
+    output.say("What failed is not among them: redrive --permanent tries that again.")
 
 
 def _check_redrive(
@@ -295,7 +309,7 @@ def reconcile(
         output.document(survey.as_json() | more)
     else:
         _show_survey(output, survey)
-        _say_end(output, queues, survey.enqueued, apply, str(estimate))
+        _say_end(output, queues, survey.enqueued, apply, str(estimate), survey.missing)
         if survey.cut:
             output.say(f"Stopped at {limit:,} tasks: run again for the rest, or raise --limit.")
     _exit_for(survey.enqueued)
@@ -330,21 +344,26 @@ def _say_counts(output: Output, title: str, counts: Any) -> None:
         output.say(f"{title}: {text}.")
 
 
-def _say_end(output: Output, queues: Queues, enqueued: Any, apply: bool, estimate: str) -> None:
+def _say_end(
+    output: Output, queues: Queues, enqueued: Any, apply: bool, estimate: str, would: int
+) -> None:
+    """would: how many would be enqueued without `apply`."""
     for lane in queues.paused:
         output.say(f"The queue of lane {lane} is paused: its tasks wait for at most 31 days.")
     if apply:
         _say_counts(output, "Enqueued", enqueued)
         if not enqueued:
             output.say("Nothing to enqueue.")
-    else:
+    elif would:
         output.say(f"It would take {estimate}. Nothing was changed: --apply does it.")
+    else:
+        output.say("There is nothing to enqueue.")
 
 
 def _exit_for(enqueued: Any) -> None:
     """Cloud Tasks was away or throttled for longer than it was worth waiting."""
     if lost := sum(n for reason, n in enqueued.items() if reason.startswith("queue_")):
-        raise Problem(f"Cloud Tasks did not take {lost} tasks. Run this again")
+        raise Problem(f"Cloud Tasks did not take {counted(lost, 'task')}. Run this again")
 
 
 @cli.command()
@@ -401,7 +420,8 @@ def _show_findings(output: Output, findings: list[Finding]) -> None:
             if finding.fix and finding.fix != finding.what:
                 output.say(f"To fix {finding.check}: {finding.fix}")
         output.say(
-            f"{levels.count('error')} errors, {levels.count('warning')} warnings"
+            f"{counted(levels.count('error'), 'error')}, "
+            f"{counted(levels.count('warning'), 'warning')}"
             + (f", {levels.count('unknown')} not checked" if "unknown" in levels else "")
         )
     if "unknown" in levels:

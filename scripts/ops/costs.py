@@ -1,7 +1,6 @@
 """What an action takes, before it is taken: requests, dollars, time.
 
-Prices of us-central1, November 2026, without any free tier: cloud.google.com/storage/pricing,
-cloud.google.com/tasks/pricing, cloud.google.com/run/pricing.
+Prices are those of scripts/cost.py.
 """
 
 from __future__ import annotations
@@ -9,11 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LIST_OR_WRITE = 0.005 / 1000  # storage operations of class A
-READ = 0.0004 / 1000  # of class B
-TASK = 0.40 / 1_000_000  # operations of Cloud Tasks
-RUN_REQUEST = 0.40 / 1_000_000
-RUN_SECOND = 2 * 0.000024 + 2 * 0.0000025  # 2 CPU, 2 GiB: one file at a time, the worst case
+from cost import price
+
+from .output import counted
+
+LIST_OR_WRITE, READ, TASK, RUN_REQUEST = map(price, ("class_a", "class_b", "task", "request"))
+RUN_SECOND = 2 * price("cpu_second") + 2 * price("gib_second")  # one file at a time: the worst case
 SECONDS_A_FILE = 2.0
 # The processor's requests for one file: it reads once; it claims an attempt and writes one output
 # and the manifest. Its task is one operation to create and one to dispatch.
@@ -32,7 +32,7 @@ class Estimate:
 
     def __str__(self) -> str:
         return (
-            f"{self.files:,} files: about {self.requests:,} requests, "
+            f"{counted(self.files, 'file')}: about {counted(self.requests, 'request')}, "
             f"${self.dollars:,.2f}, {duration(self.seconds)} to enqueue"
         )
 

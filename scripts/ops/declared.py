@@ -41,9 +41,9 @@ class State:
         return sorted({resource.module for resource in self.resources} - {""})
 
     @classmethod
-    def read(cls, name: str) -> State:
+    def read(cls, name: str, project: str = "") -> State:
         """Raises Problem, also where nothing is applied."""
-        text = terraform(name, "state", "pull")
+        text = terraform(name, "state", "pull", project=project)
         state = json.loads(text) if text.strip() else {}
         resources = [
             Resource(_address(entry, instance), entry["type"], instance["attributes"])
@@ -52,7 +52,7 @@ class State:
             for instance in entry["instances"]
         ]
         if not resources:
-            raise Problem(f"{name} is not applied: make apply ENV={name} PROJECT=…")
+            raise Problem(f"{name} is not applied: make apply ENV={name} PROJECT={project or '…'}")
         return cls(name, resources)
 
     def of(self, kind: str) -> Iterator[Resource]:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from runner import PREFIX, prefix_of
+
 from bridge.settings import Config
 from runtime.settings import ConfigError
 
@@ -102,20 +104,48 @@ def load(
     )
     if project and project != config.project_id:
         raise Problem(
-            f"{name} was last initialized for {config.project_id}, not {project}. "
-            f"Switch with: make verify ENV={name} PROJECT={project}"
+            f"these outputs are of {config.project_id}, not of {project}. "
+            "Name the right project with --project, or pass the right --outputs"
         )
     return Environment(name, config, found["dead_letter_subscription"], found)
 
 
 def terraform(name: str, *arguments: str, project: str = "") -> str:
-    """What Terraform prints about the environment. Raises Problem, which names the project."""
+    """What Terraform prints about the environment, of that project where one is named.
+
+    Raises Problem, which names the project.
+    """
     folder = ROOT / "environments" / name
     if not (folder / "main.tf").is_file():
         there = sorted(path.parent.name for path in folder.parent.glob("*/main.tf"))
         raise Problem(f"there is no environment {name}; there are {', '.join(there)}")
+    done = None
+    if project and initialized_with(folder) != (bucket := state_bucket(folder, project)):
+        done = _run(folder, "init", "-reconfigure", f"-backend-config=bucket={bucket}")
+    if done is None or done.returncode == 0:
+        done = _run(folder, *arguments)
+    if done.returncode:
+        raise _explained(name, project, done.stderr)
+    return done.stdout
+
+
+def initialized_with(folder: Path) -> str:
+    """The state bucket that an environment of this checkout last worked on; "" for none."""
     try:
-        done = subprocess.run(
+        backend = json.loads((folder / ".terraform/terraform.tfstate").read_text())["backend"]
+        return str(backend["config"]["bucket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def state_bucket(folder: Path, project: str) -> str:
+    prefix = prefix_of(folder) or os.environ.get("TF_VAR_prefix", PREFIX)  # noqa: SIM112
+    return f"{project}-{prefix}-tfstate"
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
             ["terraform", f"-chdir={folder}", *arguments],
             env=os.environ | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"},
             stdin=subprocess.DEVNULL,
@@ -127,18 +157,20 @@ def terraform(name: str, *arguments: str, project: str = "") -> str:
             "terraform is not on PATH: install it, or pass --outputs FILE with what "
             "`terraform output -json` printed elsewhere"
         ) from None
-    if done.returncode:
-        raise _explained(name, project, done.stderr)
-    return done.stdout
 
 
 def _explained(name: str, project: str, errors: str) -> Problem:
     text = " ".join(re.sub(r"[│╷╵]", "", errors).split())
-    initialize = f"make verify ENV={name} PROJECT={project or '…'}"
     if "nitialization required" in text or "terraform init" in text:
-        return Problem(f"{name} is not initialized in this checkout. Do it with: {initialize}")
+        return Problem(
+            f"{name} is not initialized in this checkout: name its project with --project (make: "
+            "PROJECT=…)"
+        )
     if "bucket doesn't exist" in text or "bucket does not exist" in text:
-        return Problem(f"the state bucket of {name} does not exist. Switch with: {initialize}")
+        return Problem(
+            f"the state bucket of {name} does not exist. If {project or 'the project'} is the "
+            f"right one, make it with: make bootstrap PROJECT={project or '…'}"
+        )
     refused = r"(default|getting) credentials|invalid_grant|invalid authentication|401"
     if re.search(refused, text, re.I):
         return Problem(f"Google does not accept the login. {LOGIN}")

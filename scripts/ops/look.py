@@ -47,6 +47,11 @@ class Look:
         capabilities = f' CAPABILITIES="{named}"' if named else ""
         self.bootstrap = f"make bootstrap PROJECT={environment.project}{capabilities}"
 
+    def ops(self, arguments: str) -> str:
+        """A command of the operator's tool, as a person types it."""
+        project = self.environment.project
+        return f'make ops ENV={self.state.name} PROJECT={project} ARGS="{arguments}"'
+
     def absent(self, check: str, declared: Resource, name: str) -> Finding:
         return Finding("error", check, f"{name} ({declared.address}) does not exist", self.apply)
 

@@ -76,7 +76,7 @@ class Session:
         return filters.Filter.of_name(name, since, until)
 
     def state(self) -> State:
-        return State.read(self._name)
+        return State.read(self._name, self._project)
 
 
 def filtered(command: F) -> F:

@@ -23,6 +23,11 @@ COLOURS = {
 SHOWN = 20  # names that are printed; --json has all
 
 
+def counted(count: int, what: str) -> str:
+    """1 file, 2 files."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 class Step(Protocol):
     def __call__(self, completed: int, title: str = "") -> None: ...
 
@@ -59,7 +64,11 @@ class Output:
         table = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
             table.add_row(*(self._cell(value) for value in row))
-        self._out.print(table)
+        with self._out.capture() as told:
+            self._out.print(table)
+        # The last column is as wide as its longest line, with blanks that nobody wants in a file.
+        for line in told.get().splitlines():
+            print(line.rstrip())
 
     def _cell(self, value: Any) -> str:
         text = escape("–" if value is None else str(value))

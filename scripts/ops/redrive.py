@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -111,7 +112,7 @@ class Redrive:
         records = self._listings.records(self._environment.results, "failures", self._chosen.prefix)
         for generation in joined((), records):
             failed = generation.failures[generation.highest_run].created
-            if self._chosen.keys(generation.key) and self._chosen.takes(failed):
+            if self._chosen.keys(generation.key) and self._in_time(failed):
                 yield generation
 
     def _done(self) -> Iterator[Generation]:
@@ -120,8 +121,14 @@ class Redrive:
         )
         for generation in joined((), records):
             done = max(record.created for record in generation.manifests.values())
-            if self._chosen.keys(generation.key) and self._chosen.takes(done):
+            if self._chosen.keys(generation.key) and self._in_time(done):
                 yield generation
+
+    def _in_time(self, time: datetime) -> bool:
+        if taken := self._chosen.takes(time):
+            return taken
+        self._leave_out("other_time")
+        return False
 
     def _look_at_failure(self, generation: Generation) -> Found:
         record = generation.failures[generation.highest_run]

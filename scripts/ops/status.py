@@ -68,12 +68,16 @@ def _describe(
     }
     if generation.manifests:
         described["run"] = max(generation.manifests)
+        manifest = _content(clients, environment, generation.manifests[described["run"]].object)
+        described["outputs"] = [
+            f"gs://{environment.results}/{output['object']}"
+            for output in manifest.get("outputs", ())
+        ]
         return described
     described["tasks"] = _tasks(clients, environment, name, generation, runs)
     if generation.failures:
         record = generation.failures[generation.highest_run]
-        bucket = clients.storage.bucket(environment.results)
-        content = json.loads(bucket.blob(record.object).download_as_bytes())
+        content = _content(clients, environment, record.object)
         described |= {k: content.get(k) for k in ("reason", "detail", "retryable", "attempt")}
         return described
     described["state"] = "pending"
@@ -93,6 +97,11 @@ def _describe(
     elif not environment.config.lanes[item.lane].records:
         described["state"] = "handed_over"
     return described
+
+
+def _content(clients: Clients, environment: Environment, record: str) -> Json:
+    blob = clients.storage.bucket(environment.results).blob(record)
+    return dict(json.loads(blob.download_as_bytes()))
 
 
 def _attempts(clients: Clients, environment: Environment, key: str) -> dict[int, int]:
@@ -146,6 +155,7 @@ def _tasks(
                     "dispatches": task.dispatch_count,
                     "next": _text(task.schedule_time) if task.schedule_time else None,
                     "lastAnswer": task.last_attempt.response_status.message or None,
+                    "paused": clients.tasks.get_queue(name=queue).state.name == "PAUSED",
                 }
             )
     return found

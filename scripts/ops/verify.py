@@ -144,7 +144,7 @@ class Verification:
 
     def _story(self, work: Work) -> str:
         trace = f"projects/{self._environment.project}/traces/{work.trace}"
-        return f"gcloud logging read 'trace=\"{trace}\"'"
+        return f"gcloud logging read 'trace=\"{trace}\"' --project={self._environment.project}"
 
 
 def picture(width: int = WIDTH, height: int = HEIGHT) -> bytes:

@@ -158,6 +158,79 @@ def test_a_run_by_hand_chooses_and_builds_nothing_else() -> None:
     assert "make build" not in TEXTS["apply"] + TEXTS["environment"]
 
 
+def triggers(flow: str) -> Any:
+    return FLOWS[flow][True]  # YAML reads `on` as true
+
+
+def test_each_workflow_begins_when_it_should_and_at_no_other_time() -> None:
+    assert triggers("plan") == {"pull_request": None}
+    assert triggers("check") == {"pull_request": None, "push": {"branches": ["main"]}}
+    assert set(triggers("apply")) == {"push", "workflow_dispatch"}
+    assert triggers("apply")["push"] == {"branches": ["main"]}
+    assert triggers("release") == {"push": {"tags": ["v*"]}}
+    assert set(triggers("environment")) == {"workflow_call"}
+    assert set(triggers("drift")) == {"schedule", "workflow_dispatch"}
+    (night,) = triggers("drift")["schedule"]
+    assert re.fullmatch(r"\d+ \d+ \* \* \*", night["cron"])
+
+
+def test_a_change_reaches_prod_only_after_staging_and_staging_only_after_dev() -> None:
+    needs = {name: job("apply", name).get("needs") for name in ("dev", "staging", "prod")}
+    assert needs == {
+        "dev": "reviewed", "staging": ["reviewed", "dev"], "prod": ["reviewed", "staging"],
+    }  # fmt: skip
+    # `!cancelled()` lets a job run although one before it failed: so each says what must not have.
+    for name, before in (("staging", "dev"), ("prod", "staging")):
+        terms = [term.strip(" ()") for term in re.split(r"&&|\|\|", job("apply", name)["if"])]
+        assert terms == [
+            "!cancelled", "needs.reviewed.result == 'success'",
+            f"needs.{before}.result != 'failure'",
+            "github.event_name == 'push'", f"inputs.environment == '{name}'",
+        ]  # fmt: skip
+    assert job("environment", "apply")["needs"] == "plan"
+
+
+def test_runs_that_must_not_meet_have_one_group_and_others_have_none() -> None:
+    groups = {flow: FLOWS[flow].get("concurrency", {}).get("group") for flow in FLOWS}
+    assert groups == {
+        "apply": "apply-${{ github.run_id }}",
+        "check": "check-${{ github.ref }}",
+        "drift": "drift",
+        "environment": None,
+        "plan": "plan-${{ github.event.pull_request.number }}",
+        "release": "release-${{ github.ref }}",
+    }
+    assert job("environment", "apply")["concurrency"]["group"] == (
+        "environment-${{ inputs.environment }}"
+    )
+
+
+def test_a_release_is_what_two_pythons_built_alike_with_its_provenance() -> None:
+    assert job("release", "build")["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
+    assert job("release", "publish")["needs"] == "build"
+    held = steps("release", "publish")
+    told = [step.get("run", "") or step.get("uses", "").partition("@")[0] for step in held]
+    (compared,) = [n for n, text in enumerate(told) if text.startswith("diff -r build/zips")]
+    attested = told.index("actions/attest")
+    (made,) = [n for n, text in enumerate(told) if text.startswith("gh release create")]
+    assert compared < attested < made
+    assert held[attested]["with"]["subject-path"] == "build/zips-3.13/*.zip"
+    assert "--verify-tag" in told[made]
+
+
+def test_check_is_format_lint_types_gates_and_all_tests() -> None:
+    text = (ROOT / "Makefile").read_text("utf-8")
+    (needs,) = re.findall(r"^check: ([^#]+?) *##", text, re.M)
+    assert needs.split() == ["prepare", "lint", "gates", "test"]
+    recipes = dict(re.findall(r"^([a-z-]+):[^\n]*\n((?:\t[^\n]*\n)+)", text, re.M))
+    for command in ("ruff check .", "ruff format --check .", "/mypy", "terraform fmt -check"):
+        assert command in recipes["lint"]
+    assert "scripts.checks.gates $(GATES)" in recipes["gates"]
+    assert "pytest --numprocesses" in recipes["test"]
+    # A recipe that begins with "-" goes on after an error.
+    assert not re.search(r"^\t@?-", text, re.M)
+
+
 def test_dependabot_looks_after_actions_pip_and_terraform() -> None:
     updates = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
     kinds = {update["package-ecosystem"]: update for update in updates}

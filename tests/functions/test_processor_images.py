@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -446,7 +447,7 @@ def refusal(processor: Any, data: bytes, **fields: Any) -> str:
     record = processor.process(data, **fields)
     assert record["status"] == "failed", record
     assert not any(name.startswith("files/") for name in processor.cloud.results)
-    assert record["detail"].endswith((".", '"', "'", ")")) or record["detail"]
+    assert re.fullmatch(r"[A-Z].{10,}", record["detail"]), record["detail"]
     return record["reason"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,16 +17,19 @@ from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 
 from bridge.enqueue import enqueue
+from bridge.notification import Notification
+from bridge.settings import Config
 from contract.identity import Work
-from scripts.ops import ROOT, costs, filters
+from scripts.ops import ROOT, costs, environment, filters, redrive
 from scripts.ops.cli import cli
 from scripts.ops.declared import State
 from scripts.ops.doctor.access import BUILDS_WITH, KEEPS_WITH
-from scripts.ops.environment import load
+from scripts.ops.environment import Environment, load
 from scripts.ops.problems import Problem, explained
+from scripts.ops.redrive import Redrive
 from scripts.ops.verify import Verification
-from scripts.ops.work import Item, Pace, in_parallel, item_of
-from sweep.listing import Upload
+from scripts.ops.work import Item, Outcome, Pace, Queues, in_parallel, item_of
+from sweep.listing import Listings, Record, Upload
 from sweep.rest import WithStatus
 
 SETTINGS = {
@@ -243,7 +247,7 @@ def test_outputs_that_do_not_do_are_told(tmp_path: Path, found: Any, line: str) 
 
 
 def test_another_project_than_the_named_one_is_refused(outputs: Path) -> None:
-    with pytest.raises(Problem, match="initialized for my-project, not your-project"):
+    with pytest.raises(Problem, match="of my-project, not of your-project"):
         load("dev", "your-project", outputs)
 
 
@@ -323,15 +327,45 @@ def test_bootstrap_has_no_files() -> None:
         load("bootstrap")
 
 
-@pytest.mark.parametrize("project", ["my-project", ""])
-def test_the_way_on_names_the_project(
-    project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "terraform").write_text("#!/bin/sh\necho 'run terraform init' >&2; exit 1\n")
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """environments/dev alone, and a Terraform that notes its calls and finds no outputs."""
+    folder = tmp_path / "environments/dev"
+    (folder / ".terraform").mkdir(parents=True)
+    (folder / "main.tf").write_text('module "pipeline" {\n  prefix = "pix"\n}\n')
+    script = f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\ncase "$*" in *output*) echo {{}};; esac\n'
+    (tmp_path / "terraform").write_text(script)
     (tmp_path / "terraform").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    with pytest.raises(Problem, match=f"make verify ENV=dev PROJECT={project or '…'}$"):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("last", "project", "initializes"),
+    [("", "my-project", True), ("your-project-pix-tfstate", "my-project", True),
+     ("my-project-pix-tfstate", "my-project", False), ("", "", False)],
+)  # fmt: skip
+def test_a_project_that_is_named_is_the_one_that_terraform_reads(
+    checkout: Path, last: str, project: str, initializes: bool
+) -> None:
+    state = checkout / "environments/dev/.terraform/terraform.tfstate"
+    state.write_text(json.dumps({"backend": {"config": {"bucket": last}}}))
+    with pytest.raises(Problem, match=f"dev is not applied: .*PROJECT={project or '…'}$"):
         load("dev", project)
+    calls = (checkout / "calls").read_text().splitlines()
+    init = f"-chdir={checkout}/environments/dev init -reconfigure "
+    init += "-backend-config=bucket=my-project-pix-tfstate"
+    assert calls[:-1] == [init] * initializes
+    assert calls[-1].endswith("output -json")
+
+
+def test_without_a_project_one_that_was_never_initialized_asks_for_it(
+    checkout: Path,
+) -> None:
+    (checkout / "terraform").write_text("#!/bin/sh\necho 'run terraform init' >&2; exit 1\n")
+    with pytest.raises(Problem, match="name its project with --project"):
+        load("dev")
 
 
 def commands(group: click.Group = cli, *before: str) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -385,3 +419,90 @@ def test_verify_without_a_look_at_the_bucket_has_its_usual_patience(outputs: Pat
     clients: Any = SimpleNamespace(storage=SimpleNamespace(get_bucket=refuse))
     environment = load("dev", outputs=outputs)
     assert Verification(clients, environment, State("dev", []), None)._timeout == 180
+
+
+# The pace of the tool
+
+
+def test_tasks_are_made_at_four_fifths_of_the_queues_rate_so_that_uploads_keep_their_room() -> None:
+    def get_queue(name: str) -> Any:
+        rate = 10.0 if name.endswith("default") else 5.0
+        limits = SimpleNamespace(max_dispatches_per_second=rate)
+        return SimpleNamespace(rate_limits=limits, state=SimpleNamespace(name="RUNNING"))
+
+    clients: Any = SimpleNamespace(tasks=SimpleNamespace(get_queue=get_queue))
+    config = Config.from_env(SETTINGS)
+    assert Queues(clients, config).per_second == {"default": 8.0, "big": 4.0}
+    assert Queues(clients, config, 4.0).per_second == {"default": 4.0, "big": 4.0}
+    with pytest.raises(Problem, match="--rate 5 is not below the 5/s of lane big"):
+        Queues(clients, config, 5.0)
+
+
+# Dead letters while Cloud Tasks is away
+
+
+class Letters:
+    """Two dead letters that wait; what is acknowledged, and what is let go again."""
+
+    def __init__(self) -> None:
+        self.acknowledged: list[str] = []
+        self.released: list[str] = []
+        names = ("a.jpg", "b.jpg")
+        self.waiting: list[Any] = [
+            SimpleNamespace(message_id=name, notification=notification(name)) for name in names
+        ]
+
+    def batches(self, size: int) -> Any:
+        yield self.waiting
+
+    def acknowledge(self, letters: list[Any]) -> None:
+        self.acknowledged += [letter.message_id for letter in letters]
+
+    def release(self, letters: list[Any]) -> None:
+        self.released += [letter.message_id for letter in letters]
+
+
+def notification(name: str) -> Notification:
+    resource = {"name": name, "size": "9", "timeCreated": "2026-11-21T10:00:00Z"}
+    return Notification("OBJECT_FINALIZE", Work("up", name, "1795262349442183"), resource)
+
+
+@pytest.mark.parametrize(
+    ("answer", "settled"),
+    [("queue_unavailable", False), ("queue_throttled", False), ("created", True), ("alive", True)],
+)
+def test_a_dead_letter_is_taken_off_only_once_its_task_is_there(
+    answer: str, settled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = Letters()
+    monkeypatch.setattr(redrive, "DeadLetters", lambda *_: letters)
+    monkeypatch.setattr(Redrive, "_records_of", lambda *_: [])
+
+    class Away:
+        per_second = {"default": 8.0}
+
+        def enqueue(self, items: Any) -> Any:
+            for number, item in enumerate(items):
+                yield Outcome(item, answer if number == 0 else "created", None)
+
+    dev = Environment("dev", Config.from_env(SETTINGS), "dead")
+    queues: Any = Away()
+    clients: Any = SimpleNamespace(storage=None)
+    found = Redrive(clients, dev, filters.Filter(), 10).dead_letters(queues)
+    assert found.enqueued == Counter([answer, "created"])
+    assert letters.acknowledged == ["a.jpg", "b.jpg"][not settled :]
+    assert letters.released == ["a.jpg"][: not settled]
+
+
+# A selection by time
+
+
+def test_what_is_left_out_for_its_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = datetime(2026, 11, 21, 10, tzinfo=UTC)
+    records = [Record("manifests", "a.jpg/1", 0, made, "manifests/a.jpg/1.json")]
+    clients: Any = SimpleNamespace(storage=None)
+    dev = Environment("dev", Config.from_env(SETTINGS), "dead")
+    monkeypatch.setattr(Listings, "records", lambda *_: iter(records))
+    chosen = filters.Filter(until=made)
+    found = Redrive(clients, dev, chosen, 10).done(False)
+    assert (found.items, found.left_out) == ([], Counter(other_time=1))

@@ -73,7 +73,7 @@ def test_an_overwrite_is_a_generation_with_a_manifest_of_its_own(
     for generation, width in ((first, 64), (second, 128)):
         manifest = pipeline.manifest(name, generation)
         assert manifest is not None
-        assert manifest["image"]["width"] == width if "image" in manifest else True
+        assert manifest["image"]["width"] == width
     assert len(pipeline.listing(f"manifests/{name}/")) == 2
 
 

@@ -280,8 +280,8 @@ def test_dead_letters_are_found_redriven_and_gone(
     sick = ops("doctor", "--json")
     assert sick.code == 1
     (finding,) = [f for f in sick.json["findings"] if f["level"] == "error"]
-    assert finding["what"].startswith("1 dead letters wait")
-    assert finding["fix"].endswith("redrive --dead-letters")
+    assert finding["what"].startswith("1 dead letter waiting")
+    assert finding["fix"].endswith('ARGS="redrive --dead-letters --apply"')
     shown = ops("redrive", "--dead-letters", "--json").json
     assert [(s["object"], s["run"]) for s in shown["selected"]] == [(object_url(pipeline, name), 0)]
     done = ops("redrive", "--dead-letters", "--apply", "--json").json
@@ -594,8 +594,11 @@ def test_a_wrong_environment_project_or_bucket_is_one_line(
     pipeline: Pipeline, ops: Operator
 ) -> None:
     assert "prod is not initialized" in one_line(ops("-e", "prod", "doctor"))
+    never = ("-e", "prod", "--project", pipeline.cloud.project, "doctor")
+    assert "prod is not applied" in one_line(ops(*never))
     assert "there is no environment qa" in one_line(ops("-e", "qa", "doctor"))
-    assert "not other-project" in one_line(ops("--project", "other-project", "reconcile"))
+    elsewhere = one_line(ops("--project", "other-project", "reconcile"))
+    assert "make it with: make bootstrap PROJECT=other-project" in elsewhere
     url = "gs://other-bucket/tom.jpg"
     assert "not the uploads bucket of dev" in one_line(ops("status", url))
     words = ("--results-bucket", "no-such-bucket-here", "status", "--failed")

@@ -54,8 +54,7 @@ def _surplus(place: Place, pairs: Iterable[Pair]) -> Iterator[Finding]:
     born = {(r, m) for r, m in pairs if "/storage.legacy" in r and m.startswith(BASIC)}
     if born:
         who = ", ".join(sorted({member for _, member in born}))
-        what = f"{place.name} is open to {who}, as each new bucket is; to take it away:"
-        what += f" {place.remove} --role=… --member=…"
+        what = f"{place.name} is open to {who}, as each new bucket is: docs/operations.md, Doctor"
         yield Finding("note", "bindings", what)
     for role, member in sorted({*pairs} - born):
         level: Level = "error" if member in EVERYBODY else "warning"
@@ -124,7 +123,7 @@ def _place(resource: Resource) -> Place | None:
             name = f"{where}/queues/{short(v['name'])}"
             remove = (
                 f"gcloud tasks queues remove-iam-policy-binding {short(name)} "
-                f"--location={v['location']}"
+                f"--location={v['location']} --project={v['project']}"
             )
             return Place(name, "POST", f"{TASKS}/{name}:getIamPolicy", remove)
         case "google_service_account_iam_member":
@@ -135,11 +134,13 @@ def _place(resource: Resource) -> Place | None:
             service, region = short(v["service"]), v["location"]
             name = f"projects/{v['project']}/locations/{region}/services/{service}"
             remove = f"gcloud run services remove-iam-policy-binding {service} --region={region}"
+            remove += f" --project={v['project']}"
             return Place(name, "GET", f"{RUN.format(region=region)}/{name}:getIamPolicy", remove)
         case "google_cloud_run_v2_job_iam_member":
             job, region = short(v["name"]), v["location"]
             name = f"projects/{v['project']}/locations/{region}/jobs/{job}"
             remove = f"gcloud run jobs remove-iam-policy-binding {job} --region={region}"
+            remove += f" --project={v['project']}"
             return Place(name, "GET", f"https://run.googleapis.com/v2/{name}:getIamPolicy", remove)
     return None
 

@@ -54,7 +54,9 @@ def notifications(look: Look) -> Iterator[Finding]:
         title = f"gs://{bucket}/{prefix}" if prefix else f"gs://{bucket}"
         if not ours:
             what = f"{title} announces no objects to {topic}: uploads stay pending"
-            yield Finding("error", check, what, f"{look.apply}, then reconcile")
+            yield Finding(
+                "error", check, what, f"{look.apply}; then {look.ops('reconcile --apply')}"
+            )
         for extra in ours[1:]:
             what = f"{title} announces each object {len(ours)} times to {topic}"
             path = f"projects/_/buckets/{bucket}/notificationConfigs/{extra['id']}"
@@ -142,7 +144,7 @@ def queues(look: Look) -> Iterator[Finding]:
 def _running(look: Look, name: str, values: dict[str, Any], state: str) -> Iterator[Finding]:
     check, lost = "queues", "tasks wait, and are lost after 31 days"
     wanted = values.get("desired_state") or "RUNNING"
-    queue = f"{short(name)} --location {values['location']}"
+    queue = f"{short(name)} --location={values['location']} --project={values['project']}"
     if state != "RUNNING" and wanted == "RUNNING":
         what = f"{name} is {state}, by hand: {lost}"
         yield Finding("error", check, what, f"gcloud tasks queues resume {queue}")

@@ -72,11 +72,11 @@ def waiting(look: Look) -> Iterator[Finding]:
     hung = [one.key for one in asked if one.state == "hung"]
     if hung:
         what = f"{len(hung)} files are asked about, and no execution waits any more: {hung[0]} …"
-        fix = f"python -m scripts.ops -e {look.state.name} approvals --restart --apply"
+        fix = look.ops("approvals --restart --apply")
         yield Finding("error", check, what, fix)
     if len(asked) > MANY:
         what = f"{len(asked)} files wait for somebody; beyond 10,000 none begins to"
-        yield Finding("error", check, what, f"python -m scripts.ops -e {look.state.name} approvals")
+        yield Finding("error", check, what, look.ops("approvals"))
 
 
 CHECKS: Checks = {

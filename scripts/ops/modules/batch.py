@@ -54,7 +54,9 @@ def dead_letters(look: Look) -> Iterator[Finding]:
         subscription = f"projects/{look.environment.project}/subscriptions/{short(name)}"
         if count := len(DeadLetters(look.clients, subscription).peek(COUNTED)):
             what = f"set aside in {short(name)}: {count}, which wait for their outcome"
-            fix = f"gcloud run jobs execute {short(name).replace('tasks', 'worker')[:-5]} --wait"
+            job = short(name).replace("tasks", "worker").removesuffix("-dead")
+            where = f"--region={look.environment.region} --project={look.environment.project}"
+            fix = f"gcloud run jobs execute {job} --wait {where}"
             yield Finding("error", "dead letters of batch", what, fix)
 
 

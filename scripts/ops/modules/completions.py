@@ -19,8 +19,8 @@ def undelivered(role: str) -> Callable[[Look], Iterator[Finding]]:
         count = Subscribers(look.clients, look.environment, role).waiting(COUNTED)
         if count:
             many = f"{count} or more" if count >= COUNTED else str(count)
-            what = f"{many} messages were taken by no webhook, and wait for at most 31 days"
-            fix = f"python -m scripts.ops -e {look.state.name} redrive --subscribers {role}"
+            what = f"taken by no webhook: {many}, which wait for at most 31 days"
+            fix = look.ops(f"redrive --subscribers {role} --apply")
             yield Finding("error", name, what, fix)
         else:
             yield Finding("ok", name, "none wait")

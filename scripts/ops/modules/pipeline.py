@@ -28,8 +28,8 @@ def dead_letters(look: Look) -> Iterator[Finding]:
     count = len(DeadLetters(look.clients, look.environment.dead_letters).peek(COUNTED))
     if count:
         many = f"{count} or more" if count >= COUNTED else str(count)
-        what = f"{many} dead letters wait, for at most 31 days"
-        fix = f"python -m scripts.ops -e {look.state.name} redrive --dead-letters"
+        what = f"{many} dead letter{'' if count == 1 else 's'} waiting, for at most 31 days"
+        fix = look.ops("redrive --dead-letters --apply")
         yield Finding("error", "dead letters", what, fix)
     else:
         yield Finding("ok", "dead letters", "none wait")

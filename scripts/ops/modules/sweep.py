@@ -25,12 +25,13 @@ def schedule(look: Look) -> Iterator[Finding]:
         if state != wanted:
             verb = "resume" if wanted == "ENABLED" else "pause"
             what = f"{name} is {state}, declared is {wanted}: what is lost is not found"
-            fix = f"gcloud scheduler jobs {verb} {short(name)} --location {values['region']}"
+            where = f"--location={values['region']} --project={values['project']}"
+            fix = f"gcloud scheduler jobs {verb} {short(name)} {where}"
             yield Finding("error", check, what, fix)
         yield from look.differing(check, name, {"cron": (job.get("schedule"), values["schedule"])})
         if code := (job.get("status") or {}).get("code"):
             what = f"the last call of {name} failed with status {code}"
-            fix = f"make logs ENV={look.state.name} EVENT=sweep_failed"
+            fix = f"make logs ENV={look.state.name} PROJECT={values['project']} EVENT=sweep_failed"
             yield Finding("error", check, what, fix)
 
 

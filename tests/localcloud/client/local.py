@@ -175,7 +175,7 @@ def stop() -> int:
     stop_fronts()
     cloud.stop()
     forget(cloud)
-    print("Stopped; nothing is left of it.")
+    print("Stopped; nothing is left of it. Python environments and caches stay until: make clean")
     return 0
 
 

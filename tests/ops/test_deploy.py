@@ -1,174 +1,25 @@
-"""The zips and the deployment script, as far as they need no cloud."""
+"""The deployment script, as far as it needs no cloud."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import os
-import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from .plans import ROOT
+from scripts.ops import ROOT
 
-DEPLOY = ROOT / "scripts/deploy.py"
-BUILD = ROOT / "scripts/build_functions.py"
+from .deploying import DEPLOY, DEV, PLANNING, deploy
 
-
-DEV = ("--environment", "dev", "--project", "demo-project")
-
-
-# Zips
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    functions = tmp_path / "functions"
-    for package in ("contract", "runtime", "unused", "bridge/bridge", "processor/processor"):
-        (functions / package).mkdir(parents=True)
-        (functions / package / "__init__.py").write_text("")
-    (functions / "bridge/bridge/__init__.py").write_text("from runtime import logs\n")
-    for name in ("bridge", "processor"):
-        main = f"import contract\nimport {name}\ndef handle(request): ...\n"
-        (functions / name / "main.py").write_text(main)
-        (functions / name / "requirements.txt").write_text("")
-    return functions
-
-
-def build(source: Path, out: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, BUILD, "--source", source, "--out", out]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def test_a_zip_holds_main_and_each_package_that_it_imports(source: Path, tmp_path: Path) -> None:
-    (source / "bridge/__pycache__").mkdir()
-    (source / "bridge/__pycache__/main.pyc").write_bytes(b"x")
-    (source / "bridge/.DS_Store").write_bytes(b"x")
-    assert build(source, tmp_path / "build").returncode == 0
-    with zipfile.ZipFile(tmp_path / "build/bridge.zip") as archive:
-        assert archive.namelist() == [
-            "bridge/__init__.py", "contract/__init__.py", "main.py", "requirements.txt",
-            "runtime/__init__.py",
-        ]  # fmt: skip
-
-
-def test_a_folder_with_a_main_py_is_a_deployable_and_one_without_is_not(
-    source: Path, tmp_path: Path
-) -> None:
-    (source / "third").mkdir()
-    (source / "third/main.py").write_text("import processor\n")
-    (source / "third/requirements.txt").write_text("")
-    (source / "third/requirements-large.txt").write_text("# more\n")
-    assert build(source, tmp_path / "build").returncode == 0
-    made = sorted(path.name for path in (tmp_path / "build").iterdir())
-    assert made == ["bridge.zip", "processor.zip", "third-large.zip", "third.zip"]
-    with zipfile.ZipFile(tmp_path / "build/third-large.zip") as archive:
-        assert archive.namelist() == ["main.py", "processor/__init__.py", "requirements.txt"]
-        assert archive.read("requirements.txt") == b"# more\n"
-
-
-def test_a_function_that_is_not_python_is_refused_by_its_line(source: Path, tmp_path: Path) -> None:
-    (source / "bridge/main.py").write_text("import os\ndef\n")
-    done = build(source, tmp_path / "build")
-    assert done.returncode == 1
-    assert "bridge/main.py line 2: invalid syntax" in done.stderr
-
-
-def test_the_same_source_makes_the_same_bytes_whatever_its_dates_and_modes(
-    source: Path, tmp_path: Path
-) -> None:
-    build(source, tmp_path / "first")
-    os.utime(source / "bridge/main.py", (1, time.time() - 10**6))
-    (source / "bridge/main.py").chmod(0o755)
-    build(source, tmp_path / "second")
-    for name in ("bridge.zip", "processor.zip"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
-
-
-def test_a_changed_function_changes_its_own_zip_only(source: Path, tmp_path: Path) -> None:
-    build(source, tmp_path / "first")
-    (source / "bridge/main.py").write_text("import bridge\ndef handle(request): return 1\n")
-    build(source, tmp_path / "second")
-    assert (tmp_path / "first/bridge.zip").read_bytes() != (
-        tmp_path / "second/bridge.zip"
-    ).read_bytes()
-    same = (tmp_path / "first/processor.zip").read_bytes()
-    assert same == (tmp_path / "second/processor.zip").read_bytes()
-
-
-def test_an_unchanged_zip_is_left_alone(source: Path, tmp_path: Path) -> None:
-    build(source, tmp_path / "build")
-    os.utime(tmp_path / "build/bridge.zip", (1, 1))
-    build(source, tmp_path / "build")
-    assert (tmp_path / "build/bridge.zip").stat().st_mtime == 1
-
-
-def test_a_function_without_requirements_is_refused(source: Path, tmp_path: Path) -> None:
-    (source / "processor/requirements.txt").unlink()
-    done = build(source, tmp_path / "build")
-    assert done.returncode == 1
-    assert "requirements.txt is missing: processor cannot be built" in done.stderr
-
+from prepare import told  # isort: skip - scripts.ops makes scripts/ known
 
 # Checks before anything is done
-
-# Answers like Terraform, as far as it is asked here.
-TERRAFORM = """#!/bin/sh
-case "$*" in
-  version*) echo 'Terraform v1.11.4' ;;
-  *) cat >&2 "$ANSWER"; exit 1 ;;
-esac
-"""
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine with Python, a Terraform, and no login."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "terraform").write_text(TERRAFORM)
-    (folder / "terraform").chmod(0o755)
-    return {
-        "PATH": f"{folder}:/usr/bin:/bin",
-        "HOME": str(tmp_path),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of what deploys, that a test may change."""
-    for part in ("terraform", "environments", "scripts", "functions"):
-        ignore = shutil.ignore_patterns(".terraform*", "__pycache__")
-        shutil.copytree(ROOT / part, tmp_path / "checkout" / part, ignore=ignore)
-    return tmp_path / "checkout"
-
-
-# Saves plans, and cannot apply.
-PLANNING = """#!/bin/sh
-case "$*" in
-  version*) echo 'Terraform v1.11.4' ;;
-  *apply*) echo 'applied a stale plan' >&2; exit 1 ;;
-  *show*) echo '{}' ;;
-  *-out=*) for word; do case "$word" in -out=*) echo plan > "${word#-out=}" ;; esac; done; exit 2 ;;
-esac
-"""
-
-
-def deploy(environ: dict[str, str], *words: str, script: Path = DEPLOY) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, script, *words],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stderr.strip()
 
 
 def test_a_missing_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:
@@ -183,21 +34,6 @@ def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -
     code, said = deploy(machine, "plan", *DEV)
     assert (code, said.count("\n")) == (1, 0)
     assert "Terraform 1.5 is too old" in said
-
-
-def test_a_plan_is_not_applied_once_its_configuration_changed(
-    machine: dict[str, str], checkout: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "bin/terraform").write_text(PLANNING)
-    machine |= {"GOOGLE_OAUTH_ACCESS_TOKEN": "x"}
-    script = checkout / "scripts/deploy.py"
-    assert deploy(machine, "plan", *DEV, script=script) == (0, "")
-    with (checkout / "environments/dev/main.tf").open("a") as file:
-        file.write("# changed\n")
-    code, said = deploy(machine, "apply", *DEV, script=script)
-    assert code == 1
-    assert "the configuration changed after the plan was saved, so it is dropped" in said
-    assert not list((checkout / "build").glob("*.tfplan"))
 
 
 @pytest.mark.parametrize(
@@ -344,15 +180,23 @@ def test_a_file_missing_from_the_checkout_is_named(checkout: Path) -> None:
     assert not (checkout / ".venv").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(checkout: Path) -> None:
+def test_an_error_of_the_disk_is_told_as_it_is_and_its_cause_is_not_guessed(checkout: Path) -> None:
     (checkout / "tests").mkdir()
     for name in ("requirements.txt", "requirements-nodeps.txt"):
         (checkout / "tests" / name).write_text("")
-    (checkout / ".venv.lock").mkdir()
-    said = prepared(checkout / "scripts/prepare.py")
-    assert said.count("\n") == 0
-    assert str(checkout / ".venv.lock") in said
-    assert "read-only" in said
+    lock = checkout / ".venv.lock"
+    lock.mkdir()
+    assert prepared(checkout / "scripts/prepare.py") == (
+        f"Cannot go on: [Errno 21] Is a directory: '{lock}'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(errno.ENOSPC, "free about 1 GB"), (errno.EROFS, "read-only disk"), (errno.EACCES, "ls -l")],
+)
+def test_an_error_of_the_disk_whose_number_is_known_has_a_way_on(number: int, hint: str) -> None:
+    assert hint in told(OSError(number, os.strerror(number), "build"))
 
 
 # Failures of Terraform that have a known way on
@@ -373,10 +217,10 @@ LOCKED = """
     ("answer", "way_on"),
     [
         (LOCKED, "locked by me@laptop (OperationTypeApply, since 2026-11-21 09:59:02 +0000 UTC)"),
-        (LOCKED, "unlock --environment staging --project demo-project --lock 1795255142470672"),
+        (LOCKED, "make unlock ENV=staging PROJECT=demo-project LOCK=1795255142470672"),
         (
             "querying Cloud Storage failed: storage: bucket doesn't exist",
-            "bootstrap --project demo-project",
+            "Make it first: make bootstrap PROJECT=demo-project",
         ),
         (
             "Error: Failed to query available provider packages",
@@ -452,7 +296,7 @@ def test_the_way_on_holds_another_prefix(
     words = ("unlock", "--lock", "1", *DEV, "--prefix", "pix")
     code, said = deploy(machine, *words, script=checkout / "scripts/deploy.py")
     assert code == 1
-    assert said.endswith("deploy.py bootstrap --project demo-project --prefix pix")
+    assert said.endswith("make bootstrap PROJECT=demo-project PREFIX=pix")
 
 
 def test_a_log_has_what_is_said_in_its_order(machine: dict[str, str], tmp_path: Path) -> None:
