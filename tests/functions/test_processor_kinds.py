@@ -191,10 +191,7 @@ def test_an_undeclared_image_is_read_on_from_where_sniffing_stopped(processor: A
     data = encode(Image.effect_noise((900, 900), 90))
     record = processor.process(data, contentType="application/octet-stream")
     assert record["outputs"]
-    assert gets(processor) == [
-        "GET cats/tom.jpg bytes=0-262143",
-        f"GET cats/tom.jpg bytes=262144-{len(data) - 1}",
-    ]
+    assert gets(processor) == [f"GET cats/tom.jpg bytes=0-{len(data) - 1}"]
 
 
 @pytest.mark.parametrize(
@@ -238,9 +235,8 @@ def test_a_broken_connection_is_taken_up_where_it_broke(processor: Any) -> None:
     processor.cloud.cut_after = 100_000
     assert processor.post(uploaded)[1]["outputs"]
     assert gets(processor) == [
-        "GET cats/tom.jpg bytes=0-262143",
-        "GET cats/tom.jpg bytes=100000-262143",
-        f"GET cats/tom.jpg bytes=262144-{len(data) - 1}",
+        f"GET cats/tom.jpg bytes=0-{len(data) - 1}",
+        f"GET cats/tom.jpg bytes=100000-{len(data) - 1}",
     ]
 
 

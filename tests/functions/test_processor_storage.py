@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import urllib3
@@ -15,14 +17,21 @@ from contract.identity import Work
 from processor import cloud
 from processor.cloud import Cloud
 from processor.errors import PermanentError, TransientError
-from processor.storage import Storage
+from processor.headers import HEAD_BYTES
+from processor.storage import WHOLE_BYTES, Storage
 
 
-class Server(HTTPServer):
-    """Answers with the statuses that a test lays down; hands out tokens, too."""
+class Server(ThreadingHTTPServer):
+    """Answers with the statuses that a test lays down; hands out tokens, and ranges of a file."""
+
+    daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self.file = b""
+        self.breaks: list[int] = []  # so many bytes, and the connection ends
+        self.ranges: list[str] = []
+        self.connections: set[tuple[str, int]] = set()  # on which ranges were asked for
         self.tokens = 0
         self.lifetime = 3600
         self.token_status = 200
@@ -40,6 +49,7 @@ class Server(HTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     server: Server
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         if self.path.startswith("/computeMetadata/"):
@@ -47,12 +57,26 @@ class Handler(BaseHTTPRequestHandler):
             status = self.server.token_status
             return self._answer(status, self.server.token() if status == 200 else b"{}")
         self.server.seen.append((self.path, self.headers["Authorization"]))
+        if self.server.file:
+            return self._give_range()
         return self._answer(self.server.answers.pop(0) if self.server.answers else 200, b"{}")
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append((self.headers["Content-Type"], body))
         self.do_GET()
+
+    def _give_range(self) -> None:
+        asked = self.headers["Range"].removeprefix("bytes=")
+        first, last = map(int, asked.split("-"))
+        self.server.ranges.append(asked)
+        self.server.connections.add(self.client_address)
+        body = self.server.file[first : last + 1]
+        self.send_response(206)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.close_connection = bool(self.server.breaks)
+        self.wfile.write(body[: self.server.breaks.pop()] if self.server.breaks else body)
 
     def _answer(self, status: int, body: bytes) -> None:
         self.send_response(status)
@@ -188,6 +212,53 @@ def test_no_metadata_server_is_storage_unavailable(
     with pytest.raises(TransientError) as fault:
         Storage(Cloud(host=server.url), RESULTS).open(WORK, 5)
     assert fault.value.reason == "storage_unavailable"
+
+
+SMALL, LARGE = 3_000_000, WHOLE_BYTES + 1
+
+
+@pytest.mark.parametrize("size", [SMALL, WHOLE_BYTES])
+def test_a_file_of_a_photo_s_size_is_asked_for_once(
+    server: Server, storage: Storage, size: int
+) -> None:
+    server.file = os.urandom(size)
+    with closing(storage.open(WORK, size)) as content:
+        assert content.head == server.file[:HEAD_BYTES]
+        assert content.all(size).getvalue() == server.file
+        content.verify(checksum(server.file))
+    assert server.ranges == [f"0-{size - 1}"]
+
+
+@pytest.mark.parametrize("told", [LARGE, None, 10])
+def test_of_another_the_head_alone_is_asked_for_first(
+    server: Server, storage: Storage, told: int | None
+) -> None:
+    """Also where its size is unknown, or another one than the task says."""
+    server.file = os.urandom(LARGE)
+    with closing(storage.open(WORK, told)) as content:
+        assert server.ranges == [f"0-{HEAD_BYTES - 1}"]
+        assert content.all(LARGE).getvalue() == server.file
+        content.verify(checksum(server.file))
+
+
+@pytest.mark.parametrize("at", [0, 1000, HEAD_BYTES, 2_000_000])
+def test_what_breaks_off_goes_on_where_it_broke(server: Server, storage: Storage, at: int) -> None:
+    server.file, server.breaks = os.urandom(SMALL), [at]
+    with closing(storage.open(WORK, SMALL)) as content:
+        assert content.all(SMALL).getvalue() == server.file
+        content.verify(checksum(server.file))
+    assert len(server.ranges) == 2
+    assert int(server.ranges[1].partition("-")[0]) <= at
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_what_is_read_in_part_keeps_its_connection(
+    server: Server, storage: Storage, size: int
+) -> None:
+    server.file = os.urandom(size)
+    for _ in range(3):
+        storage.open(WORK, size).close()
+    assert len(server.connections) == 1
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])

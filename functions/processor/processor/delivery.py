@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from processor.errors import AttemptsExhausted, Fault, PermanentError, Transient
 from processor.kinds import Job, Outcome, Output, canonical, kind_of, module_of, sniff, written
 from processor.memory import Gate, Room
 from processor.settings import Config
-from processor.storage import Bytes, Storage, crc32c, too_large
+from processor.storage import Bytes, Content, Storage, crc32c, too_large
 from runtime.logs import Log
 
 Answer = tuple[Mapping[str, Any], int]  # a record and 200, or why there is none and 5xx
@@ -89,11 +90,15 @@ class Delivery:
         return fault
 
     def _process(self) -> Manifest:
-        task, config = self._task, self._config
+        task = self._task
         if task.fault == "process_after_invalid":
             raise PermanentError(task.fault, _INVALID_TIME)
         self._fence.start()  # meanwhile it loads what decoding takes
-        content = self._storage.open(self._work, task.source["size"])
+        with closing(self._storage.open(self._work, task.source["size"])) as content:
+            return self._process_content(content)
+
+    def _process_content(self, content: Content) -> Manifest:
+        task, config = self._task, self._config
         content_type = sniff(content.head) or written(content.head, task.declared, config)
         kind, limit = kind_of(content_type, config), config.max_file_bytes
         size = content.size if content.size is not None and not content.is_gzip else limit

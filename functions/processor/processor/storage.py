@@ -27,6 +27,8 @@ from processor.headers import HEAD_BYTES
 Bytes = bytes | memoryview
 PIECE_BYTES = 4 * 1024 * 1024
 COPY_BYTES = 16 * 1024 * 1024  # in one request, where nothing but the file holds it
+# A file up to here is asked for once: what comes after its head waits in the connection.
+WHOLE_BYTES = 4 * 1024 * 1024
 _JOINED_BYTES = 1024 * 1024  # what is larger is sent from where it is
 _CHUNK_BYTES = 256 * 1024
 # Answers of the 4xx kind that an outage, a missing permission or too many requests give.
@@ -176,6 +178,10 @@ class Content:
                 self._stored.copy(file, min(COPY_BYTES, self.size - self._stored.at))
             file.truncate()
 
+    def close(self) -> None:
+        """Whoever opened it closes it: a connection may wait in the middle of it."""
+        self._stored.close()
+
     def verify(self, expected: str | None) -> None:
         """Raises TransientError when all was read and its crc32c is not the expected one."""
         if expected and self._stored.ended and _base64(self._stored.crc) != expected:
@@ -191,7 +197,7 @@ class Content:
 
 
 class _Stored(io.RawIOBase):
-    """The bytes as they are stored, one ranged request for each read or copy."""
+    """The bytes as they are stored, by ranged requests: one for each read, but for small files."""
 
     def __init__(self, cloud: Requests, work: Work, size: int | None) -> None:
         self._cloud, self._size = cloud, size
@@ -200,8 +206,10 @@ class _Stored(io.RawIOBase):
             f"?alt=media&generation={work.generation}"
         )
         self.at, self.crc, self.seconds, self.ended = 0, 0, 0.0, False
+        self._asked = 0  # the end of what the answer has
         self.encoding: str | None = None
         self._put_back = b""
+        self._answer: urllib3.BaseHTTPResponse | None = None  # whose rest is still to be read
 
     def put_back(self, data: bytes) -> None:
         """What the next readinto gives."""
@@ -220,6 +228,17 @@ class _Stored(io.RawIOBase):
         self.copy(file, wanted)
         return file.getvalue()
 
+    def close(self) -> None:
+        """Reads what was asked for and not needed, so that its connection serves the next file."""
+        self._release()
+        super().close()
+
+    def _release(self) -> None:
+        answer, self._answer = self._answer, None
+        if answer:
+            answer.drain_conn()
+            answer.release_conn()
+
     def copy(self, file: io.BytesIO | io.FileIO, wanted: int) -> None:
         """Up to so many bytes, as they come. What breaks off is asked for once more."""
         if self.ended:
@@ -231,6 +250,9 @@ class _Stored(io.RawIOBase):
                     self._copy(file, end)
                     break
                 except (HTTPError, OSError) as error:
+                    if self._answer:
+                        self._answer.close()
+                    self._answer = None
                     if last_try:
                         raise unavailable(error) from error
         finally:
@@ -240,22 +262,30 @@ class _Stored(io.RawIOBase):
     def _copy(self, file: io.BytesIO | io.FileIO, end: int) -> None:
         import google_crc32c
 
+        self._answer = answer = self._answer or self._ask(end)
+        while answer and (wanted := min(_CHUNK_BYTES, end - self.at)):
+            if not (piece := answer.read(wanted, decode_content=False)):
+                break
+            file.write(piece)
+            self.at += len(piece)
+            self.crc = google_crc32c.extend(self.crc, piece)
+        if self.at < end or self.at >= self._asked:
+            self._release()
+
+    def _ask(self, end: int) -> urllib3.BaseHTTPResponse | None:
+        """None: nothing is there, or nothing more. Raises as Content does."""
+        if self._size and self._size <= WHOLE_BYTES:
+            end = max(end, self._size)
+        self._asked = end
         # Else what is stored as gzip would come decompressed.
         headers = {"Accept-Encoding": "gzip", "Range": f"bytes={self.at}-{end - 1}"}
         answer = self._cloud.request("GET", self._path, headers)
         if answer.status in (200, 206):
             self.encoding = answer.headers.get("Content-Encoding")
-            try:
-                while piece := answer.read(_CHUNK_BYTES, decode_content=False):
-                    file.write(piece)
-                    self.at += len(piece)
-                    self.crc = google_crc32c.extend(self.crc, piece)
-            finally:
-                answer.release_conn()
-            return
+            return answer
         _read(answer)
-        if answer.status == 416:  # nothing is there, or nothing more
-            return
+        if answer.status == 416:
+            return None
         if answer.status == 404:
             detail = "This generation of the object exists no more."
             raise PermanentError("source_gone", detail)
