@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import tools
@@ -74,10 +75,24 @@ def core(site: Site, quick: bool) -> Section:
         peaks.append(peak)
     section.table(["CPU ms", *SUBJECTS.values()], rows)
     section.table(["Peak RSS MiB", *SUBJECTS.values()], peaks)
+    section.notes += [
+        f"{title}: Pillow's decoder alone takes {ratio(share)} of all of sharp's work, so nothing "
+        "built on it can be as fast there."
+        for title, share in _beside_sharp(section)
+        if share > 1
+    ]
     missing = [n for n, found in (("libvips (pyvips)", vips), ("sharp", sharp)) if not found]
     if missing and not quick:
         section.notes.append(f"Could not be installed on this machine: {', '.join(missing)}.")
     return section
+
+
+def _beside_sharp(section: Section) -> Iterator[tuple[str, float]]:
+    """By file: what decoding costs in Pillow, of the whole work in sharp."""
+    for name, sharp in section.samples.items():
+        title, _, what = name.partition("/")
+        if what == "sharp cpu" and (limit := section.samples.get(f"{title}/limit cpu")):
+            yield title, limit.median / sharp.median
 
 
 def _core(
