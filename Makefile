@@ -64,6 +64,9 @@ test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (
 	@EXAMPLES=$(or $(EXAMPLES),2500) $(BIN)/python -m pytest tests/functions/test_portal_api.py
 test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
 	@FILES=$(or $(FILES),1000) CLIENTS=$(or $(CLIENTS),50) $(BIN)/python -m pytest tests/portal --timeout=3000 -k many_files
+.PHONY: videos
+videos: prepare ## A phone's video on the page, a long one by batch, in a browser (VIDEO_SECONDS=)
+	@$(BIN)/python -m tests.portal.videos
 test-corpus: prepare ## 1,500 files: each ends in a manifest or a named failure (CORPUS=folders KIND= RECORD= AGAINST=)
 	@$(BIN)/python -m tests.corpus $(CORPUS) $(if $(KIND),--only --kind "$(KIND)") $(if $(RECORD),--record "$(RECORD)") $(if $(AGAINST),--against "$(AGAINST)")
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)

@@ -18,9 +18,11 @@ from typing import Any
 NO_BATCH = "-"
 MAX_NAME_BYTES = 1024
 MAX_ROWS = 10_000_000
+MAX_RUN = 999_999  # as contract.identity has it
 MAX_DELAY = timedelta(days=30)  # Cloud Tasks' limit for a scheduled task
 _BATCH = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _ID = re.compile(r"(?:(?P<batch>[a-z0-9][a-z0-9-]{0,62})\.)?(?P<id>[0-9a-f]{32})")
+_LANE = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _COLUMN_BYTES = 128
 _FORMATS = ("csv", "ndjson", "parquet")
 _COMPARISONS = ("=", "!=", "<", "<=", ">", ">=", "contains", "is_null")
@@ -105,15 +107,25 @@ def _moment(after: object, now: datetime) -> str:
 
 
 def _file_processing(fields: Fields) -> dict[str, Any]:
-    """{filename} or {prefix}: of uploads. processing_time, a sham of the recipe, is let in."""
+    """{filename} or {prefix}: of uploads; lane, run: as which lane has it, and which run it is.
+    processing_time, a sham of the recipe, is let in."""
     seconds = fields.get("processing_time", 0)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise Invalid("processing_time must be a number of seconds")
-    taken = {"processing_time": seconds} if "processing_time" in fields else {}
+    taken: dict[str, Any] = {"processing_time": seconds} if "processing_time" in fields else {}
     if ("filename" in fields) == ("prefix" in fields):
         raise Invalid("filename is required: an object of the uploads bucket, or a prefix of many")
     which = "filename" if "filename" in fields else "prefix"
-    return {which: _object(fields, which)} | taken
+    taken[which] = _object(fields, which)
+    if "lane" in fields:
+        if not (isinstance(fields["lane"], str) and _LANE.fullmatch(fields["lane"])):
+            raise Invalid("lane must be the name of one of the pipeline's lanes")
+        taken["lane"] = fields["lane"]
+    if "run" in fields:
+        if type(fields["run"]) is not int or not 0 <= fields["run"] <= MAX_RUN:
+            raise Invalid(f"run must be a whole number from 0 to {MAX_RUN}")
+        taken["run"] = fields["run"]
+    return taken
 
 
 def _data_transformation(fields: Fields) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 MAX_NAME_BYTES = 1024  # Cloud Storage's limit for an object name, in UTF-8
 # The longest thing put around a name is files/<name>/<generation>-<run>/<attempt>/<output>.
 MAX_KEY_NAME_BYTES = 880
+PERCENT_STEP = 5
 _GENERATION = re.compile(r"[1-9][0-9]{0,19}")
 _KEY = re.compile(r"(?P<name>.+)/(?P<generation>[1-9][0-9]{0,19})(?:-(?P<run>[1-9][0-9]*))?", re.S)
 
@@ -84,6 +85,10 @@ class Work:
 
     def attempt(self, number: int) -> str:
         return f"attempts/{self.key}/{number}"
+
+    def percent(self, number: int, percent: int) -> str:
+        """Says how much of what the attempt makes is made: each PERCENT_STEP, in their order."""
+        return f"{self.attempt(number)}/{percent}"
 
     def output(self, file: str, attempt: int) -> str:
         """Each attempt has names of its own, so a manifest describes what its attempt wrote."""

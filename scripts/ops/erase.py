@@ -73,7 +73,7 @@ class Scope:
         kind, _, rest = result.partition("/")
         ending = {
             "files": r"[1-9]\d{13,19}(-\d+)?/(\d{1,3}/)?[^/]+",
-            "attempts": r"[1-9]\d{13,19}(-\d+)?/\d{1,3}",
+            "attempts": r"[1-9]\d{13,19}(-\d+)?/\d{1,3}(/\d\d?)?",
             "decisions": r"[1-9]\d{13,19}/[\w-]+\.json",
             "requests": r"[1-9]\d{13,19}(-\d+)?/[\w-]+\.json",
         }.get(kind, r"[1-9]\d{13,19}(-\d+)?\.json")
@@ -127,19 +127,17 @@ class Erasure:
     def _note(self, result: str) -> None:
         kind, _, rest = result.partition("/")
         rest = rest.removesuffix(".json")
-        while (
-            kind in ("files", "attempts", "decisions", "requests")
-            and rest
-            and not self._is_key(rest)
-        ):
-            rest = rest.rpartition("/")[0]
+        if kind in ("files", "attempts", "decisions", "requests"):
+            rest = self._key(rest)
         if key := parse_key(rest):
             name = self._scope.name or key.name
             self._runs.setdefault((name, key.generation), set()).add(key.run)
 
-    def _is_key(self, text: str) -> bool:
-        key = parse_key(text)
-        return key is not None and len(key.generation) >= 14
+    def _key(self, text: str) -> str:
+        """What of it is a key, which may go on; empty where nothing is."""
+        while text and not ((key := parse_key(text)) and len(key.generation) >= 14):
+            text = text.rpartition("/")[0]
+        return text
 
     def erase(self, timeout: float, progress: Callable[[str], None]) -> dict[str, int]:
         """Counts of what is gone. Raises Problem where work is under way for longer than that."""
@@ -201,7 +199,7 @@ class Erasure:
             if kind in ("manifests", "failures"):
                 recorded.add(rest.removesuffix(".json"))
             elif kind == "attempts":
-                key = rest.rpartition("/")[0]
+                key = self._key(rest)
                 claimed[key] = max(claimed.get(key, blob.time_created), blob.time_created)
         for key, at in claimed.items():
             if key not in recorded and now - at < longest:

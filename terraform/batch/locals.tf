@@ -15,8 +15,10 @@ locals {
     TASKS_BUCKET      = module.tasks.name
   }
 
-  # The processor's settings are those of the pipeline's default lane, with a task's time.
-  worker_settings = merge(var.pipeline.processor.settings, local.settings, {
+  # A file is processed by the settings of a lane, the default one unless its task names another, with
+  # a task's time and memory.
+  worker_settings = merge(var.pipeline.processors["default"], local.settings, {
+    LANES          = jsonencode(var.pipeline.processors)
     SOURCE_VERSION = filesha256(local.zips.worker)
     TOPICS         = jsonencode({ for key, topic in google_pubsub_topic.tasks : key => topic.id })
     UPLOADS_BUCKET = var.pipeline.buckets.uploads

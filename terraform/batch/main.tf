@@ -86,11 +86,12 @@ module "worker" {
   }
 
   environment_variables = merge(local.worker_settings, {
-    AT_ONCE        = tostring(each.value.at_once)
-    DEAD_LETTERS   = google_pubsub_subscription.dead_letters[each.key].id
-    INSTANCE_BYTES = tostring(each.value.memory_mib * 1048576)
-    LIMIT_SECONDS  = tostring(each.value.task_seconds)
-    SUBSCRIPTION   = google_pubsub_subscription.worker[each.key].id
+    AT_ONCE         = tostring(each.value.at_once)
+    DEAD_LETTERS    = google_pubsub_subscription.dead_letters[each.key].id
+    INSTANCE_BYTES  = tostring(each.value.memory_mib * 1048576)
+    LIMIT_SECONDS   = tostring(each.value.task_seconds)
+    SUBSCRIPTION    = google_pubsub_subscription.worker[each.key].id
+    TIMEOUT_SECONDS = tostring(each.value.timeout_seconds)
   })
 
   depends_on = [google_pubsub_subscription_iam_member.worker, google_storage_bucket_iam_member.pipeline]
@@ -111,11 +112,12 @@ module "sweep" {
   resources       = { cpu = 1, max_retries = 1, memory_mib = 512, timeout_seconds = 3600 }
 
   environment_variables = merge(local.worker_settings, {
-    AT_ONCE        = "1"
-    DEAD_LETTERS   = "-"
-    INSTANCE_BYTES = tostring(512 * 1048576)
-    LIMIT_SECONDS  = "1"
-    SUBSCRIPTION   = "-"
+    AT_ONCE         = "1"
+    DEAD_LETTERS    = "-"
+    INSTANCE_BYTES  = tostring(512 * 1048576)
+    LIMIT_SECONDS   = "1"
+    SUBSCRIPTION    = "-"
+    TIMEOUT_SECONDS = "1"
   })
 }
 

@@ -73,14 +73,14 @@ variable "pipeline" {
       hash_object_names = bool
       kms_key_name      = string
     })
-    processor  = object({ settings = map(string) })
+    processors = map(map(string))
     project_id = string
     region     = string
   })
   nullable = false
 
   validation {
-    condition     = length(var.pipeline.processor.settings) > 0
+    condition     = can(var.pipeline.processors["default"])
     error_message = "The pipeline's lane default has a target of its own, so there is no processor whose settings the worker could take. Give the lane default a processor."
   }
 }

@@ -53,7 +53,7 @@ output "interface" {
       hash_object_names = var.hash_object_names
       kms_key_name      = var.kms_key_name
     }
-    processor  = { settings = merge([for lane, it in module.processor : it.environment_variables if lane == "default"]...) }
+    processors = { for lane, it in module.processor : lane => it.environment_variables }
     project_id = var.project_id
     queues     = local.queues
     region     = var.region

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.bench import batch, bridge, chain, files, many, portal, report, start, storage
+from tests.bench import batch, bridge, chain, files, kinds, many, portal, report, start, storage
 from tests.bench.site import site
 from tests.bench.subject import ROOT
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "throughput": many.throughput,
     "storage": storage.measure,
     "start": start.measure,
+    "kinds": kinds.measure,
     "bridge": bridge.measure,
     "chain": chain.measure,
     "portal": portal.measure,

@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -134,9 +135,17 @@ def running(subjects: dict[str, Subject]) -> Iterator[dict[str, Subject]]:
 
 
 def peak() -> int:
-    """The peak RSS of this process, in bytes. (ru_maxrss would count the parent's before exec.)"""
+    """The peak RSS of this process, or of the largest child, in bytes. (This process's own
+    ru_maxrss would count the parent's before exec.)"""
     status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split(None, 1)[0]) << 10
+    own = int(status.split("VmHWM:")[1].split(None, 1)[0]) << 10
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
+
+
+def used() -> float:
+    """Seconds of CPU of this process, and of its children that ended."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + ended.ru_utime + ended.ru_stime
 
 
 def main() -> None:
@@ -150,10 +159,10 @@ def main() -> None:
         channel.flush()
         match channel.readline().strip():
             case "step":
-                cpu, wall = time.process_time(), time.perf_counter()
+                cpu, wall = used(), time.perf_counter()
                 step()
                 wall = time.perf_counter() - wall
-                answer = {"cpu": time.process_time() - cpu, "wall": wall}
+                answer = {"cpu": used() - cpu, "wall": wall}
             case "peak":
                 answer = {"bytes": peak()}
             case _:

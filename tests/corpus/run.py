@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.corpus.child import MEMORY_MIB, ROOT
+from tests.corpus.child import ROOT
 
 SECONDS = 60.0  # for one file, on a busy machine
 # What is not a file's own fault, so that no file may end so.
@@ -63,8 +63,8 @@ class Child:
         fault = None
         if found["status"] not in ("done", "failed") or found["reason"] in NOT_ITS_OWN:
             fault = f"{found['status']} {found['reason']}: {found['detail']} {found['log'][-2000:]}"
-        elif found["peak"] > MEMORY_MIB:
-            fault = f"took {found['peak']} MiB of {MEMORY_MIB}"
+        elif found["peak"] > found["memory"]:
+            fault = f"took {found['peak']} MiB of {found['memory']}"
         told = found["facts"] | {"kind": found["kind"], "detail": found["detail"]}
         return End(path, found["reason"] or found["status"], found["peak"], fault, told)
 

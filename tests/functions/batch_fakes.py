@@ -48,11 +48,13 @@ WORKER_ENV = {
     "DEAD_LETTERS": f"projects/{PROJECT}/subscriptions/files-dev-tasks-normal-dead",
     "HASH_OBJECT_NAMES": "false",
     "INSTANCE_BYTES": str(1024 << 20),
+    "LANES": "{}",
     "LIMIT_SECONDS": "30",
     "PROJECT_ID": PROJECT,
     "RESULTS_BUCKET": RESULTS,
     "SUBSCRIPTION": f"projects/{PROJECT}/subscriptions/files-dev-worker-normal",
     "TASKS_BUCKET": TASKS,
+    "TIMEOUT_SECONDS": "3600",
     "TOPICS": json.dumps({"normal": f"projects/{PROJECT}/topics/files-dev-tasks-normal"}),
     "UPLOADS_BUCKET": UPLOADS,
 }

@@ -67,6 +67,11 @@ def forge() -> None:
     os._exit(0)
 
 
+def tell(percent: int) -> None:
+    server._tell(percent)
+    time.sleep(0.5)  # it is looked at meanwhile
+
+
 DEEDS: dict[str, Callable[[], Any]] = {
     "abort": os.abort,
     "allocate": lambda: allocate(1 << 20),
@@ -85,6 +90,8 @@ DEEDS: dict[str, Callable[[], Any]] = {
     "socket": lambda: refused(socket.socket),
     "sleep": lambda: time.sleep(600),
     "swell": swell,
+    "tell": lambda: tell(42),
+    "tell_nonsense": lambda: tell(255),
     "wait": lambda: time.sleep(1),
     "write": lambda: refused(lambda: os.pwrite(ANSWER, b"x", 64 << 20)),
     "write_source": lambda: refused(lambda: os.pwrite(SOURCE, b"x", 0)),

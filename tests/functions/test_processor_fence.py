@@ -104,6 +104,31 @@ def test_a_decoder_that_computes_for_ever_ends_by_its_share_of_cpu(
     assert deed(fenced, "loop")["reason"] == "decoder_timed_out"
 
 
+def test_what_is_told_of_a_files_progress_is_marked_beside_its_attempt(
+    fenced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In steps of 5 and none left out, though the first mark is refused at first."""
+    monkeypatch.setattr("processor.fence.worker._LOOK_SECONDS", 0.01)
+    refusals = [503]
+    fenced.cloud.fault = lambda request: (
+        refusals.pop() if refusals and request.endswith("/1/5") else None
+    )
+    assert said(deed(fenced, "tell")) == "None"
+    marks = [name for name in fenced.cloud.results if name.startswith("attempts/")]
+    assert [int(name.rpartition("/1/")[2]) for name in marks[1:]] == [*range(5, 41, 5)]
+    assert not refusals
+
+
+def test_progress_that_makes_no_sense_or_cannot_be_marked_changes_nothing(
+    fenced: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("processor.fence.worker._LOOK_SECONDS", 0.01)
+    assert deed(fenced, "tell_nonsense")["status"] == "done"
+    fenced.cloud.fault = lambda request: 503 if "/1/" in request else None
+    assert deed(fenced, "tell")["status"] == "done"
+    assert len([name for name in fenced.cloud.results if name.startswith("attempts/")]) == 2
+
+
 def test_a_decoder_that_waits_for_ever_ends_at_its_deadline(fenced: Any) -> None:
     fenced.fenced(WORK_SECONDS="2", MAX_ATTEMPTS="1")
     record = deed(fenced, "sleep")

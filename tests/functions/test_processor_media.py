@@ -12,7 +12,8 @@ import av
 import pytest
 from PIL import Image
 from test_processor_images import B, G, R, W, close, corners, encode, quarters
-from video_files import sound, turned, video
+
+from tests.corpus.videos import sound, turned, video
 
 RENDITIONS = {
     "poster": {"width": 120, "height": 120},

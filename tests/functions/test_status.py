@@ -90,6 +90,17 @@ def test_a_claimed_attempt_means_processing(status: Front) -> None:
     assert answer.json["source"] == {"name": "tom.jpg"}
 
 
+def test_the_newest_attempt_tells_how_much_of_a_video_is_made(status: Front) -> None:
+    marks = [f"attempts/{KEY}/1", *(f"attempts/{KEY}/1/{n}" for n in range(5, 96, 5))]
+    status.cloud.results |= dict.fromkeys([*marks, f"attempts/{KEY}/2"], b"{}")
+    assert "percent" not in get(status).json
+    status.cloud.results |= {f"attempts/{KEY}/2/5": b"{}", f"attempts/{KEY}/2/10": b"{}"}
+    told = get(status).json
+    assert (told["status"], told["attempt"], told["percent"]) == ("processing", 2, 10)
+    status.cloud.results |= {f"manifests/{KEY}.json": manifest()}
+    assert "percent" not in get(status).json
+
+
 def test_a_manifest_means_done(status: Front) -> None:
     status.cloud.results |= {f"attempts/{KEY}/1": b"{}", f"manifests/{KEY}.json": manifest()}
     answer = get(status)
@@ -356,6 +367,15 @@ def test_a_stream_tells_each_change_once_and_ends(status: Front) -> None:
     assert stream.now < 8
 
 
+def test_a_stream_tells_each_step_of_a_video(status: Front) -> None:
+    stream, results = Stream(status, FILE_ID), status.cloud.results
+    results[f"attempts/{KEY}/1"] = b"{}"
+    for time, percent in ((2.0, 5), (4.0, 10), (4.1, 15)):
+        stream.at[time] = lambda n=percent: results.update({f"attempts/{KEY}/1/{n}": b"{}"})
+    stream.at[9.0] = lambda: results.update({f"manifests/{KEY}.json": manifest()})
+    assert [one.get("percent") for one in stream.told()] == [None, 5, 15, None]
+
+
 def test_once_the_generation_is_known_nothing_is_listed(status: Front) -> None:
     status.cloud.results[f"attempts/{KEY}/1"] = b"{}"
     stream = Stream(status, FILE_ID)
@@ -384,7 +404,7 @@ def test_pauses_grow_from_half_a_second_to_five(status: Front) -> None:
 
 @pytest.mark.parametrize(
     ("begun", "done", "by_stream", "by_asking"),
-    [(1.0, 1.6, (5, 4), (7, 4)), (5.0, 10.0, (8, 16), (31, 16))],
+    [(1.0, 1.6, (5, 5), (7, 5)), (5.0, 10.0, (8, 21), (31, 21))],
 )
 def test_a_watched_file_takes_as_many_listings_and_reads_as_decision_20_says(
     status: Front, begun: float, done: float, by_stream: Any, by_asking: Any

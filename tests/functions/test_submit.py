@@ -111,6 +111,11 @@ def test_health_asks_nobody(submit: Driven) -> None:
         ({"task_type": "file_processing", "filename": ""}, "filename must be an object's name"),
         ({"task_type": "file_processing", "filename": "a\nb"}, "filename must have no control"),
         ({"task_type": "file_processing", "filename": "a", "speed": 9}, "speed is not a field"),
+        ({"task_type": "file_processing", "filename": "a", "lane": "A/b"}, "lane must be the name"),
+        (
+            {"task_type": "file_processing", "filename": "a", "run": -1},
+            "run must be a whole number",
+        ),
         (
             {"task_type": "file_processing", "filename": "a", "processing_time": True},
             "processing_time must be a number",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import threading
@@ -12,17 +13,22 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import batch_fakes
 import duckdb
 import pytest
 from batch_fakes import NOW, WORKER_ENV, FakePublisher, MemoryRecords
+from function_fakes import PROCESSOR_ENV, FakeStorage
+from PIL import Image
 
 from batch.tasks import TaskId
+from processor.fence.worker import Unfenced
 from runtime.logs import Log
+from tests.corpus.videos import video
 from worker import fence, pool, sweep
-from worker.handlers import data_transformation
+from worker.handlers import Failed, data_transformation, file_processing
 from worker.settings import Config
 from worker.subscription import Message
 
@@ -297,6 +303,29 @@ def test_no_more_than_ten_messages_are_held(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(held) <= 10
 
 
+def test_nothing_is_held_that_may_outlast_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two turns of one task each are sure of their time; the rest is for the next execution."""
+    tasks = [TaskId.new() for _ in range(9)]
+    bench = Bench(monkeypatch, *tasks)
+    bench.accept(*tasks)
+    now = [0.0]
+    monkeypatch.setattr(pool, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    limits = {"AT_ONCE": "1", "LIMIT_SECONDS": "100", "TIMEOUT_SECONDS": "299"}
+    config = Config.from_env(WORKER_ENV | limits)
+    bench.worker = pool.Worker(config, bench.records, bench.subscription, Log("p", False))  # type: ignore[arg-type]
+    held: list[int] = []
+
+    def perform(*_: Any) -> dict[str, Any]:
+        held.append(len(bench.worker._held))
+        now[0] += 100.0
+        return {"status": "done"}
+
+    bench.perform = perform
+    bench.run()
+    assert held == [2, 1]
+    assert (len(bench.subscription.messages), bench.subscription.given_back) == (7, [])
+
+
 def test_dead_letters_end_in_an_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     lost, ended = TaskId.new(), TaskId.new()
     bench = Bench(monkeypatch)
@@ -447,8 +476,6 @@ class Blobs:
 
 
 def test_a_table_of_5_gb_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    from worker.handlers import Failed
-
     for name, value in WORKER_ENV.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(data_transformation, "cloud_storage", lambda *_: Blobs(5 << 30))
@@ -456,6 +483,54 @@ def test_a_table_of_5_gb_is_refused_before_it_is_fetched(monkeypatch: pytest.Mon
     with pytest.raises(Failed, match="more than 52 MiB") as failed:
         data_transformation.handle(TaskId.new(), order | {"transformation": "convert"})
     assert failed.value.reason == "out_of_memory"
+
+
+# Files, as the pipeline has them
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> FakeStorage:
+    """The worker's settings, with two lanes, and Cloud Storage."""
+    film = {"film": {"width": 90, "height": 90, "format": "mp4"}}
+    videos = {"LANE": "videos", "KIND": "media", "RENDITIONS": json.dumps(film)}
+    lanes = {"default": PROCESSOR_ENV, "videos": PROCESSOR_ENV | videos}
+    own = {"MEMORY_BYTES": str(1 << 30), "SOURCE_VERSION": "v", "WORK_SECONDS": "60"}
+    for name, value in (WORKER_ENV | {"LANES": json.dumps(lanes)} | own).items():
+        monkeypatch.setenv(name, value)
+    cloud = FakeStorage()
+    objects = SimpleNamespace(get_blob=lambda name: next(
+        (SimpleNamespace(name=name, _properties=stored.resource)
+         for (known, _), stored in cloud.uploads.items() if known == name), None
+    ))  # fmt: skip
+    client = SimpleNamespace(bucket=lambda _: objects)
+    for name, fake in (
+        ("cloud_storage", lambda _: client), ("Cloud", lambda: cloud),
+        ("Fence", lambda _: Unfenced()), ("bound_allocator", lambda: None),
+    ):  # fmt: skip
+        monkeypatch.setattr(file_processing, name, fake)
+    return cloud
+
+
+def test_a_file_is_processed_as_the_lane_that_its_task_names_has_it(files: FakeStorage) -> None:
+    film = video(lambda n: Image.new("RGB", (160, 96)), 6)
+    files.put(film, name="videos/tower.mp4", contentType="video/mp4")
+    outcome = file_processing.handle(
+        TaskId.new(), {"filename": "videos/tower.mp4", "lane": "videos", "run": 1}
+    )
+    assert (outcome["status"], outcome["done"]) == ("done", 1)
+    (record,) = outcome["records"]
+    assert record.endswith("-1.json")
+    (output,) = json.loads(files.results[record].data)["outputs"]
+    assert (output["name"], output["contentType"]) == ("film", "video/mp4")
+    assert len(files.results[output["object"]].data) == output["size"]
+    outcome = file_processing.handle(TaskId.new(), {"filename": "videos/tower.mp4"})
+    (record,) = outcome["records"]
+    assert json.loads(files.results[record].data)["outputs"] == []
+
+
+def test_a_lane_that_is_not_there_is_named(files: FakeStorage) -> None:
+    with pytest.raises(Failed, match="no lane films with a processor; there are default, videos"):
+        file_processing.handle(TaskId.new(), {"filename": "a", "lane": "films"})
 
 
 # The sweep

@@ -108,3 +108,11 @@ def test_images_install_what_their_hashes_say() -> None:
     installs = [line for line in lines if "pip install" in line]
     assert len(installs) == len(dockerfiles) >= 1
     assert all("--require-hashes -r requirements.txt" in line for line in installs)
+
+
+def test_a_function_has_one_version_of_a_package_whatever_its_python() -> None:
+    """Or the tests, whose Python may be older, would prove another one than is deployed."""
+    pinned = re.compile(r"^([\w.-]+)==", re.M)
+    for path in (ROOT / "functions").glob("*/requirements*.txt"):
+        names = pinned.findall(path.read_text())
+        assert len(names) == len(set(names)), path

@@ -6,10 +6,12 @@ import os
 import re
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.browser.acts import choose, file, has_state, row
 from tests.browser.conftest import Open
+from tests.corpus.videos import turned, video
 from tests.localcloud.client.demo import broken, photo
 from tests.portal.conftest import LONG, PROCESSOR, STATUS, Portal
 from tests.system.pipeline import jpeg
@@ -56,6 +58,22 @@ def test_three_files_are_chosen_and_all_end(portal: Portal, opened: Open, tmp_pa
     with page.context.expect_page() as tab:
         row(page, "tower.jpg").get_by_role("link", name=re.compile("Thumbnail")).click()
     assert tab.value.evaluate("document.contentType") == "image/jpeg"
+
+
+def test_a_phones_video_is_shown_upright_and_plays(portal: Portal, opened: Open) -> None:
+    page = opened(portal.base)
+    data = turned(
+        video(lambda n: Image.effect_noise((320, 192), 80).convert("RGB"), 36, sound=True), 90
+    )
+    choose(page, file("IMG_0412.mp4", data, "video/mp4"))
+    has_state(page, "IMG_0412.mp4", "done", 90)
+    expect(row(page, "IMG_0412.mp4")).to_contain_text("192 × 320")
+    expect(row(page, "IMG_0412.mp4").locator("img.there")).to_be_visible()
+    player = row(page, "IMG_0412.mp4").locator("video")
+    assert player.get_attribute("poster")
+    player.evaluate("video => { video.muted = true; return video.play() }")
+    page.wait_for_function("video => video.currentTime > 0.2", arg=player.element_handle())
+    assert player.evaluate("video => [video.videoWidth, video.videoHeight]") == [192, 320]
 
 
 def test_a_connection_that_breaks_in_the_middle_goes_on(

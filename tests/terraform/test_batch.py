@@ -33,7 +33,7 @@ PIPELINE = {
         "deletion_policy": "DELETE", "force_destroy": True, "hash_object_names": False,
         "kms_key_name": "",
     },
-    "processor": {"settings": {"LANE": "default", "MAX_PIXELS": "1"}},
+    "processors": {"default": {"LANE": "default", "MAX_PIXELS": "1"}},
     "project_id": PROJECT,
     "region": "us-central1",
 }  # fmt: skip
@@ -99,6 +99,16 @@ def test_the_recipes_job(default: Plan) -> None:
     limits = inner["containers"][0]["resources"][0]["limits"]
     assert limits == {"cpu": "1", "memory": "1024Mi"}
     assert inner["max_retries"] == 3
+
+
+def test_a_worker_knows_the_settings_of_every_lane_and_how_long_it_lives(batch: Root) -> None:
+    lanes = {"default": {"LANE": "default"}, "videos": {"KIND": "media", "LANE": "videos"}}
+    plan = batch.plan(pipeline=PIPELINE | {"processors": lanes})
+    (outer,) = plan['module.worker["normal"].google_cloud_run_v2_job.this']["template"]
+    env = outer["template"][0]["containers"][0]["env"]
+    told = {one["name"]: one.get("value") for one in env}  # some are known after the apply
+    assert json.loads(told["LANES"]) == lanes
+    assert (told["LIMIT_SECONDS"], told["TIMEOUT_SECONDS"]) == ("900", "3600")
 
 
 def test_the_image_is_named_by_its_source(default: Plan) -> None:
@@ -195,7 +205,7 @@ REFUSED: list[Case] = [
     ({"clock_minutes": 7}, "clock_minutes is 7; it must be 5, 10, 15, 20 or 30"),
     ({"expire_days": 37}, "expire_days is 37; at least 38"),
     (
-        {"pipeline": PIPELINE | {"processor": {"settings": {}}}},
+        {"pipeline": PIPELINE | {"processors": {}}},
         "The pipeline's lane default has a target of its own",
     ),
     ({"priorities": {"sweep": {}}}, "is not sweep, which is a job already"),

@@ -6,7 +6,9 @@ a record is confirmed.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from contract.identity import PERCENT_STEP
 from contract.records import Failure, Manifest, Timings
 from contract.records import Output as OutputRecord
 from contract.task import Task
@@ -60,7 +63,8 @@ class Delivery:
         self._fence = worker.fence
         self._task, self._work = task, task.work
         self._log = worker.log.about(task.work)
-        self._attempt = 0
+        self._attempt = self._percent = 0
+        self._marking: threading.Thread | None = None
         self._started = time.monotonic()
         self._queued = _age(task.since)
         # The queue counts from the first dispatch, which a task that is due later waits for.
@@ -107,7 +111,7 @@ class Delivery:
         with self._gate.room(kind.need(content.head, size, config)) as room:
             room.wait(self._remaining() / 2)
             self._claim(room)
-            job = Job(content, size, content_type, task.declared, config, room)
+            job = Job(content, size, content_type, task.declared, config, room, self._told)
             try:
                 if kind.is_fenced:
                     outcome = self._fence.run(job, self._remaining())
@@ -143,6 +147,20 @@ class Delivery:
         raise AttemptsExhausted(
             "attempts_exhausted", f"{self._attempt} attempts were started and left no record."
         )
+
+    def _told(self, percent: int) -> None:
+        """Nothing waits for its mark, and nothing comes of one that cannot be written."""
+        is_marking = self._marking is not None and self._marking.is_alive()
+        if percent >= self._percent + PERCENT_STEP and not is_marking:
+            self._marking = threading.Thread(target=self._mark, args=(percent,), daemon=True)
+            self._marking.start()
+
+    def _mark(self, percent: int) -> None:
+        """Each step up to there, none left out: readers look for the next one by its name."""
+        with contextlib.suppress(Fault):
+            while (step := self._percent + PERCENT_STEP) <= min(percent, 99):
+                self._storage.create(self._work.percent(self._attempt, step), b"", JSON)
+                self._percent = step
 
     def _upload(self, outputs: tuple[Output, ...]) -> list[OutputRecord]:
         """All at once; what they are called in the manifest."""

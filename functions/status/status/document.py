@@ -30,6 +30,8 @@ def document(file: File, seen: Seen, signer: Signer) -> Json:
     told: Json = {"file_id": file.file_id, "status": seen.status}
     if seen.attempt:
         told["attempt"] = seen.attempt
+    if seen.percent:
+        told["percent"] = seen.percent
     if seen.approval:
         told["approval"] = seen.approval
     record = seen.record or {}

@@ -49,12 +49,14 @@ class Watch:
         """Whether something changed. Raises Unreached."""
         seen = look(self.file, self.seen, self.looks % THOROUGH == 0)
         self.looks += 1
-        changed = self.seen is None or (seen.status, seen.attempt, seen.approval) != (
-            self.seen.status, self.seen.attempt, self.seen.approval,
-        )  # fmt: skip
+        changed = self.seen is None or _told(seen) != _told(self.seen)
         self.pause = FIRST_PAUSE if changed else min(self.pause * GROWTH, LONGEST_PAUSE)
         self.seen = seen
         return changed
+
+
+def _told(seen: Seen) -> tuple[object, ...]:
+    return seen.status, seen.attempt, seen.percent, seen.approval
 
 
 def stream(

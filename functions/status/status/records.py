@@ -8,11 +8,12 @@ bucket, only what is published there is done.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from contract.identity import Key, parse_key
+from contract.identity import PERCENT_STEP, Key, parse_key
 from portal.names import File
 from web.problems import reached
 
@@ -25,6 +26,10 @@ RETRY_SECONDS = 5.0
 SERVICE = "Cloud Storage"
 WAITING, PROCESSING, DONE, FAILED = "waiting", "processing", "done", "failed"
 PUBLISHED, REJECTED = "published", "rejected"
+# <name>/<generation>/<number>, or that and /<percent>: an upload's name has no slash.
+_ATTEMPT = re.compile(
+    r"(?P<key>[^/]+/[^/]+)/(?P<number>[1-9][0-9]{0,3})(?:/(?P<percent>[0-9]{1,2}))?"
+)
 NOT_APPROVED = {
     "reason": "not_approved",
     "detail": "The file was not approved for publication.",
@@ -34,7 +39,8 @@ NOT_APPROVED = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The state of a file. key: of its newest run, "" until one is known. approval: waiting,
+    """The state of a file. key: of its newest run, "" until one is known. percent: of what its
+    attempt makes, where that is told. approval: waiting,
     published or rejected, once there is something to approve; "" where nobody has to."""
 
     status: str
@@ -42,6 +48,7 @@ class Seen:
     attempt: int = 0
     record: Mapping[str, Any] | None = None
     approval: str = ""
+    percent: int = 0
 
     @property
     def ended(self) -> bool:
@@ -67,24 +74,26 @@ class Records:
         else:
             failures = []
         attempts = self._attempts(file)
-        newest = max([run for run, _ in failures] + [run for run, _, _ in attempts], default=None)
+        newest = max([run for run, _ in failures] + [run for run, *_ in attempts], default=None)
         if newest is None:
             return Seen(WAITING)
         if failures and failures[-1][0] == newest:
             return self._ended(FAILED, failures[-1][1]) or Seen(WAITING)
-        _, key, number = attempts[-1]
+        _, number, percent, key = attempts[-1]
         # It may have ended since the listings.
-        return self._by_name(Seen(PROCESSING, key, number))
+        return self._by_name(Seen(PROCESSING, key, number, percent=percent))
 
     def _by_name(self, before: Seen) -> Seen:
         key = before.key
         ended = self._ended(DONE, key) or self._ended(FAILED, key)
         if ended:
             return ended
-        number = before.attempt
+        number, percent = before.attempt, before.percent
         while self._read(f"attempts/{key}/{number + 1}") is not None:
-            number += 1
-        return Seen(PROCESSING, key, number)
+            number, percent = number + 1, 0
+        while self._read(f"attempts/{key}/{number}/{percent + PERCENT_STEP}") is not None:
+            percent += PERCENT_STEP
+        return Seen(PROCESSING, key, number, percent=percent)
 
     def _ended(self, status: str, key: str) -> Seen | None:
         kind = "manifests" if status == DONE else "failures"
@@ -109,13 +118,14 @@ class Records:
         keys = [name.removesuffix(".json") for name in self._names(kind, file)]
         return sorted((_parts(key).run, key) for key in keys if parse_key(key))
 
-    def _attempts(self, file: File) -> list[tuple[int, str, int]]:
-        """(run, key, number) of each attempt, in that order."""
+    def _attempts(self, file: File) -> list[tuple[int, int, int, str]]:
+        """(run, number, percent, key) of each attempt and of how far it came, in that order."""
         found = []
         for name in self._names("attempts", file):
-            key, _, number = name.rpartition("/")
-            if parse_key(key) and number.isascii() and number.isdigit():
-                found.append((_parts(key).run, key, int(number)))
+            match = _ATTEMPT.fullmatch(name, len(file.prefix))
+            if match and (key := parse_key(name[: match.end("key")])):
+                number, percent = int(match["number"]), int(match["percent"] or 0)
+                found.append((key.run, number, percent, name[: match.end("key")]))
         return sorted(found)
 
     def _names(self, kind: str, file: File) -> list[str]:

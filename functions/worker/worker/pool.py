@@ -32,6 +32,7 @@ class Worker:
         self._held: dict[str, Message] = {}
         self._changed = threading.Condition()
         self._stopping = threading.Event()
+        self._until = time.monotonic() + config.timeout_seconds
 
     def stop(self) -> None:
         """Nothing more is begun, what is under way is broken off, and its messages go back."""
@@ -44,24 +45,29 @@ class Worker:
         threading.Thread(target=self._renew, daemon=True).start()
         with ThreadPoolExecutor(self._config.at_once) as pool:
             left = EMPTY_PULLS
-            while left and not self._stopping.is_set():
-                messages = self._pull()
+            while left and (room := self._room()) > 0 and not self._stopping.is_set():
+                messages = self._pull(room)
                 left = 1 if messages or self._held else left - 1
                 with self._changed:
                     self._held |= {message.ack_id: message for message in messages}
                 for message in messages:
                     pool.submit(self._one, message)
                 with self._changed:
-                    while len(self._held) >= HELD and not self._stopping.is_set():
+                    while self._held and self._room() <= 0 and not self._stopping.is_set():
                         self._changed.wait(1.0)
         self._let_go(list(self._held.values()))
         burying.join()
         return 0
 
-    def _pull(self) -> list[Message]:
+    def _room(self) -> int:
+        """How many more messages it may hold, each of them sure of its time in this execution."""
+        turns = int((self._until - time.monotonic()) / self._config.limit_seconds)
+        return min(HELD, turns * self._config.at_once) - len(self._held)
+
+    def _pull(self, most: int) -> list[Message]:
         """Empty after PULL_SECONDS: Pub/Sub may say so earlier, and need not be right."""
         until = time.monotonic() + PULL_SECONDS
-        messages = self._subscription.pull(HELD - len(self._held))
+        messages = self._subscription.pull(most)
         if not messages:
             self._stopping.wait(max(0.0, until - time.monotonic()))
         return messages

@@ -15,8 +15,9 @@ OWN_BYTES = 192 << 20  # of the worker, and of the server that its tasks are for
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """subscription, dead_letters: full names of Pub/Sub. topics: by priority. at_once: tasks that
-    are done at the same time. limit_seconds: of one task. instance_bytes: of memory."""
+    """subscription, dead_letters: full names of Pub/Sub. topics: by priority. lanes: by name, the
+    settings of their processors. at_once: tasks that are done at the same time. limit_seconds: of
+    one task. timeout_seconds: of an execution. instance_bytes: of memory."""
 
     project_id: str
     tasks_bucket: str
@@ -25,8 +26,10 @@ class Config:
     dead_letters: str
     at_once: int
     limit_seconds: int
+    timeout_seconds: int
     instance_bytes: int
     hash_object_names: bool
+    lanes: Mapping[str, Mapping[str, str]] = dataclasses.field(metadata={"parse": json.loads})
     topics: Mapping[str, str] = dataclasses.field(metadata={"parse": json.loads})
 
     @property

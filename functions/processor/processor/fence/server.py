@@ -222,8 +222,9 @@ def _child(request: Request, files: list[int], server: int) -> NoReturn:
         content: Any = Content()
         room: Any = Held(request.held, request.has_grown)
         job = Job(
-            content, request.size, request.content_type, request.declared, request.config, room
-        )
+            content, request.size, request.content_type, request.declared, request.config, room,
+            _tell,
+        )  # fmt: skip
         # The file itself is counted, and mapped by now; the answer is as small.
         memory = request.held - os.fstat(_SOURCE).st_size
         file_bytes = max(request.held // 4, 1 << 20)
@@ -242,6 +243,11 @@ def _keep(files: list[int]) -> None:
         os.dup2(fd, at)
     os.closerange(_STATUS, 1 << 20)
     os.open("/proc/self/status", os.O_RDONLY)
+
+
+def _tell(percent: int) -> None:
+    """The first byte of the answer is the percent, until the answer takes its place."""
+    os.pwrite(_ANSWER, bytes([percent]), 0)
 
 
 def _answer(job: Job) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +30,7 @@ _LAUNCHES = 8  # of one file, while it turns out to need more, or the server is 
 _GROWTH = 4  # times as much memory for a file that took more than it was given
 _CPU_SHARE = 4  # a file's process has this part of the time as CPU: there are others beside it
 _ENDING_SECONDS = 5.0
+_LOOK_SECONDS = 1.0
 _NOTHING = memoryview(b"")
 _SEALS = 0x000F  # of a memfd: nobody writes, grows, shrinks or unseals it
 _ADD_SEALS, _ALLOW_SEALING = 1033, 0x0002
@@ -129,8 +130,10 @@ class Fence:
         finally:
             os.close(content)
 
-    def launch(self, request: Request, content: int, deadline: float) -> _Ended:
-        """Raises ServerGone, TransientError deadline_exceeded."""
+    def launch(
+        self, request: Request, content: int, deadline: float, tell: Callable[[int], None]
+    ) -> _Ended:
+        """tell: as a Job has it. Raises ServerGone, TransientError deadline_exceeded."""
         answer = os.memfd_create("answer", os.MFD_CLOEXEC)
         ours, theirs = socket.socketpair()
         control = self.start()
@@ -138,7 +141,8 @@ class Fence:
             with theirs:
                 files = [content, answer, theirs.fileno()]
                 socket.send_fds(control, [pickle.dumps(request)], files)
-            end = _wait(ours, deadline)
+            while (end := _wait(ours, deadline)) is None:
+                _pass_on(answer, tell)
             return _ended(end, answer)
         except OSError as error:
             raise self._gone(control) from error
@@ -160,7 +164,9 @@ class _Run:
     def outcome(self) -> Outcome:
         for _ in range(_LAUNCHES):
             try:
-                ended = self.fence.launch(self._request(), self.content, self.deadline)
+                ended = self.fence.launch(
+                    self._request(), self.content, self.deadline, self.job.tell
+                )
             except ServerGone:
                 continue
             if (needs := ended.answer.get("needs")) is not None:
@@ -212,12 +218,16 @@ def _cpu_seconds(job: Job) -> int:
     return max(1, job.config.work_seconds // _CPU_SHARE)
 
 
-def _wait(status: socket.socket, deadline: float) -> End:
-    """Raises ConnectionError; TransientError when the time is over and the process killed."""
-    status.settimeout(max(0.001, deadline - time.monotonic()))
+def _wait(status: socket.socket, deadline: float) -> End | None:
+    """None while it goes on. Raises ConnectionError; TransientError when the time is over and the
+    process killed."""
+    left = deadline - time.monotonic()
+    status.settimeout(max(0.001, min(left, _LOOK_SECONDS)))
     try:
         told = status.recv(256)
     except TimeoutError:
+        if left > _LOOK_SECONDS:
+            return None
         status.shutdown(socket.SHUT_WR)  # has it killed
         status.settimeout(_ENDING_SECONDS)
         with contextlib.suppress(OSError):  # its memory is free by then
@@ -226,6 +236,13 @@ def _wait(status: socket.socket, deadline: float) -> End:
     if not told:
         raise ConnectionError
     return End(*json.loads(told))
+
+
+def _pass_on(answer: int, tell: Callable[[int], None]) -> None:
+    """The percent that the process told, where an answer has not taken its place."""
+    told = os.pread(answer, 1, 0)
+    if told and told[0] <= 100:
+        tell(told[0])
 
 
 def _ended(end: End, answer: int) -> _Ended:

@@ -147,6 +147,7 @@ class Job:
 
     size is the most bytes that reading all of it can give. content_type is by its signature or, of
     text that a kind of its own reads, as declared; None for other text and what nobody knows.
+    tell takes how much of what is made is made, in percent, as often as one likes.
     """
 
     content: Content
@@ -155,6 +156,7 @@ class Job:
     declared: str | None
     config: Config
     room: Room
+    tell: Callable[[int], None] = lambda percent: None
 
 
 class Module(Protocol):

@@ -17,7 +17,6 @@ from processor.formats import VIDEOS
 from processor.kinds import Job, Output
 from processor.kinds.faststart import faststart
 from processor.kinds.shown import Shown, chain
-from processor.settings import Rendition
 
 THREADS = 2
 _SHARE = 0.8  # of a file's time that its renditions may take
@@ -33,8 +32,8 @@ def transcoded(job: Job, container: Any, video: Any, shown: Shown) -> tuple[Outp
     """One for each rendition in a format of videos. shown: a frame of it. Raises PermanentError."""
     until = time.monotonic() + _SHARE * job.config.work_seconds
     return tuple(
-        _Transcoder(job, container, video, shown, rendition, until).output(name)
-        for name, rendition in job.config.videos.items()
+        _Transcoder(job, container, video, shown, name, until).output()
+        for name in job.config.videos
     )
 
 
@@ -52,8 +51,11 @@ class _Limited(io.BytesIO):
 
 class _Transcoder:
     def __init__(
-        self, job: Job, container: Any, video: Any, shown: Shown, rendition: Rendition, until: float
+        self, job: Job, container: Any, video: Any, shown: Shown, name: str, until: float
     ) -> None:
+        self._name, self._tell, names = name, job.tell, list(job.config.videos)
+        self._before, self._all = names.index(name), len(names)
+        rendition = job.config.videos[name]
         self._container, self._video, self._shown = container, video, shown
         self._audio = next(iter(container.streams.audio), None)
         self._rendition, self._format = rendition, VIDEOS[rendition.format]
@@ -65,7 +67,7 @@ class _Transcoder:
         self._size = (width, height)
         self._upright = (height, width) if shown.orientation >= 5 else (width, height)
 
-    def output(self, name: str) -> Output:
+    def output(self) -> Output:
         try:
             self._container.seek(0)
             with av.open(self._file, "w", format=self._format.extension) as made:
@@ -77,8 +79,8 @@ class _Transcoder:
         data: bytes | memoryview = self._file.getbuffer()
         if self._format.extension == "mp4":
             data = faststart(self._file.getbuffer())
-        file = f"{name}.{self._format.extension}"
-        return Output(name, file, data, self._format.content_type, *self._upright)
+        file = f"{self._name}.{self._format.extension}"
+        return Output(self._name, file, data, self._format.content_type, *self._upright)
 
     def _write(self, made: Any) -> None:
         """Every stream is there before the first packet is."""
@@ -135,9 +137,10 @@ class _Transcoder:
             made.mux(picture.encode(frame))
 
     def _reckon(self, frame: Any) -> None:
-        """Raises PermanentError once it is clear that the time will not do."""
+        """Tells how far it is. Raises PermanentError once it is clear that the time will not do."""
         took, duration = time.monotonic() - self._began, self._container.duration or 0
-        part = (frame.time or 0.0) * 1_000_000 / duration if duration > 0 else 0.0
+        part = max(0.0, (frame.time or 0.0) * 1_000_000 / duration) if duration > 0 else 0.0
+        self._tell(int(100 * (self._before + min(part, 1.0)) / self._all))
         is_late = part > 0 and took > _PATIENCE_SECONDS and self._began + took / part > self._until
         if is_late or time.monotonic() > self._until:
             detail = f"Its renditions take more time than a file has here, {self._seconds} s."

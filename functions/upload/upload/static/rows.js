@@ -80,14 +80,15 @@ export class Rows {
 
 /** @param {Element} row @param {Item} item @param {Item} [before] */
 function draw(row, item, before) {
-  const { state, sent, size, error } = item;
+  const { state, sent, size, error, result } = item;
   row.setAttribute("data-state", state);
   write(row, ".word", stateOf(item));
   write(row, ".facts", factsOf(item).map(unbroken).join("\u00a0· "));
   write(row, ".problem", error && state !== "offline" ? explained(error) : hint(item));
   const progress = part(row, "progress");
-  progress.toggleAttribute("hidden", !UNDER_WAY.includes(state));
-  progress.setAttribute("value", String(size ? sent / size : 0));
+  const made = state === "processing" && result?.percent;
+  progress.toggleAttribute("hidden", !made && !UNDER_WAY.includes(state));
+  progress.setAttribute("value", String(made ? made / 100 : size ? sent / size : 0));
   if (state !== before?.state || item.atHand !== before?.atHand) drawAct(row, item);
   if (item.result !== before?.result) drawOutputs(row, item.result?.outputs ?? []);
 }

@@ -44,7 +44,9 @@ export function counted(count, one) {
 
 /** @param {Item} item */
 export function stateOf(item) {
-  return STATES[item.state];
+  const { state, result } = item;
+  const percent = state === "processing" && result?.percent;
+  return percent ? `${STATES[state]}, ${percent}%` : STATES[state];
 }
 
 /** @param {Item} item */

@@ -1,9 +1,10 @@
 """The pipeline's own processing of an uploaded file, or of all under a prefix: same records, same
-outputs, but with a task's time in place of a lane's."""
+outputs, and the settings of a lane, but with a task's time and memory in place of the lane's."""
 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,20 +17,22 @@ from processor.delivery import Delivery, Worker
 from processor.fence.worker import Fence
 from processor.formats import BASE_BYTES
 from processor.memory import Gate, bound_allocator
-from processor.settings import Config
+from processor.settings import Config as Processor
 from processor.storage import Storage
 from runtime.logs import Log
 from runtime.storage import cloud_storage
 from worker.handlers import Failed, Unavailable
+from worker.settings import Config
 
 TRIES = 4
 PAUSE_SECONDS = 2.0  # doubled after each try
 SHOWN = 20  # failures that an outcome names
+OWN = ("MEMORY_BYTES", "SOURCE_VERSION", "WORK_SECONDS")  # of the task, not of a lane
 
 
 def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     """Outcome: {files, done, failed, records, failures}. Raises Failed and Unavailable."""
-    config = Config.from_env()
+    config = _settings(request.get("lane", "default"))
     bound_allocator()
     client = cloud_storage(config.project_id)
     gate = Gate(max(0, config.memory_bytes - BASE_BYTES))
@@ -38,7 +41,7 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
     worker = Worker(config, storage, gate, log, Fence(config))
     done, failures, names = 0, [], []
     for resource in _objects(client, config.uploads_bucket, request):
-        body = {"object": resource, "run": 0, "lane": config.lane}
+        body = {"object": resource, "run": request.get("run", 0), "lane": config.lane}
         parsed = Task.parse(json.dumps(body).encode())
         record = _recorded(worker, parsed)
         work = parsed.work
@@ -59,6 +62,16 @@ def handle(task: TaskId, request: dict[str, Any]) -> dict[str, Any]:
         return {"status": FAILED, "reason": failures[0]["reason"]} | counts | shown
     detail = f"{len(failures)} of {len(names)} files failed; each has its failure record."
     return {"status": FAILED, "reason": "some_files_failed", "detail": detail} | counts | shown
+
+
+def _settings(lane: str) -> Processor:
+    """Raises Failed."""
+    lanes = Config.from_env().lanes
+    if lane not in lanes:
+        detail = f"There is no lane {lane} with a processor; there are {', '.join(sorted(lanes))}."
+        raise Failed("invalid_request", detail)
+    own = {name: os.environ[name] for name in OWN}
+    return Processor.from_env({**os.environ, **lanes[lane], **own})
 
 
 def _recorded(worker: Worker, task: Task) -> Any:

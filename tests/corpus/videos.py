@@ -52,6 +52,34 @@ def video(
     return file.getvalue()
 
 
+def filmed(seconds: int, size: str, rate: int = 25) -> bytes:
+    """FFmpeg's test picture as H.264, with a voice, in MP4."""
+    graph = av.filter.Graph()
+    source = graph.add("testsrc2", f"size={size}:rate={rate}:duration={seconds}")
+    sink = graph.add("buffersink")
+    source.link_to(sink)
+    graph.configure()
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp4") as container:
+        options = {"preset": "veryfast", "crf": "26"}
+        picture: Any = container.add_stream("libx264", rate=rate, options=options)
+        picture.width, picture.height = map(int, size.split("x"))
+        picture.pix_fmt = "yuv420p"
+        voice: Any = container.add_stream("aac", rate=48000, layout="mono")
+        for number in range(seconds * rate):
+            frame: Any = graph.vpull()
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(picture.encode(frame))
+        container.mux(picture.encode(None))
+        for at in range(0, 48000 * seconds, 1024):
+            part = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+            part.planes[0].update(bytes(4096))
+            part.sample_rate, part.pts = 48000, at
+            container.mux(voice.encode(part))
+        container.mux(voice.encode(None))
+    return made.getvalue()
+
+
 def turned(mp4: bytes, degrees: int) -> bytes:
     """The same, to be shown turned clockwise: the matrix of its track says so."""
     one = (1 << 16).to_bytes(4, "big")
