@@ -160,7 +160,7 @@ def test_bootstrap_keeps_capabilities_and_approvers_that_it_is_not_given(
     approvals: Approvals,
 ) -> None:
     verify = approvals.deployment.make("verify", "ENV=bootstrap").stdout
-    assert f"approvers {APPROVER}; capabilities approvals completions." in verify
+    assert f"approvers {APPROVER}; capabilities approvals completions; region" in verify
     with pytest.raises(CommandFailed) as told:
         approvals.deployment.make("verify", "ENV=bootstrap", "APPROVERS=")
     assert f'google_project_iam_member.approvals["approver {APPROVER}"] will be destroyed' in str(
