@@ -111,7 +111,10 @@ def _facts(container: Any) -> Media:
 
 def _stream(stream: Any) -> Stream:
     codec = stream.codec_context
-    facts: Stream = {"type": stream.type, "codec": codec.name if codec else "unknown"}
+    facts: Stream = {
+        "type": stream.type,
+        "codec": codec.codec.canonical_name if codec else "unknown",
+    }
     if stream.type == "video":
         facts |= {"width": codec.width, "height": codec.height}
         if rate := stream.average_rate:
