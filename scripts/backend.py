@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recall import recall
 from runner import Environment, NoStateBucket, terraform
 
 BOOTSTRAP = "bootstrap"
@@ -59,7 +58,6 @@ def initialized(environment: Environment) -> Iterator[None]:
             except NoStateBucket:
                 print("deploy: the bucket does not exist yet: the state begins in a local file")
                 use_local_file(environment)
-        recall(environment)
         yield
         if environment.override.exists() and "google_storage_bucket.this" in terraform(
             environment, "state", "list", quiet=True

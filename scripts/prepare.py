@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON, TERRAFORM = (3, 11), (1, 9)
+RELEASE = "1.11.4"  # as .github/workflows has it
 
 
 class Unprepared(Exception):
@@ -46,11 +48,25 @@ def check_python() -> None:
         raise Unprepared(f"Python {have} is too old: install Python 3.11 or newer")
 
 
+def install_terraform() -> str:
+    """The command that installs it here: the release that CI uses, or Homebrew's."""
+    system, machine = platform.system().lower(), platform.machine().lower()
+    if system == "darwin":
+        return "brew install hashicorp/tap/terraform"
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    name = f"terraform_{RELEASE}_{system}_{arch}.zip"
+    url = f"https://releases.hashicorp.com/terraform/{RELEASE}/{name}"
+    return (
+        f"curl -fsSLO {url} && sudo {Path(sys.executable).name} -m zipfile -e {name} "
+        "/usr/local/bin && sudo chmod +x /usr/local/bin/terraform"
+    )
+
+
 def check_terraform() -> None:
     if shutil.which("terraform") is None:
         raise Unprepared(
-            "terraform is not on PATH: install Terraform 1.9 or newer from "
-            "https://developer.hashicorp.com/terraform/install"
+            "terraform is not on PATH: install Terraform 1.9 or newer, such as with: "
+            f"{install_terraform()}"
         )
     done = subprocess.run(
         ["terraform", "version"],
@@ -63,8 +79,8 @@ def check_terraform() -> None:
         raise Unprepared(f"terraform version does not work: {done.stderr.strip()[:200]}")
     if (int(match[1]), int(match[2])) < TERRAFORM:
         raise Unprepared(
-            f"Terraform {match[1]}.{match[2]} is too old: install 1.9 or newer from "
-            "https://developer.hashicorp.com/terraform/install"
+            f"Terraform {match[1]}.{match[2]} is too old: install 1.9 or newer, such as with: "
+            f"{install_terraform()}"
         )
 
 

@@ -1,5 +1,5 @@
-"""What tests have to say beside passing, printed once at the end of the run; and where they leave
-their temporary files.
+"""What tests have to say beside passing, printed once at the end of the run; where they leave their
+temporary files; and what a skipped test means.
 
 `record_property(SAYS, text)` in a test, so that it reaches the terminal from parallel workers too.
 """
@@ -15,6 +15,9 @@ import pytest
 
 SAYS = "says"
 FOLDER = pytest.StashKey[str]()
+# Where SKIPS=fail (make check), a skipped proof is a failure. Only what is Google's own client and
+# what shows code for Node may be missing, from a person's machine: CI has both.
+OPTIONAL = ("gcloud", "node")
 # Folders whose files share a deployment.
 TOGETHER = ("tests/approvals/", "tests/portal/")
 # What takes minutes begins first, so that no worker is left alone with it at the end.
@@ -65,6 +68,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """It stays where something failed, to look at."""
     if exitstatus == 0 and (folder := session.config.stash.get(FOLDER, "")):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    report = yield
+    if report.skipped and os.environ.get("SKIPS") == "fail" and not _may_skip(report.longrepr):
+        report.longrepr = f"{item.nodeid} was skipped, and so proves nothing: {report.longrepr}"
+        report.outcome = "failed"
+    return report
+
+
+def _may_skip(why: object) -> bool:
+    missing = [tool for tool in OPTIONAL if tool in str(why) and not shutil.which(tool)]
+    return bool(missing) and not os.environ.get("CI")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

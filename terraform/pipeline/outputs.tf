@@ -8,6 +8,11 @@ output "bridge_url" {
   value       = module.bridge.url
 }
 
+output "build" {
+  description = "What a function of your own beside the pipeline is built with: the build of modules/function, less its zip."
+  value       = local.build
+}
+
 output "dead_letter_subscription" {
   description = "The subscription that holds events which could not be delivered."
   value       = module.object_events.dead_letter_subscription

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from scripts.ci import affected, plans, texts
+from scripts.ci import ROOT, affected, plans, texts
+
+from deployables import deployables  # isort: skip - scripts.ci makes it known
 
 ENVIRONMENTS = ["dev", "staging", "prod"]
 RUN = "https://github.example/run/1"
@@ -284,3 +287,11 @@ def test_release_notes_are_the_section_of_that_version() -> None:
     assert texts.release_notes(log, "v1.0.0") == "- a"
     with pytest.raises(ValueError, match=r"says nothing about v2\.0\.0"):
         texts.release_notes(log, "v2.0.0")
+
+
+def test_the_notes_of_the_version_to_come_name_every_zip_and_the_upgrade() -> None:
+    version = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[0]
+    notes = texts.release_notes((ROOT / "CHANGELOG.md").read_text("utf-8"), f"v{version}")
+    for deployable in deployables():
+        assert f"`{deployable.name}`" in notes
+    assert "### Upgrading" in notes

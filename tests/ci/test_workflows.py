@@ -220,9 +220,11 @@ def test_a_release_is_what_two_pythons_built_alike_with_its_provenance() -> None
 
 def test_check_is_format_lint_types_gates_and_all_tests() -> None:
     text = (ROOT / "Makefile").read_text("utf-8")
-    (needs,) = re.findall(r"^check: ([^#]+?) *##", text, re.M)
-    assert needs.split() == ["prepare", "lint", "gates", "test"]
     recipes = dict(re.findall(r"^([a-z-]+):[^\n]*\n((?:\t[^\n]*\n)+)", text, re.M))
+    assert recipes["check"].splitlines() == [
+        "\t@$(MAKE) --no-print-directory -j2 lint gates",
+        "\t@SKIPS=fail $(MAKE) --no-print-directory test",
+    ]
     for command in ("ruff check .", "ruff format --check .", "/mypy", "terraform fmt -check"):
         assert command in recipes["lint"]
     assert "scripts.checks.gates $(GATES)" in recipes["gates"]

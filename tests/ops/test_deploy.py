@@ -6,6 +6,7 @@ import errno
 import hashlib
 import importlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -26,7 +27,14 @@ def test_a_missing_terraform_is_one_line(machine: dict[str, str], tmp_path: Path
     (tmp_path / "bin/terraform").unlink()
     code, said = deploy(machine, "plan", *DEV)
     assert (code, said.count("\n")) == (1, 0)
-    assert "install Terraform 1.9 or newer" in said
+    assert "install Terraform 1.9 or newer, such as with: " in said
+    release = re.findall(
+        r'terraform_version: "(.+)"', (ROOT / ".github/workflows/check.yml").read_text()
+    )
+    if sys.platform == "linux":
+        assert (
+            f"curl -fsSLO https://releases.hashicorp.com/terraform/{release[0]}/terraform_" in said
+        )
 
 
 def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -> None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import quote
 
-import jwt
+import jsonschema
 import pytest
 import requests
 
-from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client import OWNER, ROOT, LocalCloud
 from tests.localcloud.client.deployment import CommandFailed, Deployment
 
 ENVIRONMENTS = ("dev", "staging", "prod")
@@ -383,93 +382,55 @@ def test_an_added_lane_adds_and_changes_the_bridge_alone(stack: Stack) -> None:
         assert all("papers" in address for address in changes)
 
 
-# A lane whose target is a service of one's own, as in terraform/pipeline/README.md
+# A lane whose target is a service of one's own, as docs/own-service has it
 
-VIDEOS = """
-resource "google_service_account" "videos" {
-  project    = var.project_id
-  account_id = "videos"
-}
-"""
-MEMBER = "google_service_account.videos.member"
-VIDEOS_LANE = f"""
+OWN = ROOT / "docs/own-service"
+MANIFEST = ROOT / "functions/contract/schemas/manifest.schema.json"
+OWN_PAGE = (OWN / "README.md").read_text()
+(OWN_LANE,) = re.findall(r"```hcl\n(.*?)```", OWN_PAGE, re.S)
+LINES_LANE = f"""
   lanes = {{
     default = {{
       processor = {{ max_instances = 5 }}
       queue     = {{ max_concurrent_dispatches = 36 }}
     }}
-    videos = {{
-      prefixes = ["videos/"]
-      target = {{
-        account  = {MEMBER}
-        audience = "https://videos.example.com"
-        url      = "https://videos.example.com/tasks"
-      }}
-    }}
-  }}
+{OWN_LANE}  }}
 """
 
 
-class Videos(BaseHTTPRequestHandler):
-    """The smallest service that takes a task: it reads the upload and writes the manifest."""
-
-    stack: Stack
-    tokens: ClassVar[list[dict[str, Any]]] = []
-
-    def do_POST(self) -> None:
-        task = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        token = self.headers["Authorization"].removeprefix("Bearer ")
-        self.tokens.append(jwt.decode(token, options={"verify_signature": False}))
-        cloud = self.stack.cloud
-        account = f"serviceAccount:videos@{cloud.project}.iam.gserviceaccount.com"
-        source = task["object"]
-        name, generation = quote(source["name"], safe=""), source["generation"]
-        path = f"storage/v1/b/{source['bucket']}/o/{name}?alt=media&generation={generation}"
-        data = self.stack.storage("get", path, account=account).content
-        bucket, _, record = task["records"]["manifest"].removeprefix("gs://").partition("/")
-        body = json.dumps({"status": "done", "bytes": len(data)}).encode()
-        options = f"uploadType=media&ifGenerationMatch=0&name={quote(record, safe='')}"
-        self.stack.storage("post", f"upload/storage/v1/b/{bucket}/o?{options}", body, account)
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_a_lane_runs_a_service_of_ones_own_with_nothing_but_the_lanes_roles(stack: Stack) -> None:
-    project = stack.cloud.project
-    Videos.stack = stack
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Videos)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    stack.cloud.post("/hosts", {"host": "videos.example.com", "port": server.server_port})
-    try:
-        with stack.settings(VIDEOS_LANE, more=VIDEOS):
-            stack.changes()
-            stack.apply_changes()
-            stack.put(f"{project}-files-dev-uploads", "videos/holiday.mp4")
-            stack.cloud.idle(horizon=1.0)
-            manifests = stack.objects(f"{project}-files-dev-results", "manifests/videos/")
-        elsewhere = '"serviceAccount:videos@example-project.iam.gserviceaccount.com"'
-        with stack.settings(VIDEOS_LANE.replace(MEMBER, elsewhere), more=VIDEOS):
-            moved = stack.changes()
-        removed = stack.changes()
-        stack.apply_changes()
-    finally:
-        server.shutdown()
-        server.server_close()
-    (manifest,) = manifests
-    assert re.fullmatch(r"manifests/videos/holiday\.mp4/\d+\.json", manifest["name"])
-    (token,) = Videos.tokens
-    assert token["aud"] == "https://videos.example.com"
-    assert token["email"] == f"files-dev-tasks-invoker@{project}.iam.gserviceaccount.com"
+def test_the_page_s_own_service_runs_and_the_doctor_has_no_complaint(stack: Stack) -> None:
+    project, folder = stack.cloud.project, stack.deployment.checkout
+    shutil.copytree(OWN, folder / "docs/own-service")
+    copies = re.search(r"^mkdir functions/lines\n(?:cp .*\n)+", OWN_PAGE, re.M)
+    assert copies
+    stack.deployment.run("bash", "-ec", copies[0])
+    with stack.settings(LINES_LANE):
+        stack.apply()
+        stack.put(f"{project}-files-dev-uploads", "lines/readme.txt")
+        stack.cloud.idle(horizon=1.0)
+        (record,) = stack.objects(f"{project}-files-dev-results", "manifests/lines/")
+        assert re.fullmatch(r"manifests/lines/readme\.txt/\d+\.json", record["name"])
+        doctor = (sys.executable, "-m", "scripts.ops", "-e", "dev", "--project", project, "doctor")
+        assert stack.deployment.run(*doctor).stdout.endswith("0 errors, 0 warnings\n")
+        read = f"storage/v1/b/{record['bucket']}/o/{quote(record['name'], safe='')}?alt=media"
+        manifest = stack.storage("get", read).json()
+        jsonschema.validate(manifest, json.loads(MANIFEST.read_text()))
+        assert (manifest["status"], manifest["text"]["lines"]) == ("done", 0)
     # Another account gets the lane's roles in the place of the first; nothing else is touched.
-    role = '.google_storage_bucket_iam_member.this["target-videos"]'
+    member = "module.lines_account.member"
+    elsewhere = '"serviceAccount:lines@example-project.iam.gserviceaccount.com"'
+    with stack.settings(LINES_LANE.replace(member, elsewhere)):
+        moved = stack.changes()
+    role = '.google_storage_bucket_iam_member.this["target-lines"]'
     assert {address: change.actions for address, change in moved.items()} == {
         f"{PIPELINE}.module.uploads{role}": DELETED_FIRST,
         f"{PIPELINE}.module.results{role}": DELETED_FIRST,
     }
-    # Without the lane, what it added goes, and the bridge is told.
+    # Without the lane and its service, what they added goes, and the bridge is told.
+    (stack.folder() / "lines.tf").unlink()
+    shutil.rmtree(folder / "functions/lines")
+    removed = stack.changes()
+    stack.apply_changes()
     assert removed.pop(BRIDGE).actions == UPDATE
     assert {change.actions for change in removed.values()} == {DELETE}
     assert stack.changes() == {}

@@ -68,25 +68,27 @@ def say(text: str, indent: int = 4) -> None:
 
 
 def photo(path: Path) -> None:
-    """A 12-megapixel picture like a phone's: turned by its EXIF orientation, lit from one side."""
-    width, height = 4000, 3000
-    image = Image.linear_gradient("L").resize((width, height))
+    """A tower, 12 megapixels, as a phone stores it: lying, and EXIF says how it is turned."""
+    width, height, ground = 3000, 4000, 3300
+    lit = Image.linear_gradient("L").resize((width, height))
     image = Image.merge(
-        "RGB",
-        (
-            image,
-            image.transpose(Image.Transpose.ROTATE_90).resize((width, height)),
-            Image.radial_gradient("L").resize((width, height)),
-        ),
+        "RGB", (lit.point(lambda v: 40 + v // 2), lit, lit.point(lambda v: 255 - v // 4))
     )
     draw = ImageDraw.Draw(image)
+    draw.rectangle((0, ground, width, height), fill=(70, 110, 50))
+    draw.ellipse((2300, 300, 2700, 700), fill=(255, 230, 120))
+    draw.rectangle((1150, 1300, 1850, ground), fill=(150, 110, 90))
+    draw.polygon(((1050, 1300), (1500, 600), (1950, 1300)), fill=(160, 50, 40))
+    draw.rectangle((1400, 2850, 1600, ground), fill=(70, 45, 35))
+    for top in (1550, 2000, 2450):
+        draw.rectangle((1400, top, 1600, top + 250), fill=(250, 240, 180))
     chance = random.Random(7)
-    for _ in range(300):
-        x, y, r = chance.randrange(width), chance.randrange(height), chance.randrange(20, 160)
-        draw.ellipse((x - r, y - r, x + r, y + r), fill=tuple(chance.randrange(256) for _ in "rgb"))
+    for _ in range(3000):  # grass
+        x, y = chance.randrange(width), chance.randrange(ground, height)
+        draw.line((x, y, x + 12, y - 60), fill=(50, chance.randrange(90, 200), 40), width=5)
     exif = Image.Exif()
-    exif[0x0112] = 6  # held upright: turn a quarter clockwise to show
-    image.save(path, "JPEG", quality=90, exif=exif)
+    exif[0x0112] = 6  # turn a quarter clockwise to show
+    image.transpose(Image.Transpose.ROTATE_90).save(path, "JPEG", quality=90, exif=exif)
 
 
 def broken(path: Path, good: Path) -> None:
@@ -148,6 +150,7 @@ def run(cloud: LocalCloud, log: Path) -> None:
     with demo.step("Both are answered: one manifest, one failure record"):
         cloud.idle(horizon=5, timeout=120)
         listing = gs(deployment, "ls", f"gs://{results}/**").split()
+        say("\n".join(listing))
         records = [one(listing, part) for part in ("/manifests/", "/failures/")]
         say(show(gs(deployment, "cat", *records)))
         thumbnail = OUT / "thumbnail.jpg"
