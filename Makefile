@@ -8,12 +8,12 @@ WORKERS ?= 3
 DEPLOY = $(PYTHON) scripts/deploy.py
 NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
 FLAGS = $(NAMED) $(if $(YES),--yes)
-# What bootstrap prepares beside the pipeline's own: CAPABILITIES="portal sweep".
-ifdef CAPABILITIES
+# What bootstrap prepares beside the pipeline's own: CAPABILITIES="portal sweep". What is not named stays as applied.
+ifneq ($(origin CAPABILITIES),undefined)
 export TF_VAR_capabilities := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(CAPABILITIES))
 endif
 # Who may answer what approvals ask, as IAM members: APPROVERS="group:editors@example.com".
-ifdef APPROVERS
+ifneq ($(origin APPROVERS),undefined)
 export TF_VAR_approvers := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(APPROVERS))
 endif
 .DEFAULT_GOAL := help
@@ -139,7 +139,7 @@ first-run: prepare ## In a scratch project: does Google do what the local cloud 
 .PHONY: build bootstrap plan apply verify destroy unlock lock
 build: ## The functions' zips, the same bytes on any machine
 	@$(PYTHON) scripts/build_functions.py
-bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT= CAPABILITIES=)
+bootstrap: ## Once per project: APIs, state bucket, build account (PROJECT= CAPABILITIES= APPROVERS=)
 	@$(DEPLOY) bootstrap $(FLAGS)
 plan: ## Show what would change (ENV= PROJECT=)
 	@$(DEPLOY) plan --environment $(ENV) $(FLAGS)

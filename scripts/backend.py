@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from recall import recall
 from runner import Environment, NoStateBucket, terraform
 
 BOOTSTRAP = "bootstrap"
@@ -58,6 +59,7 @@ def initialized(environment: Environment) -> Iterator[None]:
             except NoStateBucket:
                 print("deploy: the bucket does not exist yet: the state begins in a local file")
                 use_local_file(environment)
+        recall(environment)
         yield
         if environment.override.exists() and "google_storage_bucket.this" in terraform(
             environment, "state", "list", quiet=True

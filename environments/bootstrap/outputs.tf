@@ -27,6 +27,18 @@ output "grants" {
   ) : "${grant.member} ${grant.role} ${grant.resource}: ${grant.because}"]
 }
 
+# What the next run keeps where it does not name another.
+output "settings" {
+  description = "What was given to the run that was applied last."
+  value = {
+    approvers    = var.approvers
+    capabilities = var.capabilities
+    github       = var.github
+    kms_key_name = var.kms_key_name
+    region       = var.region
+  }
+}
+
 output "state_bucket" {
   description = "The bucket that keeps the state of every environment."
   value       = module.state.name

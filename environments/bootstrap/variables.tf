@@ -11,7 +11,7 @@ variable "approvers" {
 
   validation {
     condition     = length(var.approvers) == 0 || contains(var.capabilities, "approvals")
-    error_message = "approvers has ${join(", ", var.approvers)}, and approvals is not among the capabilities: nothing is asked. Add it, or leave them out."
+    error_message = "approvers has ${join(", ", var.approvers)}, and approvals is not among the capabilities: nothing is asked. Add it, or take them away (APPROVERS= of make)."
   }
 }
 

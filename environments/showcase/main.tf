@@ -91,12 +91,12 @@ module "portal" {
 
   pipeline = module.pipeline.interface
 
+  # A file is shown once it is published: docs/approvals.md.
+  published_bucket = module.approvals.published_bucket
+
   folders = {
     uploads = {}
   }
-
-  # With published_bucket = module.approvals.published_bucket a file is shown once it is published:
-  # docs/approvals.md.
 }
 
 # A person decides about PDFs, and about what is not what it was declared as: docs/approvals.md.

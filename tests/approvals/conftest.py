@@ -22,7 +22,7 @@ from tests.system.watched import Watched
 
 sys.path[:0] = [str(ROOT / "functions/status"), str(ROOT / "functions")]  # the portal's status
 
-DAY = 86_400
+DAY, HOUR = 86_400, 3600
 RUNS = "https://workflowexecutions.googleapis.com/v1/"
 CHECK = "check.example.com"
 APPROVER = "user:editor@example.com"
@@ -48,6 +48,8 @@ module "approvals" {{
   approvers = ["{APPROVER}"]
   check     = {{ url = "https://{CHECK}/look" }}
   rules = {{
+    archives  = {{ types = ["application/zip"], min_bytes = 5000000 }}
+    disguised = {{ mismatch = true }}
     documents = {{ types = ["application/pdf"] }}
     sensitive = {{ folders = ["sensitive/"] }}
   }}
@@ -136,6 +138,18 @@ class Approvals(Watched):
         until(lambda: self.requests(key), seconds=20)
         return key
 
+    def finish(self, key: str, **facts: Any) -> None:
+        """Writes a manifest as somebody's own target may: without outputs unless facts say some."""
+        name, _, generation = key.rpartition("/")
+        made = {"source": {"name": name, "generation": generation}, "outputs": []} | facts
+        blob = self.client.bucket(self.results).blob(f"manifests/{key}.json")
+        blob.upload_from_string(json.dumps(made), "application/json")
+
+    def told_of(self, key: str) -> list[dict[str, Any]]:
+        """What the workflow wrote into the log about a file's generation."""
+        lines = (line["payload"] for line in self.cloud.journal("log") if "workflow" in line)
+        return [one for one in lines if one["generation"] == key.rpartition("/")[2]]
+
     def announce(self, key: str) -> None:
         """Tells of the manifest again, as Cloud Storage may."""
         attributes = {"status": "done", "objectId": f"manifests/{key}.json"}
@@ -161,6 +175,25 @@ class Approvals(Watched):
             self.call("POST", f"{url}:acknowledge", {"ackIds": [m["ackId"] for m in received]})
         told = [one["message"]["attributes"] for one in received]
         return [(one["status"], one["objectId"]) for one in told]
+
+
+def ended(approvals: Approvals, key: str) -> tuple[str, str]:
+    until(lambda: approvals.end(key)[0], seconds=20)
+    return approvals.end(key)
+
+
+def waits(approvals: Approvals, key: str) -> bool:
+    """Whether an execution waits for an answer about it."""
+    return any(
+        approvals.ask("GET", f"{RUNS}{execution['name']}/callbacks")
+        for execution in approvals.executions(key)
+        if execution["state"] == "ACTIVE"
+    )
+
+
+def callback(approvals: Approvals, execution: str) -> str:
+    (one,) = approvals.ask("GET", f"{RUNS}{execution}/callbacks")["callbacks"]
+    return f"{RUNS}{one['name']}"
 
 
 @pytest.fixture(scope="session")

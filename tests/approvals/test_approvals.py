@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from typing import Any
 
-import pypdfium2
+import google.auth.jwt
 
 from portal.names import File
 from status.records import Records
-from tests.permissions.tools import call, withheld
-from tests.system.operating import commands, typed
-from tests.system.pipeline import jpeg, until
+from tests.permissions.tools import call
+from tests.system.pipeline import jpeg, pdf, until
 
-from .conftest import APPROVER, DAY, RUNS, Approvals
-
-HOUR = 3600
-
-
-def pdf() -> bytes:
-    document = pypdfium2.PdfDocument.new()
-    document.new_page(200, 200)
-    file = io.BytesIO()
-    document.save(file)
-    return file.getvalue()
-
-
-def ended(approvals: Approvals, key: str) -> tuple[str, str]:
-    until(lambda: approvals.end(key)[0], seconds=20)
-    return approvals.end(key)
-
-
-def waits(approvals: Approvals, key: str) -> bool:
-    """Whether an execution waits for an answer about it."""
-    return any(
-        approvals.ask("GET", f"{RUNS}{execution['name']}/callbacks")
-        for execution in approvals.executions(key)
-        if execution["state"] == "ACTIVE"
-    )
-
-
-def callback(approvals: Approvals, execution: str) -> str:
-    (one,) = approvals.ask("GET", f"{RUNS}{execution}/callbacks")["callbacks"]
-    return f"{RUNS}{one['name']}"
-
+from .conftest import APPROVER, CHECK, DAY, HOUR, PASS, Approvals, callback, ended
 
 # The stages
 
@@ -58,6 +25,9 @@ def test_a_photo_goes_through_at_once_and_a_pdf_waits_until_somebody_approves(
     (output,) = approvals.record(f"published/{photo}.json")["outputs"]
     copy = approvals.client.bucket(approvals.published).blob(output["object"])
     assert copy.download_as_bytes() == approvals.read(output["object"])
+    published = {"event": "approval_decided", "object": f"{fresh}/photo.jpg",
+                 "decision": "approved", "by": "rules"}  # fmt: skip
+    assert [one.items() >= published.items() for one in approvals.told_of(photo)] == [True]
     name = f"{fresh}/contract.pdf"
     key = f"{name}/{approvals.process(name, pdf(), 'application/pdf')}"
     until(lambda: approvals.requests(key), seconds=20)
@@ -102,6 +72,34 @@ def test_what_nobody_decides_is_overdue_after_3_days_and_expired_after_7(
     assert approvals.names(f"files/{key}/") == []
 
 
+def test_rules_ask_about_what_they_say_and_nothing_else(approvals: Approvals, fresh: str) -> None:
+    def found(content_type: str, matches: bool = True) -> dict[str, Any]:
+        return {"contentType": content_type, "matchesDeclared": matches}
+
+    zipped = {"contentType": "application/zip"}
+    cases: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str]] = {
+        "unknown": ({}, None, ""),
+        "photo": ({"contentType": "image/jpeg", "size": 9_000_000}, found("image/jpeg"), ""),
+        "said.pdf": ({"contentType": "Application/PDF; version=2"}, None, "documents"),
+        "seen.pdf": ({"contentType": "image/jpeg"}, found("application/pdf"), "documents"),
+        "disguised": ({"contentType": "image/png"}, found("text/plain", False), "disguised"),
+        "small.zip": (zipped | {"size": 4_999_999}, None, ""),
+        "large.zip": (zipped | {"size": 5_000_000}, None, "archives"),
+        "vague.zip": (zipped | {"size": None}, None, "archives"),
+        "folder/sensitive/x": ({}, None, ""),
+    }
+    keys = {name: f"{fresh}/{name}/{'1' * 16}" for name in cases}
+    for name, (source, detected, _) in cases.items():
+        about = {"name": f"{fresh}/{name}", "generation": "1" * 16} | source
+        approvals.finish(keys[name], source=about, detected=detected)
+    approvals.settle()
+    for name, (_, _, rule) in cases.items():
+        if not rule:
+            assert ended(approvals, keys[name]) == ("published", "rules"), name
+        until(lambda k=keys[name]: approvals.end(k)[0] or approvals.requests(k), seconds=20)
+        assert [one["rule"] for one in approvals.requests(keys[name])] == [rule] * bool(rule), name
+
+
 def test_a_subscriber_hears_of_requests_and_of_both_ends(approvals: Approvals, fresh: str) -> None:
     approvals.pull()
     photo = f"{fresh}.jpg/{approvals.process(f'{fresh}.jpg', jpeg(32, 32))}"
@@ -121,6 +119,7 @@ def test_the_check_rejects_asks_and_is_tried_again(approvals: Approvals, fresh: 
         "virus": (200, {"verdict": "reject", "detail": "A virus."}),
         "unsure": (200, {"verdict": "ask", "detail": "Maybe."}),
         "strange": (200, {"verdict": "fine"}),
+        "list": (200, ["pass"]),
         "busy": (503, {}),
     }
     approvals.check.answer = lambda asked: verdicts[asked["key"].split("/")[1].split(".")[0]]
@@ -128,14 +127,20 @@ def test_the_check_rejects_asks_and_is_tried_again(approvals: Approvals, fresh: 
     keys = {w: f"{name}/{approvals.upload(name, jpeg(32, 32))}" for w, name in names.items()}
     assert ended(approvals, keys["virus"]) == ("rejected", "check")
     assert approvals.record(f"rejected/{keys['virus']}.json")["decision"]["because"] == "A virus."
-    for word, detail in (("unsure", "Maybe."), ("strange", "unknown verdict")):
+    for word, detail in (
+        ("unsure", "Maybe."), ("strange", "unknown verdict"), ("list", "a JSON object"),
+    ):  # fmt: skip
         until(lambda w=word: approvals.requests(keys[w]), seconds=20)
         assert detail in approvals.requests(keys[word])[0]["check"]
     until(lambda: any(a["key"] == keys["busy"] for a in approvals.check.asked), seconds=20)
     verdicts["busy"] = (200, {"verdict": "pass"})
     approvals.cloud.advance(600)
     assert ended(approvals, keys["busy"]) == ("published", "rules")
-    assert approvals.check.asked[-1]["authorization"].startswith("Bearer ey")
+    token = approvals.check.asked[-1]["authorization"].removeprefix("Bearer ")
+    claims = google.auth.jwt.decode(token, verify=False)
+    assert (claims["aud"], claims["email"]) == (
+        f"https://{CHECK}/look", approvals.outputs["approvals"]["account"],
+    )  # fmt: skip
 
 
 # The first decision counts
@@ -167,12 +172,34 @@ def test_of_two_answers_the_first_counts_and_nonsense_is_none(
         approvals.ask("POST", first, nonsense)
     approvals.settle()
     assert approvals.end(key) == ("", "")
+    assert [one["event"] for one in approvals.told_of(key)] == ["approval_asked"] * 2
     approvals.ask("POST", first, {"decision": "rejected"})
     assert ended(approvals, key) == ("rejected", "person")
+    late = call(approvals.cloud, "POST", first, json={"decision": "approved"})
+    assert late.status_code == 404
     approvals.ask("POST", second, {"decision": "approved"})
     until(lambda: {e["state"] for e in approvals.executions(key)} == {"SUCCEEDED"}, seconds=20)
     assert approvals.end(key) == ("rejected", "person")
     assert approvals.names(f"files/{key}/") == []
+
+
+def test_an_execution_that_asks_after_the_answer_asks_nobody(
+    approvals: Approvals, fresh: str
+) -> None:
+    """The first answer comes while the second execution is at its check."""
+    key = approvals.asked(f"sensitive/{fresh}.jpg")
+    (first,) = approvals.executions(key)
+
+    def answered(asked: dict[str, Any]) -> tuple[int, Any]:
+        url = callback(approvals, first["name"])
+        approvals.ask("POST", url, {"decision": "approved"})
+        ended(approvals, key)
+        return PASS
+
+    approvals.check.answer = answered
+    approvals.announce(key)
+    until(lambda: [e["state"] for e in approvals.executions(key)] == ["SUCCEEDED"] * 2, seconds=20)
+    assert approvals.end(key) == ("published", "person")
 
 
 def test_nobody_answers_without_the_role_and_an_approver_does(
@@ -193,102 +220,6 @@ def test_nobody_answers_without_the_role_and_an_approver_does(
     assert approvals.end(key) == ("", "")
     assert call(approvals.cloud, "POST", url, APPROVER, json=body).ok
     assert ended(approvals, key) == ("published", "person")
-
-
-# What hangs
-
-# Where an execution is killed: a call that fails for good before or after its effect.
-POINTS = [
-    ("storage.objects.get", "manifests/{}", False),
-    ("storage.objects.insert", "requests/{}/*", False),
-    ("storage.objects.insert", "requests/{}/*", True),
-    ("storage.objects.insert", "decisions/{}*", False),
-    ("storage.objects.insert", "decisions/{}*", True),
-    ("storage.objects.rewrite", "files/{}/*", False),
-    ("storage.objects.rewrite", "files/{}/*", True),
-    ("storage.objects.insert", "published/{}*", False),
-    ("storage.objects.insert", "published/{}*", True),
-]
-
-
-def test_what_was_killed_at_any_step_is_found_and_ends_after_one_command(
-    approvals: Approvals, fresh: str
-) -> None:
-    names = [f"sensitive/{fresh}/{number}.jpg" for number in range(len(POINTS))]
-    account = f"*{approvals.outputs['approvals']['account']}"
-    rules = [
-        {"method": method, "object": where.format(f"{name}*"), "code": 400, "times": 1,
-         "after": after, "member": account}
-        for name, (method, where, after) in zip(names, POINTS, strict=True)
-    ]  # fmt: skip
-    approvals.cloud.post("/faults", {"rules": rules})
-    keys = [f"{name}/{approvals.upload(name, jpeg(32, 32))}" for name in names]
-    approvals.settle()
-    waiting = keys[3:]  # those that were killed later than the question
-    until(lambda: all(approvals.requests(key) for key in waiting), seconds=30)
-    cancelled = approvals.asked(f"sensitive/{fresh}/cancelled.jpg")
-    (execution,) = approvals.executions(cancelled)
-    approvals.ask("POST", f"{RUNS}{execution['name']}:cancel", {})
-    for key in waiting:
-        approvals.tool("approve", key, "--wait", "0")
-    until(lambda: [[e["state"] for e in approvals.executions(key)] for key in keys]
-          == [["FAILED"]] * len(keys), seconds=20)  # fmt: skip
-    assert "approvals_failed" in approvals.firing()
-    restart = (
-        "approvals",
-        "--restart",
-        "--min-age",
-        "0",
-        "--prefix",
-        f"sensitive/{fresh}",
-        "--json",
-    )
-    hung = json.loads(approvals.tool(*restart))["hung"]
-    assert set(hung) == {key for key in [*keys, cancelled] if approvals.end(key) == ("", "")}
-    assert len(hung) >= len(keys) - 1
-    approvals.tool(*restart, "--apply")
-    approvals.settle()
-    for key in [*keys, cancelled]:
-        until(lambda k=key: approvals.end(k)[0] or waits(approvals, k), seconds=20)
-        if approvals.end(key) == ("", ""):
-            assert approvals.names(f"files/{key}/") == []  # nothing without a decision
-            approvals.tool("approve", key)
-        assert ended(approvals, key) == ("published", "person")
-        assert len(approvals.names(f"decisions/{key}/")) == 1
-    assert json.loads(approvals.tool(*restart))["hung"] == []
-
-
-def test_an_hour_without_storage_is_waited_for(approvals: Approvals, fresh: str) -> None:
-    account = f"*{approvals.outputs['approvals']['account']}"
-    approvals.cloud.post("/faults", {"rules": [{"method": "storage.*", "member": account}]})
-    key = f"{fresh}.jpg/{approvals.process(f'{fresh}.jpg', jpeg(32, 32))}"
-    approvals.cloud.advance(HOUR)
-    assert approvals.end(key) == ("", "")
-    assert [e["state"] for e in approvals.executions(key)] == ["ACTIVE"]
-    approvals.cloud.delete("/faults")
-    approvals.cloud.advance(600)
-    assert ended(approvals, key) == ("published", "rules")
-
-
-def test_lost_answers_and_403_for_what_is_there_are_no_failures(
-    approvals: Approvals, fresh: str
-) -> None:
-    account = f"*{approvals.outputs['approvals']['account']}"
-    rule = {"method": "storage.objects.*", "member": account, "after": True, "rate": 0.4}
-    approvals.cloud.post(
-        "/faults",
-        {"seed": 7, "rules": [rule],
-         "rates": {"storage.create_only_403": 1.0, "pubsub.duplicate": 0.5}},
-    )  # fmt: skip
-    names = [f"{fresh}/{number}.jpg" for number in range(6)]
-    keys = [f"{name}/{approvals.upload(name, jpeg(32, 32))}" for name in names]
-    approvals.settle()
-    approvals.cloud.advance(HOUR)
-    for key in keys:
-        assert ended(approvals, key) == ("published", "rules")
-        until(
-            lambda k=key: {e["state"] for e in approvals.executions(k)} == {"SUCCEEDED"}, seconds=20
-        )
 
 
 # Redriven, forged, changed
@@ -320,8 +251,7 @@ def again(
         blob = bucket.blob(f"files/{key}/{output['object'].rpartition('/')[2]}")
         blob.upload_from_string(data or approvals.read(output["object"]), output["contentType"])
         outputs.append(output | {"object": blob.name, "crc32c": blob.crc32c})
-    made = manifest | {"run": run, "outputs": outputs}
-    bucket.blob(f"manifests/{key}.json").upload_from_string(json.dumps(made), "application/json")
+    approvals.finish(key, **(manifest | {"run": run, "outputs": outputs}))
     approvals.settle()
 
 
@@ -330,19 +260,35 @@ def test_a_manifest_publishes_nothing_of_another_file_and_nothing_that_changed(
 ) -> None:
     secret = approvals.asked(f"sensitive/{fresh}.jpg")
     (foreign,) = json.loads(approvals.read(f"manifests/{secret}.json"))["outputs"]
-    bucket = approvals.client.bucket(approvals.results)
-    source = {"bucket": approvals.uploads, "name": f"{fresh}/forged.jpg", "generation": "1" * 16}
     for number, outputs in enumerate(([foreign], [{"name": "x"}], ["x"], "x", None), 1):
         key = f"{fresh}/forged.jpg/{'1' * 15}{number}"
-        made = {"source": source, "outputs": outputs}
-        bucket.blob(f"manifests/{key}.json").upload_from_string(
-            json.dumps(made), "application/json"
-        )
+        approvals.finish(key, outputs=outputs)
         assert ended(approvals, key) == ("rejected", "workflow")
-    bucket.blob(foreign["object"]).upload_from_string(b"something else", "image/jpeg")
+    output = approvals.client.bucket(approvals.results).blob(foreign["object"])
+    output.upload_from_string(b"something else", "image/jpeg")
     assert "An output is not what the manifest says" in approvals.tool("approve", secret, code=1)
     assert approvals.end(secret) == ("rejected", "workflow")
     assert approvals.names(f"files/{secret}/") == []
+
+
+def test_an_output_that_changes_while_it_is_copied_is_published_as_it_was_decided_about(
+    approvals: Approvals, fresh: str
+) -> None:
+    account = f"*{approvals.outputs['approvals']['account']}"
+    rule = {"method": "storage.objects.rewrite", "object": f"files/{fresh}*", "member": account}
+    approvals.cloud.post("/faults", {"rules": [rule]})
+    key = f"{fresh}.jpg/{approvals.process(f'{fresh}.jpg', jpeg(32, 32))}"
+    (output,) = json.loads(approvals.read(f"manifests/{key}.json"))["outputs"]
+    until(lambda: approvals.names(f"decisions/{key}/"), seconds=20)
+    approvals.settle()  # it has looked, and tries to copy
+    decided = approvals.read(output["object"])
+    there = approvals.client.bucket(approvals.results).blob(output["object"])
+    there.upload_from_string(b"something else", "image/jpeg")
+    approvals.cloud.delete("/faults")
+    approvals.cloud.advance(600)
+    assert ended(approvals, key) == ("published", "rules")
+    copy = approvals.client.bucket(approvals.published).blob(output["object"])
+    assert copy.download_as_bytes() == decided
 
 
 def test_the_portals_status_tells_waiting_published_and_rejected(
@@ -379,7 +325,9 @@ def test_what_is_erased_is_gone_from_what_is_published_too_and_nobody_is_asked(
         gone = json.loads(approvals.tool("erase", target, "--apply", "--json"))["objects"]
         asked, published = (0, 1) if one == photo else (1, 0)
         assert (gone["requests"], gone["published"]) == (asked, published)
-    assert [one["state"] for one in approvals.executions(key)] == ["CANCELLED"]
+    approvals.announce(key)  # late
+    states = ["SUCCEEDED", "CANCELLED"]
+    until(lambda: [one["state"] for one in approvals.executions(key)] == states, seconds=20)
     left = approvals.client.list_blobs(approvals.published, versions=True)
     assert [blob.name for blob in left if fresh in blob.name] == []
 
@@ -409,52 +357,14 @@ def test_the_workflows_account_reads_no_upload_and_forges_no_manifest(
     assert call(approvals.cloud, "POST", url, member, data=b"{}").status_code == 403
 
 
-# Everyday work
-
-
-def findings(approvals: Approvals, code: int = 0) -> dict[str, str]:
-    """Check of the doctor → what it found wrong."""
-    command = ["-m", "scripts.ops", "-e", "dev", "doctor", "--json"]
-    done = approvals.deployment.run(sys.executable, *command, check=False)
-    assert done.returncode == code, done.stdout
-    found = json.loads(done.stdout[done.stdout.index("{") :])["findings"]
-    return {one["check"]: one["what"] for one in found if one["level"] not in ("ok", "note")}
-
-
-def test_the_doctor_finds_nothing_wrong_and_sees_what_was_changed_by_hand(
-    approvals: Approvals, fresh: str
-) -> None:
-    assert findings(approvals) == {}
-    key = approvals.asked(f"sensitive/{fresh}.jpg")
-    (execution,) = approvals.executions(key)
-    approvals.ask("POST", f"{RUNS}{execution['name']}:cancel", {})
-    flows = "https://workflows.googleapis.com/v1/"
-    there = approvals.ask("GET", flows + approvals.workflow)
-    mask = f"{flows}{approvals.workflow}?updateMask=sourceContents"
-    approvals.ask("PATCH", mask, {"sourceContents": "- end: {return: 1}"})
-    starter = (
-        f"serviceAccount:files-approvals-starter@{approvals.cloud.project}.iam.gserviceaccount.com"
-    )
-    (binding,) = (row for row in approvals.cloud.get("/bindings") if row[2] == starter)
-    with withheld(approvals.cloud, binding):
-        found = findings(approvals, 1)
-    approvals.ask("PATCH", mask, {"sourceContents": there["sourceContents"]})
-    assert key in found["executions of approvals"]
-    assert "runs another source" in found["workflow of approvals"]
-    assert "no approval begins" in found["starter of approvals"]
-    assert "hung" in approvals.tool("approvals", "--prefix", key, code=1)
-    approvals.tool("approvals", "--restart", "--min-age", "0", "--prefix", key, "--apply")
-    until(lambda: waits(approvals, key), seconds=20)
-    assert "waiting" in approvals.tool("approvals", "--prefix", key)
-
-
-def test_another_plan_changes_nothing(approvals: Approvals) -> None:
-    planned = approvals.deployment.make("plan", "ENV=dev").stdout
-    assert "No changes." in planned, planned
-
-
-def test_the_runbooks_commands_run(approvals: Approvals) -> None:
-    env = {"ENV": "dev", "PROJECT": approvals.cloud.project}
-    for command in commands("sh approvals"):
-        code, output = typed(approvals.deployment, command, **env)
-        assert code == 0, (command, output)
+def test_no_name_is_logged_where_names_are_hashed(approvals: Approvals, fresh: str) -> None:
+    flow = f"https://workflows.googleapis.com/v1/{approvals.workflow}"
+    held = approvals.ask("GET", flow)["userEnvVars"]
+    mask = f"{flow}?updateMask=userEnvVars"
+    approvals.ask("PATCH", mask, {"userEnvVars": held | {"HASH_OBJECT_NAMES": "true"}})
+    key = f"{fresh}.zip/{'2' * 16}"
+    approvals.finish(key)
+    ended(approvals, key)
+    approvals.ask("PATCH", mask, {"userEnvVars": held})
+    (line,) = approvals.told_of(key)
+    assert "object" not in line

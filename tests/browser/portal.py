@@ -64,6 +64,7 @@ class Fake:
     early: bool = False  # that a file is there already is said before its bytes are sent
     forget_answer: bool = False  # the next complete upload's answer is lost, and its session
     hold: bool = False  # nothing is processed
+    approval: dict[str, dict[str, Any]] = field(default_factory=dict)  # name → what is told of it
     held: int = 0  # nor the first so many files
     open: int = 0  # requests under way
     unchanged: int = 0  # answers of 304
@@ -83,7 +84,8 @@ class Fake:
         held = self.hold or file_id in list(self.files)[: self.held]
         if file.complete and not held and file.status in ("waiting", "processing"):
             self._process(file_id, file)
-        return {"file_id": file_id, "status": file.status, **file.facts}
+        told = {"file_id": file_id, "status": file.status, **file.facts}
+        return told | self.approval.get(file.name, {})
 
     def _process(self, file_id: str, file: File) -> None:
         if not file.content_type.startswith("image/"):

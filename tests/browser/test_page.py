@@ -56,6 +56,39 @@ def test_each_file_ends_with_what_became_of_it(fake: Fake, opened: Open) -> None
     assert "/thumbnail" in tab.value.url
 
 
+def test_what_has_to_be_approved_says_what_that_means(fake: Fake, opened: Open) -> None:
+    waiting = {"status": "processing", "approval": "waiting", "facts": {}, "outputs": []}
+    refused = {"status": "failed", "facts": {}, "outputs": []}
+    ends: dict[str, dict[str, Any]] = {
+        "agenda.jpg": {"approval": "published"},
+        "salaries.jpg": refused | {"approval": "rejected", "reason": "not_approved"},
+        "draft.jpg": refused
+        | {"approval": "expired", "reason": "approval_expired", "retryable": True},
+    }
+    fake.approval = dict.fromkeys(ends, waiting)
+    page = opened(fake.url)
+    choose(page, *(file(name, jpeg()) for name in ends))
+    for name in ends:
+        has_state(page, name, "approval")
+        expect(row(page, name)).to_contain_text("Waiting for approval")
+        expect(row(page, name).get_by_text("Somebody looks at it")).to_be_visible()
+    assert not _axe(page)
+    fake.approval = ends
+    for name, state, word, more in (
+        ("agenda.jpg", "done", "Published", "Thumbnail"),
+        ("salaries.jpg", "failed", "Not approved", "will not be published"),
+        ("draft.jpg", "failed", "Not approved in time", "somebody is asked anew"),
+    ):
+        has_state(page, name, state)
+        expect(row(page, name).locator(".word")).to_have_text(word)
+        expect(row(page, name)).to_contain_text(more)
+        again = row(page, name).get_by_role("button", name="Try again")
+        expect(again).to_have_count(1 if name == "draft.jpg" else 0)
+    expect(page.locator("#live")).to_have_text(
+        "Published: 1 file; Not approved: 1 file; Not approved in time: 1 file"
+    )
+
+
 def test_a_lost_connection_goes_on_where_it_broke(fake: Fake, opened: Open, big: Path) -> None:
     fake.break_after = 5 * MIB
     page = opened(fake.url)

@@ -38,14 +38,15 @@ def video(
             picture.codec_context.color_trc = transfer
             picture.codec_context.color_primaries = 9
             picture.codec_context.colorspace = 9
-        voice: Any = made.add_stream("aac", rate=48000, layout="mono") if sound else None
+        voice: Any = made.add_stream("aac", rate=48000, layout="stereo") if sound else None
         for number in range(frames):
             made.mux(picture.encode(av.VideoFrame.from_image(paint(number))))
         made.mux(picture.encode(None))
         if voice:
             for at in range(0, 4000 * frames, 1024):
-                part = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-                part.planes[0].update(bytes(4096))
+                part = av.AudioFrame(format="fltp", layout="stereo", samples=1024)
+                for plane in part.planes:
+                    plane.update(bytes(4096))
                 part.sample_rate, part.pts = 48000, at
                 made.mux(voice.encode(part))
             made.mux(voice.encode(None))

@@ -43,7 +43,7 @@ class FakeBuckets:
     """Cloud Storage in the place of a session: what upload may do, and what status may.
 
     uploads: name → resource of what was created, or begun as a session. results: name → bytes.
-    published: names in the bucket of what is published.
+    published: name → bytes in the bucket of what is published.
     requests: "METHOD name". fault: called with that; a status to answer with, or it raises.
     """
 
@@ -53,7 +53,7 @@ class FakeBuckets:
         self.uploads: dict[str, dict[str, Any]] = {}
         self.stored: dict[str, bytes] = {}
         self.results: dict[str, bytes] = {}
-        self.published: set[str] = set()
+        self.published: dict[str, bytes] = {}
         self.requests: list[str] = []
         self.fault: Callable[[str], int | None] = lambda request: None
         self.says = "injected"
@@ -87,10 +87,9 @@ class FakeBuckets:
             assert parts.path == f"/storage/v1/b/{RESULTS}/o"
             names = sorted(n for n in self.results if n.startswith(query["prefix"]))
             return _json({"items": [{"name": n} for n in names]})
-        if f"/b/{PUBLISHED}/" in parts.path:
-            return _answer(*((200, b"{}") if name in self.published else (404, b"No such object")))
-        if name in self.results:
-            return _answer(200, self.results[name])
+        there = self.published if f"/b/{PUBLISHED}/" in parts.path else self.results
+        if name in there:
+            return _answer(200, there[name])
         return _answer(404, b"No such object")
 
     def _create(self, kind: str, headers: dict[str, Any], data: Any) -> Any:

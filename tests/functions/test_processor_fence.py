@@ -116,6 +116,7 @@ def test_what_is_told_of_a_files_progress_is_marked_beside_its_attempt(
     assert said(deed(fenced, "tell")) == "None"
     marks = [name for name in fenced.cloud.results if name.startswith("attempts/")]
     assert [int(name.rpartition("/1/")[2]) for name in marks[1:]] == [*range(5, 41, 5)]
+    assert all(fenced.cloud.results[name].data for name in marks)  # no range of nothing can be read
     assert not refusals
 
 

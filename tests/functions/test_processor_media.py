@@ -62,7 +62,7 @@ def test_a_video_is_described_shown_and_made_playable(media: Any, lane: Any) -> 
     assert facts["tags"] == {"title": "Tower"}
     picture, voice = facts["streams"]
     assert (picture["codec"], picture["width"], picture["frameRate"]) == ("h264", 160, 12.0)
-    assert (voice["codec"], voice["sampleRate"], voice["channels"]) == ("aac", 48000, 1)
+    assert (voice["codec"], voice["sampleRate"], voice["channels"]) == ("aac", 48000, 2)
     assert close(corners(poster(lane, record)), [R, G, B, W], 24)
     film = output(lane, record, "film")
     assert film.index(b"moov") < film.index(b"mdat")
@@ -112,9 +112,12 @@ def test_the_poster_is_not_the_black_beginning(media: Any, lane: Any) -> None:
     assert close(corners(poster(lane, record)), [R, G, B, W], 24)
 
 
-def test_other_containers_are_read(media: Any) -> None:
-    record = media(video(lambda n: QUARTERS, 6, format="matroska"), "video/x-matroska")
+def test_other_containers_are_read(media: Any, lane: Any) -> None:
+    record = media(video(lambda n: QUARTERS, 12, format="matroska", sound=True), "video/x-matroska")
     assert record["detected"] == {"contentType": "video/x-matroska", "matchesDeclared": True}
+    with av.open(io.BytesIO(output(lane, record, "film"))) as made:
+        heard = made.streams.audio[0]
+        assert heard.duration * heard.time_base == pytest.approx(1, abs=0.1)  # type: ignore[operator]
     for format, codec, content_type in (
         ("wav", "pcm_s16le", "audio/x-wav"), ("mp3", "libmp3lame", "audio/mpeg"),
         ("flac", "flac", "audio/x-flac"), ("mp4", "aac", "audio/mp4"),
@@ -122,7 +125,37 @@ def test_other_containers_are_read(media: Any) -> None:
         record = media(sound(format, codec, title="Song"), content_type)
         assert record["detected"] == {"contentType": content_type, "matchesDeclared": True}
         assert record["media"]["duration"] == pytest.approx(1, abs=0.1)
+        assert record["media"]["streams"][0]["codec"] == codec.removeprefix("lib").removesuffix(
+            "lame"
+        )
         assert record["outputs"] == []
+
+
+def test_a_cover_is_a_picture_and_no_video(media: Any, lane: Any) -> None:
+    """Whether it can be decoded or not, its sound is described."""
+    song = sound("mp3", "libmp3lame")
+    song = song[10 + int.from_bytes(song[6:10]) :] if song.startswith(b"ID3") else song
+    for picture, shown in ((encode(QUARTERS), ["poster"]), (b"\xff\xd8\xff no picture", [])):
+        record = media(tagged(picture) + song, "audio/mpeg")
+        assert [one["name"] for one in record["outputs"]] == shown
+        assert [one.get("cover") for one in record["media"]["streams"]] == [None, True]
+
+
+def tagged(picture: bytes) -> bytes:
+    """An ID3v2.3 tag that holds a cover."""
+    frame = b"\0image/jpeg\0\x03\0" + picture
+    frame = b"APIC" + len(frame).to_bytes(4, "big") + b"\0\0" + frame
+    size = len(frame)
+    return b"ID3\x03\0\0" + bytes(size >> at & 0x7F for at in (21, 14, 7, 0)) + frame
+
+
+def test_a_video_goes_on_over_a_damaged_packet(media: Any, lane: Any) -> None:
+    data = bytearray(video(lambda n: QUARTERS, 48, format="matroska"))
+    for at in range(len(data) // 2, len(data) // 2 + 40):
+        data[at] ^= 0xFF
+    record = media(bytes(data))
+    assert record["status"] == "done"
+    assert len(frames(output(lane, record, "film"))) > 24
 
 
 REFERENCE = b"""#EXTM3U

@@ -185,7 +185,7 @@ def measuring() -> Iterator[Callable[[bytes, Config], int]]:
         with tempfile.TemporaryFile() as file:
             file.write(data)
             file.flush()
-            ended = fence.launch(request, file.fileno(), time.monotonic() + 100)
+            ended = fence.launch(request, file.fileno(), time.monotonic() + 100, job.tell)
         assert "outputs" in ended.answer, ended
         return int(ended.answer["grown"]) + len(data)
 

@@ -135,13 +135,19 @@ def test_what_has_to_be_approved_is_done_once_it_is_published(status: Front) -> 
     assert (answer.json["status"], answer.json["approval"]) == ("processing", "waiting")
     assert not {"outputs", "facts"} & answer.json.keys()
     assert "Retry-After" in answer.headers
-    status.cloud.published.add(f"rejected/{KEY}.json")
-    told = get(status).json
-    assert (told["status"], told["approval"], told["reason"]) == (
-        "failed", "rejected", "not_approved",
-    )  # fmt: skip
-    assert not {"outputs", "facts"} & told.keys()
-    status.cloud.published.add(f"published/{KEY}.json")
+    for record, said in (
+        (b'{"decision": {"decision": "rejected"}}', ("rejected", "not_approved", False)),
+        (b'{"decision": {"decision": "expired"}}', ("expired", "approval_expired", True)),
+        (b'{"decision": "expired"}', ("rejected", "not_approved", False)),
+        (b"[", ("rejected", "not_approved", False)),
+    ):
+        status.cloud.published[f"rejected/{KEY}.json"] = record
+        told = get(status).json
+        assert (told["status"], *(told[it] for it in ("approval", "reason", "retryable"))) == (
+            "failed", *said,
+        )  # fmt: skip
+        assert not {"outputs", "facts"} & told.keys()
+    status.cloud.published[f"published/{KEY}.json"] = b"{}"
     told = get(status).json
     assert (told["status"], told["approval"], len(told["outputs"])) == ("done", "published", 1)
 
@@ -151,7 +157,7 @@ def test_a_stream_tells_that_a_file_waits_for_its_approval_and_ends_with_it(stat
     status.cloud.results |= {f"attempts/{KEY}/2": b"{}"}
     steps = [
         lambda: status.cloud.results.update({f"manifests/{KEY}.json": manifest()}),
-        lambda: status.cloud.published.add(f"published/{KEY}.json"),
+        lambda: status.cloud.published.update({f"published/{KEY}.json": b"{}"}),
     ]
     told = []
     watch = Watch(File.parse(FILE_ID, "-"))
@@ -163,6 +169,17 @@ def test_a_stream_tells_that_a_file_waits_for_its_approval_and_ends_with_it(stat
     assert told == [
         ("processing", "", False), ("processing", "waiting", False), ("done", "published", True),
     ]  # fmt: skip
+
+
+def test_while_a_person_is_asked_a_stream_looks_each_half_minute(status: Front) -> None:
+    status.configure(PUBLISHED_BUCKET=PUBLISHED)
+    status.cloud.results |= {f"manifests/{KEY}.json": manifest()}
+    watch = Watch(File.parse(FILE_ID, "-"))
+    pauses = []
+    for _ in range(15):
+        watch.look(status.status.records.look)
+        pauses.append(watch.pause)
+    assert (pauses[0], pauses[-1]) == (0.5, 30.0)
 
 
 def test_a_failure_record_means_failed(status: Front) -> None:

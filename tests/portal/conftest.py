@@ -46,9 +46,8 @@ class Portal(Client):
         return dict(self.pipeline.outputs["portal"])
 
     def outputs_of(self, bucket: str) -> str:
-        """The name of the uploads or the results bucket."""
-        assert self.pipeline
-        return str(self.pipeline.outputs[f"{bucket}_bucket"])
+        """The name of the uploads, the results or the published bucket."""
+        return f"{self.cloud.project}-files-{SHOWCASE}-{bucket}"
 
     def ended_of(self, file_id: str, owner: str) -> dict[str, Any]:
         """The last document of an owner's file, by asking."""

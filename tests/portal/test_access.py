@@ -38,12 +38,13 @@ def create(portal: Portal, member: str, name: str, bucket: str = "uploads") -> i
 # Sufficient is what test_portal.py shows. Necessary:
 
 
-def test_the_module_grants_three_bindings_and_no_more(portal: Portal) -> None:
+def test_the_module_grants_four_bindings_and_no_more(portal: Portal) -> None:
     project = portal.cloud.project
     upload, status = account(portal.cloud, UPLOADER), account(portal.cloud, TELLER)
     assert made_by(portal.pipeline.deployment, SHOWCASE, "portal") == {
         (f"{project}-files-showcase-uploads", OBJECT_CREATOR, upload),
         (f"{project}-files-showcase-results", VIEWER, status),
+        (f"{project}-files-showcase-published", VIEWER, status),
         (status.partition(":")[2], SIGNER, status),
     }
 
@@ -63,9 +64,10 @@ def test_all_that_the_showcase_and_bootstrap_bind_is_told_with_its_reason(portal
     assert sorted(grant.partition(": ")[0] for grant in told) == sorted(bound)
 
 
-def binding(portal: Portal, role: str, name: str) -> list[Any]:
-    member = account(portal.cloud, name)
-    (found,) = [row for row in portal.cloud.get("/bindings") if row[1:3] == [role, member]]
+def binding(portal: Portal, role: str, name: str, on: str = "") -> list[Any]:
+    """on: how the resource's name ends."""
+    held = [role, account(portal.cloud, name)]
+    (found,) = [r for r in portal.cloud.get("/bindings") if r[1:3] == held and r[0].endswith(on)]
     return list(found)
 
 
@@ -78,10 +80,11 @@ def test_without_its_binding_nothing_can_be_uploaded(portal: Portal) -> None:
     assert portal.offer("taken.jpg", 4).status_code == 201
 
 
-def test_without_its_binding_nothing_can_be_told(portal: Portal) -> None:
+@pytest.mark.parametrize("bucket", ["results", "published"])
+def test_without_its_binding_nothing_can_be_told(portal: Portal, bucket: str) -> None:
     file_id = portal.upload("told.jpg", jpeg(32, 32))
     portal.ended(file_id)
-    with withheld(portal.cloud, binding(portal, VIEWER, TELLER)):
+    with withheld(portal.cloud, binding(portal, VIEWER, TELLER, bucket)):
         answer = portal.http.get(f"{portal.base}/files/{file_id}", timeout=60)
         assert (answer.status_code, answer.json()["reason"]) == (502, "refused_upstream")
     assert portal.status(file_id)["status"] == "done"
@@ -125,7 +128,7 @@ def test_status_cannot_read_uploads_and_write_nothing(portal: Portal) -> None:
     me = account(portal.cloud, TELLER)
     assert call(portal.cloud, "GET", objects(portal, "results"), me).status_code == 200
     assert call(portal.cloud, "GET", objects(portal, "uploads"), me).status_code == 403
-    for bucket in ("uploads", "results"):
+    for bucket in ("uploads", "results", "published"):
         assert create(portal, me, "uploads/x", bucket) == 403
     (name, *_) = portal.pipeline.listing("manifests/")
     assert call(portal.cloud, "DELETE", objects(portal, "results", name), me).status_code == 403

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -13,8 +14,9 @@ from tests.browser.acts import choose, file, has_state, row
 from tests.browser.conftest import Open
 from tests.corpus.videos import turned, video
 from tests.localcloud.client.demo import broken, photo
+from tests.localcloud.client.local import SHOWCASE
 from tests.portal.conftest import LONG, PROCESSOR, STATUS, Portal
-from tests.system.pipeline import jpeg
+from tests.system.pipeline import jpeg, pdf
 
 MIB = 2**20
 
@@ -74,6 +76,23 @@ def test_a_phones_video_is_shown_upright_and_plays(portal: Portal, opened: Open)
     player.evaluate("video => { video.muted = true; return video.play() }")
     page.wait_for_function("video => video.currentTime > 0.2", arg=player.element_handle())
     assert player.evaluate("video => [video.videoWidth, video.videoHeight]") == [192, 320]
+
+
+def test_a_pdf_waits_on_the_page_until_somebody_approves_it(portal: Portal, opened: Open) -> None:
+    page = opened(portal.base)
+    choose(page, file("contract.pdf", pdf(), "application/pdf"), file("plan.jpg", jpeg()))
+    has_state(page, "plan.jpg", "done")
+    expect(row(page, "plan.jpg")).to_contain_text("Published")
+    has_state(page, "contract.pdf", "approval")
+    assert portal.records("contract.pdf") == ["manifests"]
+    expect(row(page, "contract.pdf").get_by_role("link")).to_have_count(0)
+    (name,) = [one for one in portal.stored() if one.endswith("/contract.pdf")]
+    approve = ("-m", "scripts.ops", "-e", SHOWCASE, "approve")
+    deployment = portal.pipeline.deployment
+    deployment.run(sys.executable, *approve, f"gs://{portal.outputs_of('uploads')}/{name}")
+    has_state(page, "contract.pdf", "done", 60)
+    expect(row(page, "contract.pdf")).to_contain_text("Published")
+    expect(row(page, "contract.pdf").get_by_role("link")).not_to_have_count(0)
 
 
 def test_a_connection_that_breaks_in_the_middle_goes_on(

@@ -34,7 +34,7 @@ from tests.portal.client import Client
 from tests.portal.conftest import Portal
 from tests.system.pipeline import Pipeline
 
-LANE_SECONDS = 30
+LANE_SECONDS = 60
 OVERRIDE = f"""
 module "pipeline" {{
   lanes = {{
@@ -92,7 +92,7 @@ def picture(page: Page, name: str) -> None:
 
 
 def of_phone(page: Page) -> None:
-    choose(page, file("IMG_0412.mp4", filmed_upright(5), "video/mp4"))
+    choose(page, file("IMG_0412.mp4", filmed_upright(3), "video/mp4"))
     word = row(page, "IMG_0412.mp4").locator(".word")
     expect(word).to_have_text(re.compile(r"Processing, \d+%"), timeout=300_000)
     print(f"  on its way: {word.inner_text()}")

@@ -147,6 +147,13 @@ def jpeg(width: int = 640, height: int = 480, orientation: int | None = None) ->
     return out.getvalue()
 
 
+def pdf() -> bytes:
+    """A document of one page, with a picture and no text."""
+    out = io.BytesIO()
+    Image.new("RGB", (200, 200), (220, 30, 30)).save(out, "PDF")
+    return out.getvalue()
+
+
 def events(pipeline: Pipeline) -> str:
     """The full name of the topic that carries the uploads' events."""
     return f"projects/{pipeline.cloud.project}/topics/files-dev-uploads"

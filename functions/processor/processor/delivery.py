@@ -159,7 +159,7 @@ class Delivery:
         """Each step up to there, none left out: readers look for the next one by its name."""
         with contextlib.suppress(Fault):
             while (step := self._percent + PERCENT_STEP) <= min(percent, 99):
-                self._storage.create(self._work.percent(self._attempt, step), b"", JSON)
+                self._storage.create(self._work.percent(self._attempt, step), b"{}", JSON)
                 self._percent = step
 
     def _upload(self, outputs: tuple[Output, ...]) -> list[OutputRecord]:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 from portal.names import File
 from status.document import Json
-from status.records import Seen
+from status.records import WAITING, Seen
 from web.problems import Problem, Unreached
 
 MAX_FILES = 50
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.5, 5.0, 1.4  # seconds
+APPROVAL_PAUSE = 30.0  # the longest while a person is asked, who may take days
 HEARTBEAT = 10.0
 RECONNECT_MS = 1000
 THOROUGH = 6  # of the looks for a file that waits, every so many-th is a thorough one
@@ -50,7 +51,8 @@ class Watch:
         seen = look(self.file, self.seen, self.looks % THOROUGH == 0)
         self.looks += 1
         changed = self.seen is None or _told(seen) != _told(self.seen)
-        self.pause = FIRST_PAUSE if changed else min(self.pause * GROWTH, LONGEST_PAUSE)
+        longest = APPROVAL_PAUSE if seen.approval == WAITING else LONGEST_PAUSE
+        self.pause = FIRST_PAUSE if changed else min(self.pause * GROWTH, longest)
         self.seen = seen
         return changed
 

@@ -25,23 +25,31 @@ CALL_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 SERVICE = "Cloud Storage"
 WAITING, PROCESSING, DONE, FAILED = "waiting", "processing", "done", "failed"
-PUBLISHED, REJECTED = "published", "rejected"
+PUBLISHED, REJECTED, EXPIRED = "published", "rejected", "expired"
 # <name>/<generation>/<number>, or that and /<percent>: an upload's name has no slash.
 _ATTEMPT = re.compile(
     r"(?P<key>[^/]+/[^/]+)/(?P<number>[1-9][0-9]{0,3})(?:/(?P<percent>[0-9]{1,2}))?"
 )
-NOT_APPROVED = {
-    "reason": "not_approved",
-    "detail": "The file was not approved for publication.",
-    "retryable": False,
+# What a file fails with that is not published.
+REFUSALS = {
+    REJECTED: {
+        "reason": "not_approved",
+        "detail": "The file was not approved for publication.",
+        "retryable": False,
+    },
+    EXPIRED: {
+        "reason": "approval_expired",
+        "detail": "Nobody decided in time whether the file is published.",
+        "retryable": True,
+    },
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """The state of a file. key: of its newest run, "" until one is known. percent: of what its
-    attempt makes, where that is told. approval: waiting,
-    published or rejected, once there is something to approve; "" where nobody has to."""
+    attempt makes, where that is told. approval: waiting, published, rejected or expired, once there
+    is something to approve; "" where nobody has to."""
 
     status: str
     key: str = ""
@@ -108,9 +116,12 @@ class Records:
         """What the published bucket says of a file that is done."""
         if self._read(f"{PUBLISHED}/{seen.key}.json", self._published) is not None:
             return replace(seen, approval=PUBLISHED)
-        if self._read(f"{REJECTED}/{seen.key}.json", self._published) is not None:
-            record = {**(seen.record or {}), **NOT_APPROVED}
-            return replace(seen, status=FAILED, record=record, approval=REJECTED)
+        if (rejected := self._read(f"{REJECTED}/{seen.key}.json", self._published)) is not None:
+            decision = rejected.get("decision")
+            expired = isinstance(decision, dict) and decision.get("decision") == EXPIRED
+            approval = EXPIRED if expired else REJECTED
+            record = {**(seen.record or {}), **REFUSALS[approval]}
+            return replace(seen, status=FAILED, record=record, approval=approval)
         return replace(seen, status=PROCESSING, approval=WAITING)
 
     def _runs(self, kind: str, file: File) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import av.error
+from av.stream import Disposition
 from PIL import ImageStat
 
 from contract.records import Media, Stream
@@ -60,13 +61,16 @@ def corrupt(detail: str = "The file cannot be read as video or sound.") -> Perma
 
 def _outcome(job: Job, container: Any) -> Outcome:
     facts = _facts(container)
-    if not any(one["type"] in ("video", "audio") for one in facts["streams"]):
+    if not any(map(_is_shown_or_heard, facts["streams"])):
         raise corrupt("There is neither video nor sound in it.")
-    videos = [one for one in container.streams.video if one.width and one.height]
+    known = [one for one in container.streams.video if one.codec_context]
+    videos = [one for one in known if one.width and one.height]
     _admit(job, videos[:1])
     outputs: tuple[Output, ...] = ()
-    if videos:
-        shown = _shown(container, videos[0])
+    shown = _shown(container, videos[0]) if videos else None
+    if videos and not shown and not _is_cover(videos[0]):
+        raise corrupt("No frame of it can be decoded.")
+    if shown:
         facts |= {"width": shown.upright[0], "height": shown.upright[1]}
         if shown.is_hdr:
             facts["hdr"] = True
@@ -75,7 +79,7 @@ def _outcome(job: Job, container: Any) -> Outcome:
         if not _is_cover(videos[0]):
             outputs += transcoded(job, container, videos[0], shown)
     content_type = job.content_type or ""
-    if content_type == "video/mp4" and not videos:
+    if content_type == "video/mp4" and not container.streams.video:
         content_type = "audio/mp4"
     return Outcome(content_type, {"media": facts}, outputs)
 
@@ -111,35 +115,43 @@ def _facts(container: Any) -> Media:
 
 def _stream(stream: Any) -> Stream:
     codec = stream.codec_context
-    facts: Stream = {"type": stream.type, "codec": codec.name if codec else "unknown"}
-    if stream.type == "video":
+    facts: Stream = {
+        "type": stream.type,
+        "codec": codec.codec.canonical_name if codec else "unknown",
+    }
+    if codec and stream.type == "video":
         facts |= {"width": codec.width, "height": codec.height}
         if rate := stream.average_rate:
             facts["frameRate"] = round(float(rate), 3)
         if _is_cover(stream):
             facts["cover"] = True
-    elif stream.type == "audio":
+    elif codec and stream.type == "audio":
         facts |= {"sampleRate": codec.sample_rate, "channels": codec.layout.nb_channels}
     if language := stream.metadata.get("language"):
         facts["language"] = language[:_SHOWN]
     return facts
 
 
+def _is_shown_or_heard(stream: Stream) -> bool:
+    """A codec that is not known here counts; a sound without a rate does not."""
+    return stream["type"] == "video" or (
+        stream["type"] == "audio" and stream.get("sampleRate") != 0
+    )
+
+
 def _is_cover(stream: Any) -> bool:
-    return "attached_pic" in str(stream.disposition).lower()
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
-def _shown(container: Any, video: Any) -> Shown:
-    """The frame that shows most, among a few. Raises PermanentError."""
+def _shown(container: Any, video: Any) -> Shown | None:
+    """The frame that shows most, among a few; None where none can be decoded."""
     best, most = None, -1.0
     for frame in _frames(container, video):
         small = frame.reformat(width=64, height=64, format="gray").to_image()
         shows = ImageStat.Stat(small).stddev[0]
         if shows > most:
             best, most = frame, shows
-    if best is None:
-        raise corrupt("No frame of it can be decoded.")
-    return Shown(best, video)
+    return Shown(best, video) if best else None
 
 
 def _frames(container: Any, video: Any) -> Any:

@@ -22,6 +22,7 @@ THREADS = 2
 _SHARE = 0.8  # of a file's time that its renditions may take
 _PATIENCE_SECONDS = 5.0  # before it is reckoned how long it will take
 _GROWTH, _LEAST_BYTES = 2, 4 << 20  # of a rendition's size against its file's
+_DAMAGED, _DAMAGED_SHARE = 10, 0.1  # of the packets so far, with which a video goes on
 _RATE = 48_000
 _TIME_BASE = Fraction(1, 90_000)
 _TURNS = {8: "cclock", 6: "clock"}
@@ -57,11 +58,12 @@ class _Transcoder:
         self._before, self._all = names.index(name), len(names)
         rendition = job.config.videos[name]
         self._container, self._video, self._shown = container, video, shown
-        self._audio = next(iter(container.streams.audio), None)
+        self._audio = next((one for one in container.streams.audio if one.codec_context), None)
+        self._packets = self._damaged = 0
         self._rendition, self._format = rendition, VIDEOS[rendition.format]
         self._seconds, self._until, self._began = job.config.work_seconds, until, time.monotonic()
         self._file = _Limited(max(int(_GROWTH * job.size), _LEAST_BYTES))
-        self._last = Fraction(-1)
+        self._last, self._heard = Fraction(-1), 0
         scale = scale_of(shown.size, shown.orientation, rendition)
         width, height = (max(2, 2 * round(side * scale / 2)) for side in shown.size)
         self._size = (width, height)
@@ -90,21 +92,40 @@ class _Transcoder:
             sound = made.add_stream(self._format.audio, rate=_RATE, layout="stereo")
             resampler = AudioResampler(sound.format, "stereo", _RATE)
         for packet in self._container.demux([one for one in (self._video, self._audio) if one]):
-            for frame in packet.decode():
+            for frame in self._decoded(packet):
                 if packet.stream is self._video:
                     graph.vpush(frame)
                     self._pull(made, graph, picture)
                     self._reckon(frame)
                 elif sound and resampler:
-                    for part in resampler.resample(frame):
-                        made.mux(sound.encode(part))
+                    self._hear(made, sound, resampler.resample(frame))
         graph.vpush(None)
         self._pull(made, graph, picture)
         made.mux(picture.encode(None))
         if sound and resampler:
-            for part in resampler.resample(None):
-                made.mux(sound.encode(part))
+            self._hear(made, sound, resampler.resample(None))
             made.mux(sound.encode(None))
+
+    def _hear(self, made: Any, sound: Any, parts: list[Any]) -> None:
+        """What has no time, or one that goes back, follows on."""
+        for part in parts:
+            at = self._heard if part.pts is None else round(part.pts * part.time_base * _RATE)
+            part.pts, part.time_base = max(at, self._heard), Fraction(1, _RATE)
+            self._heard = part.pts + part.samples
+            made.mux(sound.encode(part))
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        """Nothing of a packet that is damaged. Raises FFmpegError where too many of them are."""
+        self._packets += 1
+        try:
+            return list(packet.decode())
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            self._damaged += 1
+            if self._damaged > max(_DAMAGED, _DAMAGED_SHARE * self._packets):
+                raise
+            return []
 
     def _picture(self, made: Any) -> Any:
         options = {"crf": str(self._format.crf(self._rendition.quality)), **self._format.options}

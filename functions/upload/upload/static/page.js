@@ -199,11 +199,10 @@ function announce() {
     const why = item.error && item.state !== "offline" ? `. ${explained(item.error)}` : "";
     say(`${item.name}: ${stateOf(item)}${why}`);
   } else {
-    const groups = ANNOUNCED.map((state) => news.filter((one) => one.state === state));
-    const words = groups.flatMap((group) =>
-      group.length ? `${stateOf(group[0])}: ${counted(group.length, "file")}` : [],
-    );
-    say(words.join("; "));
+    const rank = (/** @type {Item} */ { state }) => ANNOUNCED.indexOf(state);
+    const words = news.sort((a, b) => rank(a) - rank(b)).map(stateOf);
+    const count = (/** @type {string} */ word) => words.filter((one) => one === word).length;
+    say([...new Set(words)].map((word) => `${word}: ${counted(count(word), "file")}`).join("; "));
   }
   news = [];
 }

@@ -81,6 +81,18 @@ export const REASONS = {
   internal_error: ["Something went wrong while the file was processed.", AGAIN],
 };
 
+/** After processing, where files have to be approved. @type {Record<string, [string, string]>} */
+const APPROVALS = {
+  not_approved: [
+    "It was looked at, and will not be published.",
+    "Whoever runs this service can tell you why.",
+  ],
+  approval_expired: [
+    "Nobody decided about it in time, so it is not published.",
+    "Try again, and somebody is asked anew.",
+  ],
+};
+
 /** Before processing, by the browser or the portal. @type {Record<string, [string, string]>} */
 export const REFUSALS = {
   signed_out: ["You are no longer signed in.", "Sign in again, then resume."],
@@ -94,6 +106,6 @@ export const REFUSALS = {
  * @returns {string} sentences
  */
 export function explained({ reason, detail, status }) {
-  const [says, todo] = REASONS[reason] ?? REFUSALS[reason] ?? REFUSALS[status ?? 0] ?? ["", ""];
+  const [says, todo] = REASONS[reason] ?? APPROVALS[reason] ?? REFUSALS[reason] ?? REFUSALS[status ?? 0] ?? ["", ""];
   return [says, todo || (reason === "refused" || !says ? detail : "")].filter(Boolean).join(" ");
 }

@@ -1,6 +1,6 @@
 // @ts-check
 import { explained } from "./reasons.js";
-import { describedOutput, extension, factsOf, stateOf } from "./words.js";
+import { awaitsApproval, describedOutput, extension, factsOf, stateOf } from "./words.js";
 
 /**
  * The list of files: a row for each, drawn anew when its item changes.
@@ -81,7 +81,7 @@ export class Rows {
 /** @param {Element} row @param {Item} item @param {Item} [before] */
 function draw(row, item, before) {
   const { state, sent, size, error, result } = item;
-  row.setAttribute("data-state", state);
+  row.setAttribute("data-state", awaitsApproval(item) ? "approval" : state);
   write(row, ".word", stateOf(item));
   write(row, ".facts", factsOf(item).map(unbroken).join("\u00a0· "));
   write(row, ".problem", error && state !== "offline" ? explained(error) : hint(item));
@@ -94,9 +94,12 @@ function draw(row, item, before) {
 }
 
 /** @param {Item} item */
-function hint({ state, atHand }) {
-  if (state !== "detached") return "";
-  return atHand
+function hint(item) {
+  if (awaitsApproval(item)) {
+    return "Somebody looks at it before it is published. You can close this page and come back.";
+  }
+  if (item.state !== "detached") return "";
+  return item.atHand
     ? "Resume it, and it goes on where it stopped."
     : "Choose the same file again, and it goes on where it stopped.";
 }

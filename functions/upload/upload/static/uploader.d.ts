@@ -31,6 +31,8 @@ export interface Output {
 export interface StatusDocument {
   file_id: string;
   status: "waiting" | "processing" | "done" | "failed";
+  /** Where files have to be approved before they are published. */
+  approval?: "waiting" | "published" | "rejected" | "expired";
   /** Of a video under way: how much of its renditions is made. */
   percent?: number;
   outputs?: Output[];

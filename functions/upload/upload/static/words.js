@@ -19,6 +19,14 @@ const STATES = {
   refused: "Not accepted",
 };
 
+/** What is said instead where files have to be approved. @type {Record<string, string>} */
+const APPROVALS = {
+  waiting: "Waiting for approval",
+  published: "Published",
+  rejected: "Not approved",
+  expired: "Not approved in time",
+};
+
 const number = new Intl.NumberFormat("en");
 
 /** @param {number} count */
@@ -43,10 +51,15 @@ export function counted(count, one) {
 }
 
 /** @param {Item} item */
-export function stateOf(item) {
-  const { state, result } = item;
+export function stateOf({ state, result }) {
   const percent = state === "processing" && result?.percent;
-  return percent ? `${STATES[state]}, ${percent}%` : STATES[state];
+  const word = APPROVALS[result?.approval ?? ""] ?? STATES[state];
+  return percent ? `${word}, ${percent}%` : word;
+}
+
+/** Whether it is processed, and somebody has to approve it. @param {Item} item */
+export function awaitsApproval({ state, result }) {
+  return state === "processing" && result?.approval === "waiting";
 }
 
 /** @param {Item} item */
