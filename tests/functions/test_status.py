@@ -171,6 +171,23 @@ def test_a_stream_tells_that_a_file_waits_for_its_approval_and_ends_with_it(stat
     ]  # fmt: skip
 
 
+def test_what_is_published_stays_so_while_a_later_run_has_to_be_approved(status: Front) -> None:
+    status.configure(PUBLISHED_BUCKET=PUBLISHED)
+    status.cloud.results |= {f"manifests/{one}.json": manifest() for one in (KEY, f"{KEY}-1")}
+    told = get(status).json
+    assert (told["status"], told["approval"]) == ("processing", "waiting")
+    status.cloud.published[f"published/{KEY}.json"] = b"{}"
+    for rejected in ({}, {f"rejected/{KEY}-1.json": b"{}"}):
+        status.cloud.published |= rejected
+        told = get(status).json
+        assert (told["status"], told["approval"]) == ("done", "published")
+    status.cloud.published[f"published/{KEY}-1.json"] = b"{}"
+    before = len(status.cloud.requests)
+    assert get(status).json["approval"] == "published"
+    read = status.cloud.requests[before:]
+    assert not [one for one in read if one.endswith(f"{KEY}.json")]
+
+
 def test_while_a_person_is_asked_a_stream_looks_each_half_minute(status: Front) -> None:
     status.configure(PUBLISHED_BUCKET=PUBLISHED)
     status.cloud.results |= {f"manifests/{KEY}.json": manifest()}

@@ -77,7 +77,7 @@ class Records:
             return self._by_name(before)
         if thorough:
             if runs := self._runs("manifests", file):
-                return self._ended(DONE, runs[-1][1]) or Seen(WAITING)
+                return self._best(runs)
             failures = self._runs("failures", file)
         else:
             failures = []
@@ -90,6 +90,17 @@ class Records:
         _, number, percent, key = attempts[-1]
         # It may have ended since the listings.
         return self._by_name(Seen(PROCESSING, key, number, percent=percent))
+
+    def _best(self, runs: list[tuple[int, str]]) -> Seen:
+        """The newest of these runs that is done, else the newest: a later one may have to be
+        approved anew while what was published stays."""
+        newest = None
+        for _, key in reversed(runs):
+            seen = self._ended(DONE, key)
+            if seen and seen.status == DONE:
+                return seen
+            newest = newest or seen
+        return newest or Seen(WAITING)
 
     def _by_name(self, before: Seen) -> Seen:
         key = before.key

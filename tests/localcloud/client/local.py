@@ -154,6 +154,8 @@ def start(environment: str = "dev") -> int:
         more += f"\n    xdg-open $PORTAL          # the page: {fronts['portal'][1]}"
     if "batch" in fronts:
         more += '\n    curl -X POST $SUBMIT/submit-data-task     # then: make ops ARGS="tasks list"'
+    if "approvals" in outputs:
+        more += '\n    make ops ARGS=approvals   # a PDF waits for a person: ARGS="approve KEY"'
     more += "".join(f"\n    {line}" for line in told(outputs))
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
