@@ -6,15 +6,18 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
 from tests.localcloud.client import LocalCloud
+from tests.localcloud.core.errors import ApiError
 from tests.localcloud.services.workflows.expressions import Expression, Malformed, Raised
 from tests.localcloud.services.workflows.interpreter import BUILTIN, Machine, Program
 from tests.localcloud.services.workflows.library import perform
+from tests.localcloud.services.workflows.service import LARGEST, MOST, Workflows
 
 from .helpers import Receiver, receiver
 
@@ -392,6 +395,25 @@ def test_a_push_of_pubsub_starts_an_execution_as_its_account(flow: Flow) -> None
     (one,) = flow.ask("GET", f"{RUNS}{flow.workflow}/executions")["executions"]
     argument = json.loads(one["argument"])
     assert argument["type"] == "google.cloud.pubsub.topic.v1.messagePublished"
+
+
+def test_a_long_argument_is_refused(flow: Flow) -> None:
+    url = f"{RUNS}{flow.workflow}/executions"
+    for more, status in ((-2, 200), (-1, 400)):  # beside two quotation marks
+        answer = flow.http("POST", url, json={"argument": json.dumps("x" * (LARGEST + more))})
+        assert answer.status_code == status, answer.text
+
+
+def test_no_more_than_ten_thousand_executions_of_a_region_run_or_wait() -> None:
+    place = "projects/p/locations/us-central1/workflows"
+
+    one = SimpleNamespace(name=f"{place}/other/executions/x", spec={"state": "ACTIVE"})
+    flows: Any = Workflows.__new__(Workflows)
+    flows.workflows = {f"{place}/mine": {}}
+    flows.executions = dict.fromkeys(range(MOST), one)
+    with pytest.raises(ApiError, match="10000 concurrent executions in a region") as refused:
+        flows._start(f"{place}/mine", None)
+    assert refused.value.code == 429
 
 
 def test_whoever_deploys_a_workflow_acts_as_its_account(
