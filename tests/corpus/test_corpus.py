@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.corpus.beside import table
 from tests.corpus.files import made, pillow
 from tests.corpus.run import End, run
 
@@ -39,3 +40,13 @@ def test_a_crash_and_a_hang_are_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     ends: list[End] = list(run([missing, file]))
     assert [one.end for one in ends] == ["crash (1)", "done"]
     assert ends[0].fault
+
+
+def test_a_table_that_was_told_wrongly_is_seen_beside_pythons_csv(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text('a;b\n1;"x;\n"\n2;\n')
+    columns = [{"name": "a", "nulls": 0}, {"name": "b", "nulls": 1}]
+    assert table(file, {"rows": 2, "columns": columns}) == []
+    assert table(file, {"rows": 3, "columns": columns}) == ["rows: 3 for 2"]
+    columns[1]["nulls"] = 0
+    assert table(file, {"rows": 2, "columns": columns}) == ["nulls: 0 for 1"]
