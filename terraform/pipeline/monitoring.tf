@@ -9,6 +9,7 @@ module "monitoring" {
   name_prefix           = local.name
   notification_channels = var.monitoring.notification_channels
   runbook_url           = var.monitoring.runbook_url
+  shares                = var.monitoring.shares
 
   events = {
     bridge                   = module.bridge.name

@@ -133,7 +133,7 @@ variable "kms_key_name" {
 }
 
 variable "monitoring" {
-  description = "Whether metrics, alerts, an objective and a dashboard are made, where alerts go (full names of notification channels), what the objective is, and the https:// address of docs/runbook.md as people on call see it."
+  description = "Whether metrics, alerts, an objective and a dashboard are made, where alerts go (full names of notification channels), what the objective is, the https:// address of docs/runbook.md as people on call see it, and the shares above which alerts ring, where not the module's (modules/monitoring)."
   # Off by default: an environment that nobody is on call for needs none, and its metrics are not
   # free. 99.9 % within 5 minutes, the sources' limit for one file.
   type = object({
@@ -143,6 +143,7 @@ variable "monitoring" {
     objective_goal        = optional(number, 0.999)
     objective_seconds     = optional(number, 300)
     runbook_url           = optional(string, "")
+    shares                = optional(map(number), {})
   })
   nullable = false
   default  = {}

@@ -115,6 +115,15 @@ def test_the_objective_is_a_setting(monitoring: Root) -> None:
     assert "> 0.144 * " in query(plan, "fast_burn")
 
 
+def test_the_share_above_which_an_alert_rings_is_a_setting(monitoring: Root, plan: Plan) -> None:
+    changed = monitoring.plan(shares={"failed_files": 0.5})
+    assert "> 0.2 * " in query(plan, "failed_files")
+    assert "> 0.5 * " in query(changed, "failed_files")
+    (documentation,) = changed[f'{POLICY}["failed_files"]']["documentation"]
+    assert "More than 50 % of the files" in documentation["content"]
+    assert query(changed, "push_errors") == query(plan, "push_errors")
+
+
 def test_windows_hold_an_attempt_of_the_slowest_lane(monitoring: Root) -> None:
     lanes = {"default": LANE, "rare": LANE | {"max_backoff_seconds": 3600, "work_seconds": 10}}
     plan = monitoring.plan(lanes=lanes)
@@ -166,6 +175,12 @@ REFUSED: list[Case] = [
     ({"objective": {"days": 31}}, "objective.days is 31; Cloud Monitoring takes whole days"),
     ({"objective": {"seconds": 59}}, "objective.seconds is 59"),
     ({"runbook_url": "http://x"}, "runbook_url is http://x; it must be an https:// address"),
+    (
+        {"shares": {"failed_file": 0.5}},
+        "shares has failed_file; known are failed_files, failing_attempts",
+    ),
+    ({"shares": {"failed_files": 1}}, "shares has failed_files = 1; each is above 0 and below 1"),
+    ({"shares": {"failed_files": 0}}, "shares has failed_files = 0; each is above 0 and below 1"),
 ]
 
 

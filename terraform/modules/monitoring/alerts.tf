@@ -47,8 +47,10 @@ locals {
     }
   }
 
+  share = { for key, it in local.shares : key => lookup(var.shares, key, it.share) }
+
   share_of = { for key, it in local.shares : key =>
-    "sum(increase(${it.bad}[${it.window}])) > ${it.above} and sum(increase(${it.bad}[${it.window}])) > ${it.share} * sum(increase(${it.all}[${it.window}]))"
+    "sum(increase(${it.bad}[${it.window}])) > ${it.above} and sum(increase(${it.bad}[${it.window}])) > ${local.share[key]} * sum(increase(${it.all}[${it.window}]))"
   }
 
   # Two windows each: the long one shows that it matters, the short one that it still goes on. 14.4
@@ -95,7 +97,7 @@ locals {
     push_errors = {
       severity = "ERROR"
       title    = "Pushes to the bridge fail"
-      means    = "More than a tenth of the pushes of 5 minutes were not accepted. Pub/Sub repeats them; what fails 100 times becomes a dead letter."
+      means    = "More than ${local.share.push_errors * 100} % of the pushes of 5 minutes were not accepted. Pub/Sub repeats them; what fails 100 times becomes a dead letter."
       first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=doctor"
       query    = local.share_of.push_errors
       duration = 120
@@ -130,7 +132,7 @@ locals {
     failing_attempts = {
       severity = "ERROR"
       title    = "Attempts to process fail"
-      means    = "More than a tenth of the queue's attempts of 10 minutes failed: refused (403), throttled (429), away (5xx) or unanswered."
+      means    = "More than ${local.share.failing_attempts * 100} % of the queue's attempts of 10 minutes failed: refused (403), throttled (429), away (5xx) or unanswered."
       first    = "make logs ENV=${var.environment} PROJECT=${var.project_id} EVENT=retry"
       query    = local.share_of.failing_attempts
       duration = 120
@@ -169,7 +171,7 @@ locals {
     failed_files = {
       severity = "ERROR"
       title    = "Many files fail"
-      means    = "More than a fifth of the files of the last hour ended in a failure record."
+      means    = "More than ${local.share.failed_files * 100} % of the files of the last hour ended in a failure record."
       first    = "make ops ENV=${var.environment} PROJECT=${var.project_id} ARGS=\"status --failed --since 24h\""
       query    = local.share_of.failed_files
       duration = 0

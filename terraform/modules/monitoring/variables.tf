@@ -100,3 +100,20 @@ variable "runbook_url" {
     error_message = "runbook_url is ${var.runbook_url}; it must be an https:// address without a #section."
   }
 }
+
+variable "shares" {
+  description = "Above which share push_errors, failing_attempts, processor_errors and failed_files ring, such as { failed_files = 0.5 }; those that are not named keep their own."
+  type        = map(number)
+  nullable    = false
+  default     = {}
+
+  validation {
+    condition     = length(setsubtract(keys(var.shares), keys(local.shares))) == 0
+    error_message = "shares has ${join(", ", keys(var.shares))}; known are ${join(", ", keys(local.shares))}."
+  }
+
+  validation {
+    condition     = alltrue([for share in values(var.shares) : share > 0 && share < 1])
+    error_message = "shares has ${join(", ", [for key, share in var.shares : "${key} = ${share}"])}; each is above 0 and below 1, such as 0.2."
+  }
+}

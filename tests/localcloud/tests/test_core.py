@@ -338,3 +338,19 @@ def test_a_record_comes_back_without_zero_values() -> None:
     assert stored({"columns": 48, "tiles": [tile], "labels": []}) == {
         "columns": 48, "tiles": [{"width": 4, "widget": {"sectionHeader": {}}}],
     }  # fmt: skip
+
+
+def test_a_notification_channel_is_a_record(
+    cloud: LocalCloud, http: Callable[..., requests.Response]
+) -> None:
+    v3 = "https://monitoring.googleapis.com/v3"
+    root = f"{v3}/projects/{cloud.project}/notificationChannels"
+    mail = {"type": "email", "labels": {"email_address": "on-call@example.com"}}
+    assert http("POST", root, json=mail, member="user:nobody@example.com").status_code == 403
+    made = http("POST", root, json=mail).json()
+    assert made["name"].startswith(f"projects/{cloud.project}/notificationChannels/")
+    url, named = f"{v3}/{made['name']}", {"displayName": "on call"}
+    assert http("PATCH", f"{url}?updateMask=displayName", json=named).json() == made | named
+    assert http("GET", url).json() == made | named
+    assert http("DELETE", url).status_code == 200
+    assert http("GET", url).status_code == 404

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 METRICS = "logging.projects.metrics"
 POLICIES = "monitoring.projects.alertPolicies"
+CHANNELS = "monitoring.projects.notificationChannels"
 DASHBOARDS = "monitoring.projects.dashboards"
 SERVICES = "monitoring.services"
 OBJECTIVES = "monitoring.services.serviceLevelObjectives"
@@ -144,6 +145,10 @@ class Monitoring(Records):
     def create_policy(self, call: Call) -> Json:
         return self._create(call, "alertPolicies", "conditions")
 
+    @rpc(f"{CHANNELS}.create", "monitoring.notificationChannels.create", on="{name}")
+    def create_channel(self, call: Call) -> Json:
+        return self._create(call, "notificationChannels")
+
     @rpc(f"{DASHBOARDS}.create", "monitoring.dashboards.create", on="{parent}")
     def create_dashboard(self, call: Call) -> Json:
         return self._create(call, "dashboards") | {"etag": "0"}
@@ -170,6 +175,7 @@ class Monitoring(Records):
         return {"alertPolicies": self._under(call.params["name"] + "/alertPolicies")}
 
     @rpc(f"{POLICIES}.get", "monitoring.alertPolicies.get", on=project)
+    @rpc(f"{CHANNELS}.get", "monitoring.notificationChannels.get", on=project)
     @rpc(f"{DASHBOARDS}.get", "monitoring.dashboards.get", on=project)
     @rpc(f"{SERVICES}.get", "monitoring.services.get", on=project)
     @rpc(f"{OBJECTIVES}.get", "monitoring.slos.get", on=project)
@@ -177,12 +183,14 @@ class Monitoring(Records):
         return self._get(call)
 
     @rpc(f"{POLICIES}.patch", "monitoring.alertPolicies.update", on=project)
+    @rpc(f"{CHANNELS}.patch", "monitoring.notificationChannels.update", on=project)
     @rpc(f"{DASHBOARDS}.patch", "monitoring.dashboards.update", on=project)
     @rpc(f"{OBJECTIVES}.patch", "monitoring.slos.update", on=project)
     def patch(self, call: Call) -> Json:
         return self._update(call)
 
     @rpc(f"{POLICIES}.delete", "monitoring.alertPolicies.delete", on=project)
+    @rpc(f"{CHANNELS}.delete", "monitoring.notificationChannels.delete", on=project)
     @rpc(f"{DASHBOARDS}.delete", "monitoring.dashboards.delete", on=project)
     @rpc(f"{SERVICES}.delete", "monitoring.services.delete", on=project)
     @rpc(f"{OBJECTIVES}.delete", "monitoring.slos.delete", on=project)
