@@ -31,6 +31,12 @@ FEDERATION = "roles/iam.workloadIdentityUser"
 REGION = "us-central1"
 STORAGE = "https://storage.googleapis.com/storage/v1"
 VERSIONS = {"cloudtasks": "v2", "cloudfunctions": "v2", "logging": "v2"}  # of the others, v1
+# What is checked on the project is got by a name below it.
+BELOW = {
+    "logging": "metrics/files-dev-failures",
+    "monitoring": "dashboards/files-dev",
+    "workflows": f"locations/{REGION}/workflows/files-dev-approvals",
+}
 Used = dict[str, list[list[str]]]  # {member: [[permission, on]]}
 Step = Callable[[Any, str], str]
 _serial = itertools.count(1)
@@ -73,6 +79,7 @@ def gets(delivered: Used, binding: Binding, permission: str) -> Step:
         kept = f"/o/{quote(name, safe='')}" if name else ""
         return lambda site, account: asks(site, account, "GET", f"{STORAGE}/b/{bucket}{kept}")
     service = permission.partition(".")[0]
+    on = f"{on}/{BELOW[service]}" if on == f"projects/{binding[0].rpartition('/')[2]}" else on
     url = f"https://{service}.googleapis.com/{VERSIONS.get(service, 'v1')}/{on}"
     return lambda site, account: asks(site, account, "GET", url)
 
