@@ -191,6 +191,14 @@ def test_a_long_body_is_refused(upload: Front) -> None:
     assert refusal(answer) == (413, "body_too_large")
 
 
+@pytest.mark.parametrize(("length", "status"), [(255, 201), (256, 400)])
+def test_a_type_has_at_most_255_characters(upload: Front, length: int, status: int) -> None:
+    declared = "image/jpeg" + (";a=" + "x" * 58) * 3
+    declared += ";a=" + "x" * (length - len(declared) - 3)
+    assert len(declared) == length
+    assert upload.offer(contentType=declared).status_code == status
+
+
 def test_the_limit_and_the_types_stand_in_the_refusal(upload: Front) -> None:
     assert upload.offer(size=1001).json["limit"] == 1000
     assert upload.offer(contentType="text/plain").json["accepts"] == ["image/*"]
