@@ -24,7 +24,7 @@ _TABLE = json.loads(Path(__file__).with_suffix(".json").read_bytes())
 BASE_BYTES = _TABLE["memory"]["base_mib"] << 20
 RENDERED: int = _TABLE["memory"]["rendition_bytes_per_pixel"]
 KINDS: Mapping[str, Mapping[str, int]] = _TABLE["kinds"]
-_FIXED: int = _TABLE["memory"]["fixed_mib"] << 20
+FIXED: int = _TABLE["memory"]["fixed_mib"] << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,6 @@ def memory(format: Format, header: Header, size: int, draft: int, target_pixels:
     draft is the JPEG decoder's own reduction (1, 2, 4 or 8), target_pixels the largest rendition's.
     """
     pixels = header.width * header.height
-    needed = size * format.copies + RENDERED * target_pixels + _FIXED
+    needed = size * format.copies + RENDERED * target_pixels + FIXED
     needed += int(pixels * (format.bytes_per_pixel / draft**2 + header.scans))
     return needed
