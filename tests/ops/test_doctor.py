@@ -162,7 +162,9 @@ def test_the_apis_of_the_modules_in_use_are_needed_and_all_pages_are_read(
     every = sorted(NEEDS["pipeline"]["apis"])
 
     def services(url: str) -> dict[str, Any]:
-        page = int(parse_qs(urlsplit(url).query).get("pageToken", ["0"])[0])
+        asked = parse_qs(urlsplit(url).query)
+        assert asked["filter"] == ["state:ENABLED"]  # else those that are off come, too
+        page = int(asked.get("pageToken", ["0"])[0])
         answer: dict[str, Any] = {"services": [{"config": {"name": every[page]}}]}
         return answer | ({"nextPageToken": str(page + 1)} if page + 1 < len(every) else {})
 
