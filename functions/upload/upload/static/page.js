@@ -200,7 +200,8 @@ function announce() {
     say(`${item.name}: ${stateOf(item)}${why}`);
   } else {
     const rank = (/** @type {Item} */ { state }) => ANNOUNCED.indexOf(state);
-    const words = news.sort((a, b) => rank(a) - rank(b)).map(stateOf);
+    news.sort((a, b) => rank(a) - rank(b) || stateOf(a).localeCompare(stateOf(b)));
+    const words = news.map(stateOf);
     const count = (/** @type {string} */ word) => words.filter((one) => one === word).length;
     say([...new Set(words)].map((word) => `${word}: ${counted(count(word), "file")}`).join("; "));
   }
