@@ -51,17 +51,17 @@ ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJE
 	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" $(or $(ARGS),--help)
 
 .PHONY: logs
-logs: ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=retry: newest lines (ENV= PROJECT=)
-	@$(PYTHON) scripts/logs.py $(NAMED) --environment $(ENV) \
-		$(if $(OBJECT),--object "$(OBJECT)",$(if $(FILE),--file "$(FILE)",$(if $(TASK),--task "$(TASK)",--event "$(EVENT)")))
+logs: prepare ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=retry: newest lines (ENV= PROJECT=)
+	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" logs \
+		$(if $(EVENT),--event "$(EVENT)","$(or $(FILE),$(TASK),$(OBJECT))")
 
 .PHONY: test-terraform
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
 	@$(if $(PROVIDER),PROVIDER=$(PROVIDER)) $(BIN)/python -m pytest tests/terraform $(TESTS)
 
 .PHONY: test-portal test-portal-api test-corpus soak hostile test-emulator test-frameworks bench pictures
-test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (EXAMPLES= of each operation)
-	@EXAMPLES=$(or $(EXAMPLES),2500) $(BIN)/python -m pytest tests/functions/test_portal_api.py
+test-portal-api: prepare ## 10,000 requests of schemathesis against the portal (REQUESTS=)
+	@REQUESTS=$(or $(REQUESTS),10000) $(BIN)/python -m pytest tests/functions/test_portal_api.py
 test-portal: prepare ## 1,000 files by 50 clients at once through the portal (FILES= CLIENTS=)
 	@FILES=$(or $(FILES),1000) CLIENTS=$(or $(CLIENTS),50) $(BIN)/python -m pytest tests/portal --timeout=3000 -k many_files
 .PHONY: videos

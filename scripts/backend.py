@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from known import NoStateBucket
 from recall import recall
-from runner import Environment, NoStateBucket, terraform
+from runner import Environment, terraform
 
 BOOTSTRAP = "bootstrap"
 LOCAL_BACKEND = 'terraform {{\n  backend "local" {{\n    path = "{path}"\n  }}\n}}\n'

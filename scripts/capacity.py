@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from known import Refused
 from prepare import ROOT
-from runner import Refused, SavedPlan
+from runner import SavedPlan
 
 QUOTAS = "https://console.cloud.google.com/iam-admin/quotas?service=run.googleapis.com&project="
 GIB = {"": 2**-30, "Ki": 2**-20, "Mi": 2**-10, "Gi": 1, "M": 1e6 / 2**30, "G": 1e9 / 2**30}

@@ -23,6 +23,7 @@ import build_functions
 import capacity
 import images
 from backend import BOOTSTRAP, drop_local_state, initialized, use_bucket, use_local_file
+from known import Refused
 from patience import apply
 from prepare import ROOT, Unprepared, check_terraform, told
 from runner import (
@@ -30,7 +31,6 @@ from runner import (
     PROJECT,
     Environment,
     Failed,
-    Refused,
     SavedPlan,
     prefix_of,
     terraform,
@@ -420,6 +420,7 @@ def main() -> int:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     except Failed as error:
+        sys.stderr.write(error.said)
         return error.code
     except OSError as error:
         print(f"deploy: {told(error)}", file=sys.stderr)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from runner import Early, Refused, SavedPlan, terraform
+from known import Early, Refused
+from runner import SavedPlan, terraform
 
 LOOKS_EVERY, LOOKS_FOR = 20.0, 600.0  # seconds
 REPLACED = {("create", "delete"), ("delete", "create")}

@@ -16,30 +16,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from known import known
 from prepare import ROOT
 
 PREFIX = "files"
 PROJECT = "TF_VAR_project_id"
 
 
-class Refused(Exception):
-    """Something that the user can fix: what, and how."""
-
-
-class NoStateBucket(Refused):
-    """The project was not bootstrapped yet."""
-
-
-class Early(Refused):
-    """Google does not know yet what was made a moment ago: what, and for how long."""
-
-
 class Failed(Exception):
-    """A command said why; nothing is left to add but its exit code."""
+    """A command said why; nothing is left to add but its exit code.
 
-    def __init__(self, code: int) -> None:
+    said: what Terraform wrote to stderr, where it was asked quietly.
+    """
+
+    def __init__(self, code: int, said: str = "") -> None:
         super().__init__(f"a command ended with {code}")
-        self.code = code
+        self.code, self.said = code, said
 
 
 @dataclass(frozen=True)
@@ -111,19 +103,19 @@ class SavedPlan:
 def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool = False) -> str:
     """Runs Terraform in the environment's folder.
 
-    Its output is shown as it comes. With `quiet` it is returned instead, and errors are shown only
-    where they have no known way on. Ctrl-C reaches Terraform once, and it is waited for, so that it
+    Its output is shown as it comes. With `quiet` it is returned instead, and what went wrong is
+    told by the exception alone. Ctrl-C reaches Terraform once, and it is waited for, so that it
     stops in good order and gives its lock back.
 
     Raises:
         Refused: for a failure with a known way on.
-        Failed: for any other; Terraform has shown why.
+        Failed: for any other; Terraform has shown why, or `said` has it.
         KeyboardInterrupt: once Terraform has ended after Ctrl-C.
     """
     errors: list[str] = []
     with _signals_passed_on() as passed_on:
         process = subprocess.Popen(
-            ["terraform", f"-chdir={environment.folder}", verb, *_colour(verb), *arguments],
+            ["terraform", f"-chdir={environment.folder}", verb, *_colour(verb, quiet), *arguments],
             env=os.environ
             | {
                 "TF_IN_AUTOMATION": "1",
@@ -149,15 +141,13 @@ def terraform(environment: Environment, verb: str, *arguments: str, quiet: bool 
         raise KeyboardInterrupt
     if process.returncode == 0:
         return output
-    known = _known(environment, "".join(errors))
-    if known is None and quiet:
-        sys.stderr.writelines(errors)
-    raise known or Failed(process.returncode)
+    said = "".join(errors)
+    raise known(environment, said) or Failed(process.returncode, said if quiet else "")
 
 
-def _colour(verb: str) -> tuple[str, ...]:
+def _colour(verb: str, quiet: bool) -> tuple[str, ...]:
     """Colours are for terminals: not for files, nor for who asks for none."""
-    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    wanted = sys.stdout.isatty() and not quiet and not os.environ.get("NO_COLOR")
     return () if wanted or verb in ("state", "providers", "force-unlock") else ("-no-color",)
 
 
@@ -182,7 +172,7 @@ class _PassedOn:
             process.send_signal(signal.SIGINT)
 
     def handle(self, _number: int, _frame: object) -> None:
-        os.write(2, b"deploy: waiting for Terraform to finish its step and unlock the state\n")
+        os.write(2, b"waiting for Terraform to finish its step and unlock the state\n")
         if not self.received and self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         self.received = True
@@ -198,95 +188,3 @@ def _signals_passed_on() -> Iterator[_PassedOn]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _known(environment: Environment, errors: str) -> Refused | None:
-    """The way on from a failure that is known by its text, or None."""
-    text = re.sub(r"\x1b\[[0-9;]*m|[│╷╵]", "", errors)
-    if early := _early(text):
-        return early
-    if locked := _locked(environment, text):
-        return locked
-    if "Failed to unlock state" in text:
-        return Refused(
-            f"the state of {environment.name} is not locked with this id. Either it is free "
-            "already, or the id is another: a plan that is refused shows it"
-        )
-    if "Saved plan is stale" in text or "inconsistent final plan" in text:
-        return Refused(
-            "the plan is older than the state or the zips, and is dropped. "
-            f"Plan again: {environment.command('plan')}"
-        )
-    if "bucket doesn't exist" in text or "bucket does not exist" in text:
-        return NoStateBucket(
-            f"the state bucket {environment.state_bucket} does not exist. Make it first: "
-            f"{environment.command('bootstrap')}"
-        )
-    if "Failed to query available provider packages" in text:
-        return Refused(
-            "the Terraform registry cannot be reached, nor is the provider on this machine. "
-            "Check the network and run this again"
-        )
-    if re.search(
-        r"could not find default credentials|invalid_grant|invalid authentication", text, re.I
-    ):
-        return Refused(
-            "Google does not accept the login. Log in with: gcloud auth application-default login"
-        )
-    if re.search(
-        r"billing account for|absent billing account|billing (must|to) be enabled", text, re.I
-    ):
-        return Refused(
-            f"{environment.project} has no billing account, and needs one. Give it one with: "
-            f"gcloud billing projects link {environment.project} --billing-account=ACCOUNT"
-        )
-    if re.search(
-        r"permission to use project|not found or permission denied|denied to \w+ service", text
-    ):
-        return Refused(
-            f"there is no project {environment.project}, or this login may not use it. "
-            "gcloud projects list shows yours; log in as its owner with: "
-            "gcloud auth application-default login"
-        )
-    if re.search(r"has not been used in project|SERVICE_DISABLED|accessNotConfigured", text):
-        return Refused(
-            f"an API of {environment.project} is not on, or not yet: that takes some minutes after "
-            f"bootstrap. Run this again then; first, if that was not done: "
-            f"{environment.command('bootstrap')}"
-        )
-    return None
-
-
-def _locked(environment: Environment, text: str) -> Refused | None:
-    found = dict(re.findall(r"^\s*(ID|Who|Operation|Created):\s+(.+?)\s*$", text, re.M))
-    if "Error acquiring the state lock" not in text or "ID" not in found:
-        return None
-    return Refused(
-        f"the state of {environment.name} is locked by {found.get('Who', 'somebody')} "
-        f"({found.get('Operation', 'an operation')}, since {found.get('Created', '?')}). "
-        "Wait for that run to end; if it died, release its lock with: "
-        f"{environment.command('unlock', 'LOCK=' + found['ID'])}"
-    )
-
-
-# What each error of an apply says where Google needs minutes to know what it was just told.
-# https://docs.cloud.google.com/iam/docs/access-change-propagation, GoogleCloudPlatform/
-# cloud-ops-sandbox issue 896, hashicorp/terraform-provider-google issue 20571
-EARLY = {
-    r"metric referenced by the provided filter is unknown": (
-        "Cloud Monitoring does not know the new metrics yet, which takes up to 10 minutes"
-    ),
-    r"missing permission on the build service account|iam\.service[Aa]ccounts\.actAs": (
-        "IAM does not know a new binding yet, which takes up to 7 minutes"
-    ),
-}
-
-
-def _early(text: str) -> Early | None:
-    """Where every error of a run is one of those that go by themselves."""
-    errors = re.split(r"^\s*Error: ", text, flags=re.M)[1:]
-    found = [
-        next((known for said, known in EARLY.items() if re.search(said, error)), "")
-        for error in errors
-    ]
-    return Early("; ".join(dict.fromkeys(found))) if found and all(found) else None

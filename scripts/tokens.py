@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 
-from runner import Refused
+from known import Refused
 
 LOGIN = "Log in with: gcloud auth login, or set GOOGLE_OAUTH_ACCESS_TOKEN"
 

@@ -17,9 +17,10 @@ import deploy
 from backend import BOOTSTRAP, use_bucket
 from build_functions import BuildError
 from deployables import deployables
+from known import Early, Refused
 from patience import apply
 from prepare import Unprepared
-from runner import PROJECT, Early, Environment, Failed, Refused, SavedPlan, terraform
+from runner import PROJECT, Environment, Failed, SavedPlan, terraform
 
 from . import ROOT, affected, plans, texts
 from .github import GitHub

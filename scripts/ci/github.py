@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from runner import Refused
+from known import Refused
 
 BOT = "github-actions[bot]"  # who GITHUB_TOKEN speaks as; anybody could write the marks of others
 PAGE = 100

@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from runner import Refused
+from known import Refused
 from tokens import access_token
 
 API = "https://storage.googleapis.com"

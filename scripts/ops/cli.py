@@ -12,6 +12,7 @@ import click
 from . import approvals, commands, costs
 from .doctor import Doctor, Finding
 from .filters import Filter
+from .logs import logs
 from .naming import name_of
 from .options import SPAN, Session, acting, as_json, filtered, one_file
 from .output import SHOWN, Output, counted
@@ -55,6 +56,7 @@ def cli(ctx: click.Context, /, name: str, project: str, outputs: Path | None, **
     ctx.obj = Session(name, project, outputs, **names)
 
 
+cli.add_command(logs)
 cli.add_command(tasks)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,13 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import runner
+from known import Refused
 from runner import PREFIX, prefix_of
 
 from bridge.settings import Config
 from runtime.settings import ConfigError
 
 from . import ROOT
-from .problems import LOGIN, Problem
+from .problems import Problem
 
 BOOTSTRAP = "bootstrap"
 NEEDED = ("bridge_settings", "dead_letter_subscription", "results_bucket", "uploads_bucket")
@@ -52,6 +53,11 @@ class Environment:
     def queues(self) -> list[str]:
         """Every lane's, those of what is due later too."""
         return sorted({queue for lane in self.config.lanes.values() for queue in lane.queues})
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its functions and accounts begin with, such as files-dev."""
+        return f"{named_prefix(ROOT / 'environments' / self.name)}-{self.config.environment}"
 
     @cached_property
     def region(self) -> str:
@@ -119,14 +125,27 @@ def terraform(name: str, *arguments: str, project: str = "") -> str:
     if not (folder / "main.tf").is_file():
         there = sorted(path.parent.name for path in folder.parent.glob("*/main.tf"))
         raise Problem(f"there is no environment {name}; there are {', '.join(there)}")
-    done = None
-    if project and initialized_with(folder) != (bucket := state_bucket(folder, project)):
-        done = _run(folder, "init", "-reconfigure", f"-backend-config=bucket={bucket}")
-    if done is None or done.returncode == 0:
-        done = _run(folder, *arguments)
-    if done.returncode:
-        raise _explained(name, project, done.stderr)
-    return done.stdout
+    asked = runner.Environment(name, project, named_prefix(folder))
+    try:
+        if project and initialized_with(folder) != asked.state_bucket:
+            bucket = f"-backend-config=bucket={asked.state_bucket}"
+            runner.terraform(asked, "init", "-input=false", "-reconfigure", bucket, quiet=True)
+        return runner.terraform(asked, *arguments, quiet=True)
+    except FileNotFoundError:
+        raise Problem(
+            "terraform is not on PATH: install it, or pass --outputs FILE with what "
+            "`terraform output -json` printed elsewhere"
+        ) from None
+    except Refused as error:
+        raise Problem(str(error)) from None
+    except runner.Failed as error:
+        raise _explained(name, error.said) from None
+
+
+def named_prefix(folder: Path) -> str:
+    """The prefix of an environment's names."""
+    written = prefix_of(folder) if (folder / "main.tf").is_file() else None
+    return written or os.environ.get("TF_VAR_prefix", PREFIX)  # noqa: SIM112
 
 
 def initialized_with(folder: Path) -> str:
@@ -138,42 +157,8 @@ def initialized_with(folder: Path) -> str:
         return ""
 
 
-def state_bucket(folder: Path, project: str) -> str:
-    prefix = prefix_of(folder) or os.environ.get("TF_VAR_prefix", PREFIX)  # noqa: SIM112
-    return f"{project}-{prefix}-tfstate"
-
-
-def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["terraform", f"-chdir={folder}", *arguments],
-            env=os.environ | {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "TF_CLI_ARGS": "-no-color"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        raise Problem(
-            "terraform is not on PATH: install it, or pass --outputs FILE with what "
-            "`terraform output -json` printed elsewhere"
-        ) from None
-
-
-def _explained(name: str, project: str, errors: str) -> Problem:
+def _explained(name: str, errors: str) -> Problem:
     text = " ".join(re.sub(r"[│╷╵]", "", errors).split())
-    if "nitialization required" in text or "terraform init" in text:
-        return Problem(
-            f"{name} is not initialized in this checkout: name its project with --project (make: "
-            "PROJECT=…)"
-        )
-    if "bucket doesn't exist" in text or "bucket does not exist" in text:
-        return Problem(
-            f"the state bucket of {name} does not exist. If {project or 'the project'} is the "
-            f"right one, make it with: make bootstrap PROJECT={project or '…'}"
-        )
-    refused = r"(default|getting) credentials|invalid_grant|invalid authentication|401"
-    if re.search(refused, text, re.I):
-        return Problem(f"Google does not accept the login. {LOGIN}")
     if "403" in text or "denied" in text.lower():
         return Problem(
             f"your login may not read the state of {name}. Have roles/storage.objectViewer granted "

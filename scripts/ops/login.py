@@ -12,9 +12,10 @@ import google.auth
 from google.auth import exceptions, jwt
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
+from known import LOGIN
 from tokens import NoLogin, printed
 
-from .problems import LOGIN, Problem
+from .problems import Problem
 
 # Cloud Run takes users' tokens that were made for gcloud (gcloud auth login --update-adc).
 GCLOUD = "32555940559.apps.googleusercontent.com"

@@ -6,9 +6,9 @@ import re
 
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
+from known import LOGIN
 from requests import exceptions as http
 
-LOGIN = "Log in with: gcloud auth application-default login"
 ROLES = "docs/operations.md lists the roles that each command needs"
 # The role that holds a permission, where there is one to be granted for it.
 ROLE_OF = {

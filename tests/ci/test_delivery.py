@@ -19,7 +19,7 @@ from scripts.ci.store import Store
 from .conftest import door
 from .site import MAIN, SCRATCH, Site
 
-from runner import Refused  # isort: skip - scripts.ci makes it known
+from known import Refused  # isort: skip - scripts.ci makes it known
 
 PIPELINE = "terraform/pipeline/main.tf"
 WIDE = """

@@ -1,68 +1,104 @@
-"""`make logs` without a cloud: what it says where it cannot look."""
+"""The operator's `logs` without a cloud: what it asks, and what it says where it cannot look."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
-from scripts import logs
 from scripts.ops import ROOT
+from scripts.ops.logs import EVENTS, logs
+from scripts.ops.problems import Problem
 
-NONE = "no project is named. Say which with --project (make: PROJECT=…)"
+
+class Google:
+    """One object of two generations, and one line of each event."""
+
+    project = "my-project"
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.storage = SimpleNamespace(list_blobs=self.listed)
+
+    def listed(self, bucket: str, prefix: str, versions: bool) -> list[Any]:
+        found = [("cats/tom.jpg", 2), ("cats/tom.jpg", 1), ("cats/tom.jpg.bak", 3)]
+        named = [SimpleNamespace(name=n, generation=g) for n, g in found if n.startswith(prefix)]
+        return named if versions else []
+
+    def rest(self, verb: str, url: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(dict(body))
+        page = len(self.asked) % 2
+        payload = {"event": "done", "message": f"page {page}", "object": "cats/tom.jpg"}
+        line = {"timestamp": "2026-11-21T10:00:00.123456Z", "severity": "INFO",
+                "jsonPayload": payload | {"generation": "1", "run": 1, "seconds": 0.1}}  # fmt: skip
+        return {"entries": [line]} | ({"nextPageToken": "more"} if page else {})
+
+
+def asked(*words: str) -> tuple[Google, Result]:
+    google = Google()
+
+    def object_name(url: str) -> str:
+        return url.removeprefix("gs://up/")
+
+    environment = SimpleNamespace(uploads="up", prefix="files-dev", object_name=object_name)
+    session = SimpleNamespace(clients=google, environment=environment)
+    return google, CliRunner().invoke(logs, words, obj=session)
+
+
+def test_a_story_has_every_generation_oldest_first_page_after_page() -> None:
+    google, told = asked("gs://up/cats/tom.jpg")
+    heads = [line for line in told.output.splitlines() if line[0] not in " t"]
+    assert heads == ["cats/tom.jpg#1", "cats/tom.jpg#2"]
+    assert [one.get("pageToken") for one in google.asked] == [None, "more"] * 2
+    assert {one["orderBy"] for one in google.asked} == {"timestamp asc"}
+    line = "  2026-11-21 10:00:00.123  INFO       done      page 1  run=1 seconds=0.1"
+    assert told.output.splitlines()[2] == line
+
+
+def test_a_generation_that_is_gone_has_its_story_too() -> None:
+    google, told = asked("gs://up/gone.jpg#1732180000000000")
+    assert told.output.startswith("gone.jpg#1732180000000000\ntrace=")
+    assert google.asked
+    _, gone = asked("gs://up/gone.jpg")
+    assert isinstance(gone.exception, Problem)
+    assert "is not there. If it is deleted, name its generation" in str(gone.exception)
+
+
+def test_an_events_newest_lines_are_of_this_environment_alone() -> None:
+    google, told = asked("--event", "retry", "--since", "2h", "--limit", "7")
+    (body,) = google.asked
+    assert (body["orderBy"], body["pageSize"]) == ("timestamp desc", 7)
+    assert 'resource.labels.service_name=~"^files-dev-"' in body["filter"]
+    assert 'jsonPayload.event="retry"' in body["filter"]
+    assert "object=cats/tom.jpg#1" in told.output
 
 
 @pytest.mark.parametrize(
-    ("words", "line"),
+    ("target", "filter_"),
     [
-        (["--project", "", "--object", "gs://up/x"], NONE),
-        (["--event", "done"], NONE),
-        (["--project", "my-project", "--event", ""], "name an object for its story"),
-        (["--project", "my-project", "--event", "dnoe"], "there is no event dnoe; name an object"),
-        (["--project", "my-project", "--object", "x"], "x is not an object: write gs://"),
+        (f"photos-{'7' * 32}", f'jsonPayload.object=~"^photos/[^/]+/{"7" * 32}/"'),
+        ("9" * 64, f'jsonPayload.task="{"9" * 64}"'),
+        (f"projects/p/locations/r/queues/q/tasks/{'9' * 64}", f'jsonPayload.task="{"9" * 64}"'),
     ],
 )
-def test_what_is_missing_or_misspelt_is_one_line(words: list[str], line: str) -> None:
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/logs.py", *words],
-        env={"GOOGLE_OAUTH_ACCESS_TOKEN": "x", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"logs: {line}")
-    assert done.stderr.count("\n") == 1
-
-
-def test_without_a_login_it_says_how_to_get_one(tmp_path: Path) -> None:
-    gcloud = tmp_path / "gcloud"
-    gcloud.write_text(
-        "#!/bin/sh\necho 'ERROR: (gcloud.auth.print-access-token) No active account.' >&2; exit 1\n"
-    )
-    gcloud.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts/logs.py", "--project", "my-project", "--event", "done"],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("logs: No active account. Log in with: gcloud auth login")
+def test_a_file_of_the_portal_and_a_task_are_searched_for(target: str, filter_: str) -> None:
+    google, _ = asked(target)
+    assert google.asked[0]["filter"].endswith(filter_)
 
 
 def test_its_events_are_those_of_the_page() -> None:
     page = (ROOT / "docs/reasons.md").read_text()
     rows = re.findall(r"^\| `\w+` \| `(\w+)` \| \d|^\| `(\w+)` \| (?:\d+[, \d]*)?\|", page, re.M)
     found = {bridge or other for bridge, other in rows}
-    assert sorted(found) == sorted(logs.EVENTS)
+    assert sorted(found) == sorted(EVENTS)
 
 
-@pytest.mark.parametrize("words", [("--file", "photos-12"), ("--file", "x")])
-def test_what_is_not_a_file_id_is_refused(words: tuple[str, str]) -> None:
-    command = [sys.executable, "scripts/logs.py", "--project", "p", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "is not a file_id: it is FOLDER-, then 32 hex digits" in done.stderr
+@pytest.mark.parametrize("target", ["photos-12", "x"])
+def test_what_is_neither_an_object_nor_a_file_id_nor_a_task_is_refused(target: str) -> None:
+    google, told = asked(target)
+    assert isinstance(told.exception, Problem)
+    assert "a file_id (FOLDER-, then 32 hex digits), or a task" in str(told.exception)
+    assert not google.asked

@@ -53,7 +53,7 @@ def test_no_list_that_comes_in_pages_is_read_as_one() -> None:
 
 def test_whoever_asks_for_pages_itself_goes_on_to_the_next() -> None:
     """Those that need no client library: each sends the token that it was given."""
-    for name in ("scripts/logs.py", "scripts/ci/store.py", "scripts/ops/clients.py"):
+    for name in ("scripts/ops/logs.py", "scripts/ci/store.py", "scripts/ops/clients.py"):
         text = (ROOT / name).read_text("utf-8")
         assert "nextPageToken" in text, name
         assert PAGED in text, name

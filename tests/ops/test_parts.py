@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+import runner
 from click.testing import CliRunner
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
@@ -306,6 +307,9 @@ def test_an_error_of_ours_is_not_explained_away() -> None:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["logs"], "name a file (make: OBJECT=, FILE= or TASK=), or an --event"),
+        (["logs", "gs://up/x", "--event", "done"], "name a file"),
+        (["logs", "--event", "dnoe"], "'dnoe' is not one of 'done', 'duplicate'"),
         (["status"], "name one object"),
         (["status", "gs://up/x", "--failed"], "name one object"),
         (["redrive", "--rerender"], "needs --until"),
@@ -337,7 +341,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "terraform").write_text(script)
     (tmp_path / "terraform").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    for module in (environment, runner):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -354,16 +359,17 @@ def test_a_project_that_is_named_is_the_one_that_terraform_reads(
     with pytest.raises(Problem, match=f"dev is not applied: .*PROJECT={project or '…'}$"):
         load("dev", project)
     calls = (checkout / "calls").read_text().splitlines()
-    init = f"-chdir={checkout}/environments/dev init -reconfigure "
+    init = f"-chdir={checkout}/environments/dev init -no-color -input=false -reconfigure "
     init += "-backend-config=bucket=my-project-pix-tfstate"
     assert calls[:-1] == [init] * initializes
-    assert calls[-1].endswith("output -json")
+    assert calls[-1].endswith("output -no-color -json")
 
 
 def test_without_a_project_one_that_was_never_initialized_asks_for_it(
     checkout: Path,
 ) -> None:
-    (checkout / "terraform").write_text("#!/bin/sh\necho 'run terraform init' >&2; exit 1\n")
+    script = "#!/bin/sh\necho 'Error: Backend initialization required' >&2; exit 1\n"
+    (checkout / "terraform").write_text(script)
     with pytest.raises(Problem, match="name its project with --project"):
         load("dev")
 

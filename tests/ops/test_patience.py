@@ -14,7 +14,8 @@ import capacity  # isort: skip - scripts.ops makes scripts/ known
 import patience
 import pytest
 import runner
-from runner import Early, Environment, Failed, Refused, SavedPlan
+from known import Early, Refused, known
+from runner import Environment, Failed, SavedPlan
 
 from scripts.ops import quota
 
@@ -28,7 +29,7 @@ SLO, FUNCTION, BUCKET = "google_monitoring_slo.a", "google_cloudfunctions2_funct
 
 def failed(*errors: str) -> Any:
     """What an apply's errors are taken for."""
-    return runner._known(DEV, "".join(f"╷\n│ Error: {error}\n│ \n╵\n" for error in errors))
+    return known(DEV, "".join(f"╷\n│ Error: {error}\n│ \n╵\n" for error in errors))
 
 
 def test_each_error_that_goes_by_itself_is_known_and_told() -> None:

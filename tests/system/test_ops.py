@@ -598,7 +598,7 @@ def test_a_wrong_environment_project_or_bucket_is_one_line(
     assert "prod is not applied" in one_line(ops(*never))
     assert "there is no environment qa" in one_line(ops("-e", "qa", "doctor"))
     elsewhere = one_line(ops("--project", "other-project", "reconcile"))
-    assert "make it with: make bootstrap PROJECT=other-project" in elsewhere
+    assert "Make it first: make bootstrap PROJECT=other-project" in elsewhere
     url = "gs://other-bucket/tom.jpg"
     assert "not the uploads bucket of dev" in one_line(ops("status", url))
     words = ("--results-bucket", "no-such-bucket-here", "status", "--failed")

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -160,9 +159,8 @@ def test_logs_are_found_by_file_id_and_by_task(told: Told) -> None:
     name = f"photos/somebody/{'7' * 32}/tom.jpg"
     generation = told.process(name, jpeg(32, 32))
     task = told.task_id(name, generation)
-    for words in ("--file", f"photos-{'7' * 32}"), ("--task", task):
-        command = [sys.executable, "scripts/logs.py", "--project", told.cloud.project, *words]
-        until(lambda c=command: "manifest written" in told.deployment.run(*c).stdout, seconds=30)
+    for target in f"photos-{'7' * 32}", task:
+        until(lambda t=target: "manifest written" in told.ops("logs", t).out, seconds=30)
 
 
 # The receivers of docs/applications.md
