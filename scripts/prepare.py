@@ -20,6 +20,8 @@ import time
 import venv
 from pathlib import Path
 
+from installer import install
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON, TERRAFORM = (3, 11), (1, 9)
 RELEASE = "1.11.4"  # as .github/workflows has it
@@ -109,7 +111,7 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
         if mark.exists() and mark.read_text() == digest.hexdigest():
             return
         began = time.monotonic()
-        print(f"Preparing {target.relative_to(ROOT)} (once; about a minute) …", flush=True)
+        print(f"Preparing {target.relative_to(ROOT)} (once; less than a minute) …", flush=True)
         shutil.rmtree(target, ignore_errors=True)
         try:
             try:
@@ -121,7 +123,7 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
                 ) from error
             for path, options in requirements:
                 print(f"  installing {path.relative_to(ROOT)} …", flush=True)
-                _pip(target, path, options)
+                _install(target, path, options)
             mark.write_text(digest.hexdigest())
         except BaseException:
             shutil.rmtree(target, ignore_errors=True)
@@ -129,10 +131,8 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
         print(f"  ready in {time.monotonic() - began:.0f} s", flush=True)
 
 
-def _pip(target: Path, requirements: Path, options: tuple[str, ...]) -> None:
-    command = [str(target / "bin/python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
-    command += ["--disable-pip-version-check", "--no-input", "--retries", "2", *options]
-    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True)
+def _install(target: Path, requirements: Path, options: tuple[str, ...]) -> None:
+    done = install(target, "--require-hashes", *options, "-r", str(requirements))
     if done.returncode == 0:
         return
     errors = done.stderr.strip()
@@ -166,6 +166,7 @@ def main() -> int:
             check_terraform()
         environment(
             ROOT / ".venv",
+            (tests / "requirements-uv.txt", ()),
             (tests / "requirements.txt", ()),
             (tests / "requirements-nodeps.txt", ("--no-deps",)),
         )

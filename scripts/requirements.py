@@ -24,6 +24,7 @@ FILES = (
     "tests/requirements-gsutil",
     "tests/requirements-gates",
     "tests/requirements-schemathesis",
+    "tests/requirements-uv",
 )
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -183,14 +184,15 @@ def prepared(script: Path) -> str:
 
 def test_a_file_missing_from_the_checkout_is_named(checkout: Path) -> None:
     said = prepared(checkout / "scripts/prepare.py")
-    missing = "tests/requirements.txt is missing from this checkout"
-    assert said == f"Cannot go on: {missing}: git restore tests/requirements.txt brings it back."
+    name = "tests/requirements-uv.txt"
+    missing = f"{name} is missing from this checkout: git restore {name} brings it back"
+    assert said == f"Cannot go on: {missing}."
     assert not (checkout / ".venv").exists()
 
 
 def test_an_error_of_the_disk_is_told_as_it_is_and_its_cause_is_not_guessed(checkout: Path) -> None:
     (checkout / "tests").mkdir()
-    for name in ("requirements.txt", "requirements-nodeps.txt"):
+    for name in ("requirements-uv.txt", "requirements.txt", "requirements-nodeps.txt"):
         (checkout / "tests" / name).write_text("")
     lock = checkout / ".venv.lock"
     lock.mkdir()
@@ -330,12 +332,23 @@ def test_any_other_failure_is_terraforms_own_words(machine: dict[str, str], tmp_
     assert (code, said) == (1, "Error: something else")
 
 
+@pytest.mark.parametrize("tool", ["uv", "pip"])
 def test_what_is_installed_is_what_its_hash_says_and_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str
 ) -> None:
     """A package of the test's own, so that no index is asked."""
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    prepare = importlib.import_module("prepare")
+    prepare, installer = importlib.import_module("prepare"), importlib.import_module("installer")
+    venv.create(tmp_path / "own")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    if tool == "uv":
+        (tmp_path / ".venv/bin/uv").symlink_to(Path(sys.prefix) / "bin/uv")
+    monkeypatch.setattr(installer, "ROOT", tmp_path)
+    ran: list[str] = []
+    run = installer._run
+    monkeypatch.setattr(
+        installer, "_run", lambda *words, **to: ran.append(words[0]) or run(*words, **to)
+    )
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         about = "tiny-1.0.dist-info"
@@ -343,16 +356,30 @@ def test_what_is_installed_is_what_its_hash_says_and_has_one(
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
     pinned = tmp_path / "requirements.txt"
-    options = ("--no-index", "--find-links", str(tmp_path), "--dry-run", "--isolated")
+    options = ("--no-index", "--find-links", str(tmp_path))
     good = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    for text, refused in (
-        (f"tiny==1.0 --hash=sha256:{good}", ""),
-        ("tiny==1.0", "(?i)hash"),
-        (f"tiny==1.0 --hash=sha256:{'0' * 64}", "(?i)hash"),
-    ):
+    for text in ("tiny==1.0", f"tiny==1.0 --hash=sha256:{'0' * 64}"):
         pinned.write_text(text)
-        if refused:
-            with pytest.raises(prepare.Unprepared, match=refused):
-                prepare._pip(Path(sys.prefix), pinned, options)
-        else:
-            prepare._pip(Path(sys.prefix), pinned, options)
+        with pytest.raises(prepare.Unprepared, match=r"(?i)hash"):
+            prepare._install(tmp_path / "own", pinned, options)
+        assert not list(tmp_path.glob("own/lib/*/site-packages/tiny*"))
+    pinned.write_text(f"tiny==1.0 --hash=sha256:{good}")
+    prepare._install(tmp_path / "own", pinned, options)
+    assert list(tmp_path.glob("own/lib/*/site-packages/tiny-1.0.dist-info"))
+    assert Path(ran[-1]).name == ("uv" if tool == "uv" else Path(sys.executable).name)
+
+
+def test_uv_looks_where_pip_is_told_to() -> None:
+    installer = importlib.import_module("installer")
+    listed = (
+        "global.index-url='https://one.example/simple'\n:env:.find-links='/wheels'\n"
+        "global.extra-index-url='\\nhttps://two.example\\nhttps://three.example'\n"
+        ":env:.disable-pip-version-check='1'\nfreeze.timeout='10'\nglobal.cert='/ca.pem'\n"
+    )
+    assert installer.as_uv(listed) == {
+        "SSL_CERT_FILE": "/ca.pem",
+        "UV_DEFAULT_INDEX": "https://one.example/simple",
+        "UV_FIND_LINKS": "/wheels",
+        "UV_INDEX": "https://two.example https://three.example",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+    }

@@ -25,8 +25,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import pip
-
+INSTALLER = Path(__file__).resolve().parents[4] / "scripts" / "installer.py"
 FRAMEWORK = "functions-framework==3.10.2\n"  # for zips that name none
 PROBE = "import ctypes, ssl, venv, sys; print('%d.%d.%d' % sys.version_info[:3])"
 NO_INDEX = re.compile(
@@ -118,10 +117,7 @@ async def _make(target: Path, python: str, file: Path, framework: str, say: Say)
     ticking = asyncio.create_task(_tick(start, say))
     try:
         await _run(python, "-I", "-m", "venv", "--without-pip", str(folder))
-        # Our own pip, run by the new environment's interpreter: the machine's may have none.
-        runner = Path(pip.__file__).parent / "__pip-runner__.py"
-        install = [str(folder / "bin" / "python"), str(runner), "install", "--no-input",
-                   "--disable-pip-version-check", "--retries", "2", "--quiet"]  # fmt: skip
+        install = (sys.executable, str(INSTALLER), str(folder))
         if file.exists():
             hashes = ["--require-hashes"] if "--hash=" in file.read_text() else []
             await _run(*install, *hashes, "-r", str(file))
