@@ -36,7 +36,7 @@ class File:
 
     @classmethod
     def parse(cls, file_id: str, owner: str) -> File:
-        """Raises Problem 404 for what can be no file_id."""
+        """Raises Problem 404 for what cannot be a file_id."""
         match = _FILE_ID.fullmatch(file_id)
         if match is None:
             detail = "A file_id is what POST /files answered: a folder, a hyphen, 32 hex digits."

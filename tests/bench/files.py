@@ -42,7 +42,7 @@ def core(site: Site, quick: bool) -> Section:
         "tutorial's, and the peak RSS of a process that does nothing else and holds the file's "
         "bytes. *Pillow decode* is the limit: the decoder alone, scaling while it decodes where "
         "the format can. Only the processor turns, converts profiles and keeps alpha from going "
-        "black; it answers for files that are no images too."
+        "black; it also answers for files that are not images."
     )
     vips, sharp = (None, None) if quick else (tools.pyvips(), tools.sharp())
     rows, peaks = [], []

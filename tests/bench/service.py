@@ -36,7 +36,7 @@ class Client:
         """One request. A connection that the other side closed meanwhile is made anew.
 
         Raises:
-            ServiceFailed: the answer is no success.
+            ServiceFailed: the answer is not a success.
             OSError, http.client.HTTPException: there was none.
         """
         for last_try in (self._connection is None, True):

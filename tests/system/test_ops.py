@@ -25,7 +25,7 @@ def command(*words: str) -> list[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_dead_letters(pipeline: Pipeline) -> None:
-    """What other tests left in the dead letters is no finding of the doctor's here."""
+    """What other tests left in the dead letters does not count as a finding here."""
     pipeline.dead_letters()
 
 

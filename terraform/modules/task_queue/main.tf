@@ -37,7 +37,7 @@ resource "google_cloud_tasks_queue" "this" {
   }
 }
 
-# What somebody paused or resumed by hand is no difference to the provider: a plan warns of it.
+# The provider sees no difference in what somebody paused or resumed by hand: a plan warns of it.
 check "runs_as_declared" {
   assert {
     condition     = google_cloud_tasks_queue.this.state == google_cloud_tasks_queue.this.desired_state

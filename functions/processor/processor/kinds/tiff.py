@@ -154,7 +154,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
-    """A tag's values; () where they are no whole numbers."""
+    """A tag's values; () where they are not whole numbers."""
     values = value if isinstance(value, tuple) else (value,)
     return values if all(isinstance(one, int) for one in values) else ()
 

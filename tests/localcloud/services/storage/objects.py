@@ -311,7 +311,7 @@ class Storage(Uploads):
 
 
 def globbed(params: Json) -> re.Pattern[str] | None:
-    """matchGlob: `*` and `?` are no slash, `**` is anything, {a,b} is either.
+    """matchGlob: `*` and `?` match no slash, `**` is anything, {a,b} is either.
 
     https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob
     """
