@@ -89,8 +89,9 @@ bench: prepare ## Beside the tutorial and the limit, a quarter of an hour: docs/
 
 .PHONY: check
 check: prepare ## What CI runs: format, lint, types, gates, all tests
-	@$(MAKE) --no-print-directory -j2 lint gates
-	@SKIPS=fail $(MAKE) --no-print-directory test
+	@$(MAKE) --no-print-directory lint gates & checks=$$!; \
+		SKIPS=fail $(MAKE) --no-print-directory test; tests=$$?; \
+		wait $$checks || { echo "lint or gates failed, see above" >&2; exit 1; }; exit $$tests
 
 .PHONY: lint
 lint: prepare ## Format, lint and types
@@ -115,8 +116,8 @@ docs: ## Make the tables in the modules' READMEs anew
 	@$(PYTHON) scripts/docs_tables.py
 
 .PHONY: requirements
-requirements: ## Resolve all requirements anew and pin them with hashes (needs uv)
-	@$(PYTHON) scripts/requirements.py
+requirements: prepare ## Resolve all requirements anew and pin them with hashes
+	@$(BIN)/python scripts/requirements.py
 
 .PHONY: prepare
 prepare: ## The checkout's own Python environment (other targets call this)

@@ -1,12 +1,11 @@
 """Pins every requirements.in of the repository anew, with hashes for all platforms.
 
-Needs uv on PATH or in the environment of this Python (pip install uv). The functions come first:
-the tests' environment holds the same versions.
+By the uv of this Python's environment. The functions come first: the tests' environment holds the
+same versions.
 """
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +28,7 @@ FILES = (
 
 
 def main() -> int:
-    uv = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-    if uv is None:
-        print("uv is not there: pip install uv, then run this again", file=sys.stderr)
-        return 1
+    uv = str(Path(sys.executable).parent / "uv")
     for name in FILES:
         command = [uv, "pip", "compile", f"{name}.in", "-o", f"{name}.txt", "--quiet", "--upgrade"]
         command += [
