@@ -73,15 +73,15 @@ soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (S
 	@$(BIN)/python -m tests.system.soak
 hostile: prepare ## 2,000 hostile files among 8,000 good ones, instances of 512 MiB (SEED= FILES=)
 	@$(BIN)/python -m tests.system.hostile
-.PHONY: soak-batch test-node
+.PHONY: soak-batch test-clients
 soak-batch: prepare ## 10,000 tasks under every fault, 50,000 by NDJSON (SEED= TASKS= PLAIN=)
 	@$(BIN)/python -m tests.batch.soak
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
 	@$(BIN)/python -m pytest tests/system/emulator.py
 test-frameworks: prepare ## React and Uppy of docs/portal.md, the types of uploader.js, Node's Cloud Storage client (needs npm)
 	@$(BIN)/python -m pytest tests/browser/frameworks/frameworks.py
-test-node: prepare ## Google's clients for Node stream, list and create here (needs npm)
-	@$(BIN)/python -m pytest tests/localcloud/node/clients.py
+test-clients: prepare ## Google's clients for Node, Go and Java upload, stream and create here (needs npm, go, mvn)
+	@$(BIN)/python -m pytest tests/localcloud/clients/clients.py
 pictures: prepare ## Pictures of the portal's page for docs/ (PORTAL= its address)
 	@$(BIN)/python -m tests.browser.pictures
 bench: prepare ## Beside the tutorial and the limit, a quarter of an hour: docs/benchmarks.md

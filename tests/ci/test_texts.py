@@ -123,13 +123,16 @@ def test_nothing_in_a_plan_can_end_a_code_block() -> None:
 
 
 def test_the_comment_says_where_planning_failed_and_stays_below_github_s_limit() -> None:
-    shown = {
-        "resource_changes": [change(f"a.{'x' * 900}{n}", ["delete"], before={}) for n in range(300)]
-    }
-    summary = plans.summary("dev", "c0ffee", shown, {})
-    text = texts.comment([], ["dev"], [summary], RUN)
+    def comment(length: int) -> str:
+        lost = [change(f"a.{'x' * length}{n}", ["delete"], before={}) for n in range(300)]
+        summary = plans.summary("dev", "c0ffee", {"resource_changes": lost}, {})
+        return texts.comment([], ["dev"], [summary], RUN)
+
+    assert "… and 200 more: see the run's log" in comment(9)
+    assert "Cut here" not in comment(9)
+    text = comment(900)
+    assert text.endswith(f"**Cut here: too long for GitHub.** [The run]({RUN}) tells it all.")
     assert texts.COMMENT_MARK in text
-    assert "and 200 more" in text or "Cut here" in text
     assert len(text) < 65_536
     assert f"Planning failed: [see the run]({RUN})" in texts.comment([], ["dev"], [], RUN)
 

@@ -1,8 +1,8 @@
-// Google's clients for Node over gRPC: a stream of messages, topics, queues, a task.
+// Google's clients for Node over gRPC: a stream of messages, queues, a task.
 import { PubSub } from "@google-cloud/pubsub";
 import tasks from "@google-cloud/tasks";
 
-const [project, place] = process.argv.slice(2);
+const [project, parent] = process.argv.slice(2);
 const pubsub = new PubSub({ projectId: project });
 const [topic] = await pubsub.createTopic("from-node");
 const [subscription] = await topic.createSubscription("to-node", {
@@ -27,20 +27,17 @@ for (const text of ["one", "two", "again"]) {
 }
 await all;
 await subscription.close();
-const [topics] = await pubsub.getTopics();
 const queues = new tasks.CloudTasksClient();
-const parent = `projects/${project}/locations/${place}`;
 const [listed] = await queues.listQueues({ parent });
 const [task] = await queues.createTask({
-  parent: `${parent}/queues/node`,
+  parent: `${parent}/queues/clients`,
   task: { httpRequest: { url: "https://example.com/", httpMethod: "POST" } },
 });
 console.log(
   JSON.stringify({
     heard: heard.sort(),
-    queues: listed.map((queue) => queue.name),
+    queue: listed[0].name,
     task: task.name,
-    topics: topics.map((one) => one.name),
   }),
 );
 process.exit(0);
