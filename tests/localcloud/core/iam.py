@@ -68,7 +68,8 @@ class Iam:
         """Replaces a policy.
 
         Raises:
-            ApiError: 409 when the etag is stale; 400 for an unknown role or member kind.
+            ApiError: 409 when the etag is stale; 400 for an unknown role or member kind, or for a
+                service account of this project that is newly named and does not exist.
         """
         current = self.get(resource)
         if policy.get("etag") and policy["etag"] != current["etag"]:
@@ -79,8 +80,11 @@ class Iam:
                 "ABORTED",
             )
         bindings = [b for b in policy.get("bindings", []) if b.get("members")]
+        held = {member for binding in current["bindings"] for member in binding["members"]}
         for binding in bindings:
             self._check(binding, resource)
+            for member in {*binding["members"]} - held:
+                self._check_account(member)
         self._serial += 1
         etag = base64.b64encode(b"\x00\x00" + self._serial.to_bytes(6)).decode()
         version = 3 if any("condition" in b for b in bindings) else 1
@@ -239,3 +243,11 @@ class Iam:
                 MEMBER_KINDS
             ):
                 raise ApiError(400, f"Invalid member: {member}")
+
+    def _check_account(self, member: str) -> None:
+        email = member.removeprefix("serviceAccount:")
+        project = f"projects/{self.cloud.project}"
+        if email.endswith(f"@{self.cloud.project}.iam.gserviceaccount.com") and not (
+            email == member or self.cloud.accounts.exists(f"{project}/serviceAccounts/{email}")
+        ):
+            raise ApiError(400, f"Service account {email} does not exist.")

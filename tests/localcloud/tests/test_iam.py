@@ -110,6 +110,27 @@ def test_a_role_that_a_project_cannot_carry_is_refused(cloud: LocalCloud, role: 
         bound(cloud, f"projects/{cloud.project}", role)
 
 
+def test_an_account_that_does_not_exist_is_bound_to_nothing(
+    cloud: LocalCloud, http: Http, topic: str
+) -> None:
+    url = f"https://pubsub.googleapis.com/v1/{topic}"
+    account = f"bound-soon@{cloud.project}.iam.gserviceaccount.com"
+
+    def bind() -> requests.Response:
+        binding = {"role": "roles/pubsub.viewer", "members": [f"serviceAccount:{account}"]}
+        return http("POST", f"{url}:setIamPolicy", json={"policy": {"bindings": [binding]}})
+
+    refused = bind()
+    said = f"Service account {account} does not exist."
+    assert (refused.status_code, refused.json()["error"]["message"]) == (400, said)
+    accounts = f"https://iam.googleapis.com/v1/projects/{cloud.project}/serviceAccounts"
+    http("POST", accounts, json={"accountId": "bound-soon"}).raise_for_status()
+    assert bind().status_code == 200
+    # What is bound already stays, when the account is gone.
+    http("DELETE", f"{accounts}/{account}").raise_for_status()
+    assert bind().status_code == 200
+
+
 def test_a_late_change_leaves_the_old_policy_in_force(
     cloud: LocalCloud, http: Http, topic: str, no_faults: None
 ) -> None:
