@@ -6,16 +6,15 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from statistics import median
 
 from tests.bench.corpus import FILES
+from tests.bench.files import decoding
 from tests.bench.load import Sustained, sustained
 from tests.bench.process import cpu
 from tests.bench.report import MIB, Goal, Section, ratio, short
 from tests.bench.service import Service
 from tests.bench.services import processor, tutorial
 from tests.bench.site import Site
-from tests.bench.subject import running, turns
 from tests.bench.work import baseline_task, task
 
 CONNECTIONS = (1, 2, 4, 8, 16)
@@ -89,10 +88,7 @@ def _explain(section: Section, site: Site, made: Sustained, other: Sustained, qu
     """What a file takes on full cores, and what of it is the decoder's."""
     (photo,) = PHOTOS
     file = next(one for one in FILES if one.title == photo)
-    about = {"file": str(file.path), "content_type": file.content_type}
-    with running({"limit": site.tutorial("core_limit", **about)}) as subjects:
-        steps = turns(subjects, 1 if quick else 20)["limit"]
-    decoder = 1e3 * median(step.cpu for step in steps)
+    decoder = decoding(site, file, 1 if quick else 20)
     own, theirs, beside = 1e3 * made.cpu_each, 1e3 * other.cpu_each, 1e3 * made.beside / made.count
     allowed = (theirs + beside) / LEAST - beside
     section.notes.append(

@@ -15,6 +15,7 @@ MANIFEST = json.loads((FUNCTIONS / "contract/schemas/manifest.schema.json").read
 for folder in (Path(__file__).parent, FUNCTIONS, *(p.parent for p in FUNCTIONS.glob("*/main.py"))):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+sys.path.append(str(FUNCTIONS.parent / "scripts"))
 
 
 @pytest.fixture

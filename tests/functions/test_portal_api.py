@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from portal_fakes import STATUS_ENV, UPLOAD_ENV, Front
+from prepare import environment
 from test_status import FILE_ID, KEY, Signing, failure, manifest
 from werkzeug.serving import make_server
 
-from scripts.prepare import environment
 from tests.conftest import SAYS
 
 ROOT = Path(__file__).resolve().parents[2]
