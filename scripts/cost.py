@@ -30,53 +30,53 @@ PRICES = {
     "log_gib": (0.50, "https://cloud.google.com/stackdriver/pricing", "a copy"),
 }
 
-# Printed by python -m tests.system.measure_cost on 2026-11-21: means of 12 files, one after
-# another, on two cores that others kept busy, so that times are rather too long. The upload itself
-# is the uploader's operation and not counted.
+# Printed by python -m tests.system.measure_cost on 2026-11-27: means of 12 files, one after
+# another, on two cores that others used, too. The upload itself is the uploader's operation and not
+# counted.
 MEASURED: dict[str, dict[str, float]] = {
     "photo of 0.4 MB": {
         "megabytes": 0.45,
         "class_a": 3.0,
-        "class_b": 2.0,
+        "class_b": 1.0,
         "tasks": 2.0,
-        "log_kilobytes": 1.62,
+        "log_kilobytes": 1.42,
         "bridge_cpu": 0.003,
-        "processor_cpu": 0.025,
-        "bridge_seconds": 0.033,
-        "processor_seconds": 0.109,
+        "processor_cpu": 0.032,
+        "bridge_seconds": 0.011,
+        "processor_seconds": 0.046,
     },
     "photo of 4 MB": {
         "megabytes": 3.88,
         "class_a": 3.0,
-        "class_b": 2.0,
+        "class_b": 1.0,
         "tasks": 2.0,
-        "log_kilobytes": 1.62,
+        "log_kilobytes": 1.42,
         "bridge_cpu": 0.003,
-        "processor_cpu": 0.076,
-        "bridge_seconds": 0.027,
-        "processor_seconds": 0.324,
+        "processor_cpu": 0.08,
+        "bridge_seconds": 0.014,
+        "processor_seconds": 0.109,
     },
     "photo of 16 MB": {
         "megabytes": 15.5,
         "class_a": 3.0,
-        "class_b": 5.0,
+        "class_b": 2.0,
         "tasks": 2.0,
-        "log_kilobytes": 1.62,
-        "bridge_cpu": 0.005,
-        "processor_cpu": 0.223,
-        "bridge_seconds": 0.03,
-        "processor_seconds": 0.976,
+        "log_kilobytes": 1.42,
+        "bridge_cpu": 0.003,
+        "processor_cpu": 0.262,
+        "bridge_seconds": 0.012,
+        "processor_seconds": 0.304,
     },
     "other file of 4 MB": {
         "megabytes": 4.0,
         "class_a": 2.0,
         "class_b": 1.0,
         "tasks": 2.0,
-        "log_kilobytes": 1.65,
-        "bridge_cpu": 0.004,
-        "processor_cpu": 0.01,
-        "bridge_seconds": 0.029,
-        "processor_seconds": 0.061,
+        "log_kilobytes": 1.45,
+        "bridge_cpu": 0.003,
+        "processor_cpu": 0.012,
+        "bridge_seconds": 0.007,
+        "processor_seconds": 0.025,
     },
 }
 
