@@ -60,6 +60,11 @@ def test_slides_come_in_the_order_in_which_they_are_shown(office: Any, lane: Any
     assert record["document"]["pages"] == 2
 
 
+def test_a_presentation_may_have_no_slides(office: Any, lane: Any) -> None:
+    record = office(pptx())
+    assert (record["document"]["pages"], record["document"]["words"]) == (0, 0)
+
+
 def test_a_workbook_gives_its_sheets_and_cells(office: Any, lane: Any) -> None:
     row = '<row r="2"><c r="B2"><v>1.5</v></c><c r="C2" t="inlineStr"><is><t>x</t></is></c></row>'
     record = office(xlsx(row))
