@@ -86,6 +86,15 @@ def test_tables_of_many_forms(
     assert ([one["name"] for one in found["columns"]], found["rows"]) == (columns, rows)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_is_read_where_no_codec_can_be_loaded_any_more(
+    table: Any, encoding: str
+) -> None:
+    record = table("größe\n1\n".encode(encoding))
+    assert record["text"] == {"encoding": encoding, "certainty": "certain", "lines": 2}
+    assert record["table"]["columns"][0]["name"] == "größe"
+
+
 def test_a_parquet_is_known_by_its_signature_and_not_made_again(table: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     duckdb.sql(f"COPY (SELECT i, [i] AS l FROM range(5000) t(i)) TO '{path}' (FORMAT parquet)")

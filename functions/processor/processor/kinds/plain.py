@@ -94,7 +94,7 @@ def load_encodings() -> None:
     """Every codec that a text may need: in a file's own process none can be loaded any more."""
     from charset_normalizer.constant import IANA_SUPPORTED
 
-    for name in IANA_SUPPORTED:
+    for name in (*IANA_SUPPORTED, *_BOMS.values()):
         codecs.lookup(name)
     guesses("größer".encode("cp1252"))
 
