@@ -119,6 +119,8 @@ def _text(value: Any) -> str:
 class Front:
     """One of the two functions, with a fake of Cloud Storage at its back."""
 
+    signing: Any = None  # what signs for status
+
     def __init__(self, monkeypatch: Any, name: str, env: dict[str, str]) -> None:
         self.main, self.http = load(name)
         self.cloud = FakeBuckets()

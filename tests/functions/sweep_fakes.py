@@ -60,9 +60,8 @@ class Listing:
         self._end = len(bucket.keys)
         self.next_page_token: str | None = None
 
-    def until(self, prefix: str) -> Listing:
-        last = prefix.encode() + b"\xff" * 4
-        self._end = bisect_left(self._bucket.keys, (last, 0))
+    def until(self, end: bytes) -> Listing:
+        self._end = min(self._end, bisect_left(self._bucket.keys, (end, 0)))
         return self
 
     @property
@@ -94,7 +93,9 @@ class Storage:
     ) -> Listing:  # fmt: skip
         start = max(prefix, start_offset)
         listing = Listing(self, self.bucket(bucket), start, page_size)
-        return listing.until(prefix) if prefix else listing
+        if end_offset:
+            listing.until(end_offset.encode())
+        return listing.until(prefix.encode() + b"\xff" * 4) if prefix else listing
 
     def put(
         self, bucket: str, name: str, generation: int = 1, age: float = 3600, content: Any = None

@@ -52,8 +52,8 @@ def failure(**changes: Any) -> bytes:
 @pytest.fixture
 def status(monkeypatch: pytest.MonkeyPatch) -> Front:
     front = Front(monkeypatch, "status", STATUS_ENV)
-    signing = Signing()
-    monkeypatch.setattr("status.signing._credentials", lambda client, email: signing)
+    front.signing = Signing()
+    monkeypatch.setattr("status.signing._credentials", lambda client, email: front.signing)
     return front
 
 
@@ -216,16 +216,17 @@ def test_a_manifest_beside_a_failure_counts(status: Front) -> None:
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({f"attempts/{KEY}-1/1": b"{}"}, "processing"),
-        ({f"failures/{KEY}-1.json": failure(run=1)}, "failed"),
-        ({f"manifests/{KEY}-1.json": manifest(run=1)}, "done"),
+        ({f"attempts/{KEY}-1/1": b"{}"}, ("processing", 1)),
+        ({f"failures/{KEY}-1.json": failure(run=1, attempt=3)}, ("failed", 3)),
+        ({f"manifests/{KEY}-1.json": manifest(run=1)}, ("done", 2)),
     ],
 )
 def test_a_redriven_file_is_as_its_highest_run(
-    status: Front, more: dict[str, bytes], expected: str
+    status: Front, more: dict[str, bytes], expected: tuple[str, int]
 ) -> None:
     status.cloud.results |= {f"failures/{KEY}.json": failure(), f"attempts/{KEY}/1": b"{}"} | more
-    assert get(status).json["status"] == expected
+    told = get(status).json
+    assert (told["status"], told["attempt"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -237,12 +238,17 @@ def test_a_redriven_file_is_as_its_highest_run(
         b"[" * 5000,
         b'{"outputs": 7}',
         b'{"source": [], "outputs": [1, {}], "attempt": "x"}',
+        b'{"source": {"metadata": {"order": 7}}, "attempt": true, "retryable": "yes"}',
     ],
 )
 def test_a_record_that_cannot_be_read_still_ends_the_file(status: Front, content: bytes) -> None:
     status.cloud.results[f"manifests/{KEY}.json"] = content
     told = get(status).json
     assert (told["status"], told["outputs"]) == ("done", [])
+    assert (told.get("metadata", {}), "attempt" in told) == ({}, False)
+    status.cloud.results = {f"failures/{KEY}.json": content}
+    told = get(status).json
+    assert (told["status"], told["retryable"]) == ("failed", False)
 
 
 # Whose
@@ -341,6 +347,7 @@ def test_a_record_cannot_have_others_files_signed(status: Front, place: Any) -> 
 def test_what_has_not_changed_is_not_sent_again(status: Front) -> None:
     status.cloud.results[f"manifests/{KEY}.json"] = manifest()
     first = get(status)
+    assert first.headers["Cache-Control"] == "private, no-cache"
     again = get(status, **{"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
     status.cloud.results = {f"failures/{KEY}.json": failure()}
@@ -352,9 +359,19 @@ def test_a_signature_is_used_for_minutes(status: Front, monkeypatch: pytest.Monk
     monkeypatch.setattr("status.signing.time.time", lambda: now)
     status.cloud.results[f"manifests/{KEY}.json"] = manifest()
     expires = [get(status).json["outputs"][0]["url_expires"] for _ in range(2)]
+    assert status.signing.signed == 1
     now += 301
     expires.append(get(status).json["outputs"][0]["url_expires"])
     assert expires[0] == expires[1] < expires[2]
+
+
+def test_no_more_addresses_are_kept_than_a_limit(
+    status: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("status.signing.MAX_KEPT", 2)
+    for number in range(5):
+        status.status.signer.url(f"files/{PREFIX}{number}", "image/png")
+        assert 1 <= len(status.status.signer._kept) <= 2
 
 
 # Events
@@ -404,10 +421,10 @@ def test_a_stream_tells_each_change_once_and_ends(status: Front) -> None:
 def test_a_stream_tells_each_step_of_a_video(status: Front) -> None:
     stream, results = Stream(status, FILE_ID), status.cloud.results
     results[f"attempts/{KEY}/1"] = b"{}"
-    for time, percent in ((2.0, 5), (4.0, 10), (4.1, 15)):
-        stream.at[time] = lambda n=percent: results.update({f"attempts/{KEY}/1/{n}": b"{}"})
+    for time, mark in ((2.0, "1/5"), (4.0, "1/10"), (4.1, "1/15"), (6.0, "2"), (7.0, "2/5")):
+        stream.at[time] = lambda mark=mark: results.update({f"attempts/{KEY}/{mark}": b"{}"})
     stream.at[9.0] = lambda: results.update({f"manifests/{KEY}.json": manifest()})
-    assert [one.get("percent") for one in stream.told()] == [None, 5, 15, None]
+    assert [one.get("percent") for one in stream.told()] == [None, 5, 15, None, 5, None]
 
 
 def test_once_the_generation_is_known_nothing_is_listed(status: Front) -> None:
@@ -494,6 +511,30 @@ def test_an_outage_during_a_stream_delays_and_loses_nothing(status: Front) -> No
     status.cloud.fault = lambda request: 503 if stream.now < 20 else None
     assert states(stream.told()) == ["done"]
     assert stream.now < 30
+    assert len(status.cloud.requests) < 20  # 0.5 s, 1 s, 2 s … between its tries
+
+
+def test_what_could_not_be_signed_is_told_later(
+    status: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, sign = Stream(status, FILE_ID), status.signing.sign_bytes
+
+    def away(message: bytes) -> bytes:
+        if stream.now < 3:
+            raise ConnectionError
+        return bytes(sign(message))
+
+    monkeypatch.setattr(status.signing, "sign_bytes", away)
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    assert states(stream.told()) == ["done"]
+    assert 3 <= stream.now < 8
+
+
+def test_a_stream_finds_what_ended_without_an_attempt(status: Front) -> None:
+    stream = Stream(status, FILE_ID)
+    stream.at = {2.0: lambda: status.cloud.results.update({f"failures/{KEY}.json": failure()})}
+    assert states(stream.told()) == ["waiting", "failed"]
+    assert stream.now < 10
 
 
 def test_events_come_as_event_stream_with_the_first_at_once(status: Front) -> None:
@@ -501,10 +542,26 @@ def test_events_come_as_event_stream_with_the_first_at_once(status: Front) -> No
     answer = status.http.get(f"/events?file_id={FILE_ID}")
     assert answer.mimetype == "text/event-stream"
     assert answer.headers["Cache-Control"].startswith("no-store")
+    assert answer.headers["X-Accel-Buffering"] == "no"
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     first, second, _ = answer.text.split("\n\n")
     assert first == "retry: 1000"
     assert json.loads(second.removeprefix("data: "))["status"] == "done"
+
+
+def test_the_look_before_the_answer_is_the_first_files_and_the_first_alone(
+    status: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("status.events.FIRST_PAUSE", 0.01)
+    status.configure(STREAM_SECONDS="2")
+    status.cloud.results[f"failures/{KEY.replace(ID, 'f' * 32)}.json"] = failure()
+    query = "&".join(f"file_id={one}" for one in (FILE_ID, OTHER, OTHER, FILE_ID))
+    answer = status.http.get(f"/events?{query}", buffered=False)
+    status.cloud.results[f"manifests/{KEY}.json"] = manifest()
+    told = [json.loads(e[6:]) for e in answer.text.split("\n\n") if e.startswith("data: ")]
+    assert [(one["file_id"], one["status"]) for one in told] == [
+        (FILE_ID, "waiting"), (OTHER, "failed"), (FILE_ID, "done"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -78,7 +79,7 @@ def events(lines: list[dict[str, Any]]) -> list[str]:
 def test_an_upload_without_a_record_gets_its_task_and_raises_the_alarm(
     cloud: Cloud, logged: Logged
 ) -> None:
-    work = cloud.upload()
+    work = cloud.upload(age=900)
     assert cloud.sweep()["created"] == 1
     assert cloud.ids == [work.task_id]
     restored, swept = logged()
@@ -90,7 +91,7 @@ def test_an_upload_without_a_record_gets_its_task_and_raises_the_alarm(
 def test_what_is_recorded_young_ignored_or_handed_over_is_left_alone(cloud: Cloud) -> None:
     cloud.done(cloud.upload("done.jpg"))
     cloud.fail(cloud.upload("failed.jpg"), retryable=False)
-    cloud.upload("young.jpg", age=60)
+    cloud.upload("young.jpg", age=899)
     cloud.upload("tmp/x.jpg")
     cloud.upload("raw/x.bin")
     lanes = {"default": lane(), "raw": lane(prefixes=["raw/"], records=False)}
@@ -122,14 +123,14 @@ def test_a_live_task_takes_two_calls_however_old_it_is_and_however_many_there_ar
 ) -> None:
     monkeypatch.setattr(restore, "PAGE", 2)
     for number in range(5):
-        cloud.upload(f"{number}.jpg", age=20 * 86_400)
+        cloud.upload(f"{number}.jpg", age=40 * 86_400)
     cloud.sweep()
     before = cloud.tasks.calls
     assert cloud.sweep()["alive"] == 5
     assert cloud.tasks.calls - before == 2 * 5
     monkeypatch.setattr(restore, "LISTED", 4)
     assert cloud.sweep()["alive"] == 5
-    assert cloud.tasks.calls - before == 4 * 5 + 5 * 21
+    assert cloud.tasks.calls - before == 4 * 5 + 5 * 32
 
 
 def test_a_blocked_name_is_passed_by_and_the_new_task_never_doubled(cloud: Cloud) -> None:
@@ -145,6 +146,18 @@ def test_a_blocked_name_is_passed_by_and_the_new_task_never_doubled(cloud: Cloud
         cloud.tasks.most = most
         assert cloud.sweep(timedelta(days=3))["alive"] == 1
     assert len(cloud.ids) == 1
+
+
+def test_an_upload_of_unknown_age_may_have_a_task_of_any_day(cloud: Cloud) -> None:
+    work = cloud.upload()
+    cloud.sweep()
+    (name,) = cloud.tasks.alive
+    cloud.tasks.lose(name)
+    cloud.sweep()
+    config = Config.from_env(cloud.env)
+    restorer = Restorer(cloud.tasks, config, lambda _: False, lambda: NOW + timedelta(days=30))
+    notification = sweeping.Notification("OBJECT_FINALIZE", work, {})
+    assert restorer.enqueue(notification, "default") == ("alive", None)
 
 
 def test_a_delayed_upload_that_was_lost_raises_the_alarm_too(cloud: Cloud, logged: Logged) -> None:
@@ -210,8 +223,11 @@ def test_a_task_for_another_address_is_told_and_left_to_a_person(
 
 def test_a_retryable_failure_is_tried_once_more_after_an_hour(cloud: Cloud, logged: Logged) -> None:
     fresh, rested = cloud.upload("fresh.jpg"), cloud.upload("rested.jpg")
-    cloud.fail(fresh, age=1800)
-    cloud.fail(rested, age=3700)
+    twice = cloud.upload("twice.jpg")
+    cloud.fail(fresh, age=3599)
+    cloud.fail(rested, age=3600)
+    cloud.fail(twice)
+    cloud.fail(replace(twice, run=1))
     assert cloud.sweep()["redriven"] == 1
     again = Work(UPLOADS, "rested.jpg", "1", 1)
     assert cloud.ids == [again.task_id]
@@ -224,10 +240,9 @@ def test_a_retryable_failure_is_tried_once_more_after_an_hour(cloud: Cloud, logg
 
 
 def test_failures_that_an_earlier_pass_looked_at_are_not_read_again(cloud: Cloud) -> None:
-    cloud.fail(cloud.upload(), retryable=False)
+    cloud.fail(cloud.upload(), age=3600, retryable=False)
     assert cloud.sweep()["permanent"] == 1
-    assert cloud.sweep(timedelta(minutes=15)).get("permanent", 0) <= 1
-    assert "permanent" not in cloud.sweep(timedelta(minutes=30))
+    assert "permanent" not in cloud.sweep(timedelta(minutes=15))
 
 
 # Bounds
@@ -239,7 +254,8 @@ def test_a_call_goes_on_where_the_last_one_stopped(
     monkeypatch.setattr(sweeping, "PAGE", 10)
     for number in range(25):
         cloud.upload("same.jpg" if number < 15 else f"x{number}.jpg", number + 1)
-    told = [cloud.sweep(timedelta(minutes=m), uploads_per_call="10") for m in (0, 15, 30, 45)]
+    hours = 0, 0.25, 72, 72.25  # what stopped for days goes on, too
+    told = [cloud.sweep(timedelta(hours=h), uploads_per_call="10") for h in hours]
     assert [one["uploads"] for one in told] == [10, 10, 5, 10]
     assert [one.get("passes", 0) for one in told] == [0, 0, 1, 0]
     assert len(cloud.ids) == 25
@@ -308,6 +324,28 @@ def test_records_of_what_expired_cost_at_most_a_request_for_each_upload(cloud: C
 # The listing in pieces
 
 
+def test_a_run_is_recorded_where_it_or_a_later_one_of_its_generation_is(cloud: Cloud) -> None:
+    work, listings = cloud.upload(), Listings(cloud.storage)
+
+    def recorded() -> list[bool]:
+        return [listings.recorded(RESULTS, replace(work, run=run)) for run in range(4)]
+
+    for other in ("10", "2"):
+        cloud.done(replace(work, generation=other))
+    assert recorded() == [False] * 4
+    cloud.fail(work)
+    assert recorded() == [True, False, False, False]
+    cloud.done(replace(work, run=2))
+    assert recorded() == [True, True, True, False]
+
+
+def test_the_records_under_a_prefix_are_those_of_names_that_begin_with_it(cloud: Cloud) -> None:
+    for name, generation in (("a", "17"), ("a/1", "5"), ("a/1x", "5"), ("b", "1")):
+        cloud.done(Work(UPLOADS, name, generation))
+    found = Listings(cloud.storage).records(RESULTS, "manifests", "a/1")
+    assert [record.key for record in found] == ["a/1/5", "a/1x/5"]
+
+
 NAMES = st.lists(st.text("a/-!.1~ü", min_size=1, max_size=4), min_size=1, max_size=12, unique=True)
 
 
@@ -330,7 +368,7 @@ def test_pieces_have_the_records_that_the_whole_listing_has(names: list[str], da
     whole = {g.key: (g.manifests, g.failures) for g in joined(uploads, *records) if g.upload}
     size = data.draw(st.integers(1, len(uploads)))
     try:
-        listing.PAGE = data.draw(st.integers(2, 5))
+        listing.PAGE = data.draw(st.integers(1, 5))
         pieces = [
             generation
             for at in range(0, len(uploads), size)
@@ -364,4 +402,5 @@ def test_the_schedulers_time_is_the_calls(monkeypatch: pytest.MonkeyPatch) -> No
     assert http.post("/").status_code == 503
     cloud.storage.list_blobs = None  # type: ignore[assignment, method-assign]
     assert http.post("/").status_code == 500
+    assert main.scheduled("2026-11-26T13:00:00+01:00").isoformat() == NOW.isoformat()
     assert abs(main.scheduled(None) - datetime.now(NOW.tzinfo)) < timedelta(minutes=1)

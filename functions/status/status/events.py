@@ -89,7 +89,7 @@ def stream(
                 yield f"data: {json.dumps(tell(watch.file, watch.seen))}\n\n"
                 last = clock()
         except Unreached:
-            watch.seen = before  # what was not told is a change still
+            watch.seen, watch.looks = before, 0  # what was not told is a change still
             watch.pause = min(watch.pause * 2, LONGEST_PAUSE)
         if watch.seen is None or not watch.seen.ended:
             heapq.heappush(queue, (clock() + watch.pause, number, watch))
