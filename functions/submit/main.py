@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functions_framework
-from flask import Request, Response
+from flask import Request, Response, request
 
 from batch.records import Records
 from runtime.logs import Log
@@ -45,4 +45,10 @@ def here() -> Site:
 @functions_framework.http
 def handle(request: Request) -> Response:
     """One request of a client."""
+    return here().answer(request)
+
+
+@functions_framework.errorhandler(404)
+def elsewhere(_: Exception) -> Response:
+    """Paths that the framework's own route does not match, such as those with a line break."""
     return here().answer(request)

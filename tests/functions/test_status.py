@@ -257,7 +257,7 @@ def test_a_record_that_cannot_be_read_still_ends_the_file(status: Front, content
 @pytest.mark.parametrize(
     "file_id",
     [ID, "photos", f"photos-{ID[1:]}", f"photos-{ID.upper()}", f"Photos-{ID}", f"..-{ID}",
-     f"photos%2F-{ID}", f"a%00-{ID}", f"photos-{ID}x"],
+     f"photos%2F-{ID}", f"a%00-{ID}", f"a%0A-{ID}", f"photos-{ID}x"],
 )  # fmt: skip
 def test_what_can_be_no_file_id_is_not_found(status: Front, file_id: str) -> None:
     answer = get(status, file_id)

@@ -319,7 +319,9 @@ def test_a_task_is_shown_with_its_request_and_outcome(submit: Driven) -> None:
     assert shown["request"]["transformation"] == "normalize"
 
 
-@pytest.mark.parametrize("path", ["/tasks/nothing", f"/tasks/{'0' * 32}", "/batches/none"])
+@pytest.mark.parametrize(
+    "path", ["/tasks/nothing", f"/tasks/{'0' * 32}", "/batches/none", "/tasks/a%0Ab"]
+)
 def test_what_is_not_there_is_not_found(submit: Driven, path: str) -> None:
     assert submit.get(path)[0] == 404
 

@@ -572,7 +572,8 @@ def test_health_and_settings(upload: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../main.py", "/%2e%2e/main.py", "//etc/passwd", "/offer.py", "/..%2fservice.py"]
+    "path",
+    ["/../main.py", "/%2e%2e/main.py", "//etc/passwd", "/offer.py", "/..%2fservice.py", "/a%0Ab"],
 )
 def test_no_path_reaches_what_is_not_the_page(upload: Front, path: str) -> None:
     assert refusal(upload.http.get(path))[0] == 404
