@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -98,7 +99,7 @@ def test_google_s_clients_of_other_languages(
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told.pop("task").startswith(f"{parent}/queues/clients/tasks/")
-    wanted = {"heard": HEARD, "queue": f"{parent}/queues/clients"}
+    wanted: dict[str, Any] = {"heard": HEARD, "queue": f"{parent}/queues/clients"}
     if name != "node":  # Node's client for Cloud Storage: make test-frameworks
         wanted |= {"again": 412, "objects": [f"from/{name}.bin"], "same": True}
     assert told == wanted
