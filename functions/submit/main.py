@@ -48,7 +48,7 @@ def handle(request: Request) -> Response:
     return here().answer(request)
 
 
-@functions_framework.errorhandler(404)
+@functions_framework.errorhandler(404)  # type: ignore[untyped-decorator]
 def elsewhere(_: Exception) -> Response:
     """Paths that the framework's own route does not match, such as those with a line break."""
     return here().answer(request)
