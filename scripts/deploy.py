@@ -59,10 +59,10 @@ def plan(environment: Environment, path: Path, *options: str) -> bool:
     return changes
 
 
-def differs(environment: Environment, *options: str) -> bool:
-    """Whether a plan, which is shown, would change anything."""
+def differs(environment: Environment, *options: str, quiet: bool = False) -> bool:
+    """Whether a plan, which is shown unless quiet, would change anything."""
     try:
-        terraform(environment, "plan", "-input=false", "-detailed-exitcode", *options)
+        terraform(environment, "plan", "-input=false", "-detailed-exitcode", *options, quiet=quiet)
     except Failed as failure:
         if failure.code == 2:
             return True
@@ -179,12 +179,13 @@ def command_bootstrap(environment: Environment, arguments: argparse.Namespace) -
 def command_verify(environment: Environment, _arguments: argparse.Namespace) -> None:
     sources(environment)
     with initialized(environment):
-        if differs(environment):
+        print(f"deploy: comparing {environment.name} with its configuration …")
+        # A plan that finds nothing has nothing to show; one that does is made again for a person.
+        if differs(environment, quiet=True) and differs(environment):
             raise Refused(
                 f"{environment.name} differs from its configuration, see above. "
                 f"Fix it with: {environment.command('plan')}"
             )
-        terraform(environment, "output")
     print(f"deploy: {environment.name} is as configured")
     if environment.name != BOOTSTRAP:
         verify_with_files(environment)

@@ -41,7 +41,8 @@ KNOWN = {
         "the Terraform registry cannot be reached, nor is the provider on this machine. "
         "Check the network and run this again"
     ),
-    r"(?i)could not find default credentials|getting credentials|invalid_grant"
+    r"(?i)could not find default credentials": f"no login to Google Cloud is set up. {LOGIN}",
+    r"(?i)getting credentials|invalid_grant"
     r"|invalid authentication|Error 401\b": f"Google does not accept the login. {LOGIN}",
     r"(?i)billing account for|absent billing account|billing (must|to) be enabled": (
         "{project} has no billing account, and needs one. Give it one with: "

@@ -222,6 +222,10 @@ def redrive(
         _say_counts(output, "Left out", selection.left_out)
         if rerender:
             _say_of_rerender(output, selection, until)
+        elif selection.left_out["permanent"]:
+            output.say(
+                "A permanent one fails again unless something changed: --permanent takes it."
+            )
         _say_end(output, queues, selection.enqueued, apply, str(estimate), len(selection.items))
         if selection.cut:
             output.say(f"There are more than {limit:,}: run again, or raise --limit.")

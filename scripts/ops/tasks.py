@@ -92,16 +92,17 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 @click.pass_obj
 def list_(session: Any, batch: str, status: str | None, limit: int, as_json: bool) -> None:
     """Tasks, with their status."""
-    output, found = Output(as_json), list[dict[str, Any]]()
-    for task in session.batch.tasks(batch, status or ""):
-        if len(found) == limit:
-            break
-        found.append(task)
+    output, every = Output(as_json), session.batch.tasks(batch, status or "")
+    found = list(islice(every, limit))
     if as_json:
         output.document({"tasks": found})
     elif found:
-        rows = [(t["task_id"], t["status"], t["created"]) for t in found]
+        rows = [(t["task_id"], t["status"], t["created"][:19] + "Z") for t in found]
         output.table(("task", "status", "created"), rows)
+        if next(every, None):
+            output.say(f"There are more than {limit:,}: raise --limit.")
+        if any(task["status"] == "failed" for task in found):
+            output.say("Why one failed: tasks show TASK")
     else:
         output.say("There is no such task.")
 
@@ -131,6 +132,7 @@ def submit(session: Any, file: Any, batch: str, wait: bool) -> None:
         rejected += len(answer["rejected"])
     counts = session.batch.counts(batch) if wait else {}
     while counts.get("waiting"):
+        click.echo(f"{counts['waiting']:,} of {counts['total']:,} wait …", err=True)
         time.sleep(POLL_SECONDS)
         counts = session.batch.counts(batch)
     if wait:

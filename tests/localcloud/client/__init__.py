@@ -26,11 +26,21 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("LOCALCLOUD_CACHE", ROOT / ".cache"))
 OWNER = "user:you@example.com"
+# What .local/activate leaves in a shell's environment: the names it set, and their old values.
+NAMES, OLD = "_local_names", "_local_old_"
 CLIENT = "32555940559.apps.googleusercontent.com"  # gcloud's, as its own logins have it
 
 
 class LocalCloudError(RuntimeError):
     """The local cloud did not start, or refused a control request."""
+
+
+def without_activation() -> None:
+    """Takes back what a shell that sourced .local/activate hands down: it is of another cloud."""
+    for name in os.environ.pop(NAMES, "").split():
+        os.environ.pop(name, None)
+        if (old := os.environ.pop(OLD + name, None)) is not None:
+            os.environ[name] = old
 
 
 @dataclass
@@ -58,6 +68,7 @@ class LocalCloud:
             project: project id; a fresh one when left out, so that runs never share names.
             stay: whether it outlives this process (`make local`).
         """
+        without_activation()
         project = project or f"local-{secrets.token_hex(3)}"
         # Unix sockets lie inside, and their paths are short: never below the checkout.
         folder = Path(tempfile.mkdtemp(prefix="localcloud-"))

@@ -97,6 +97,15 @@ def broken(path: Path, good: Path) -> None:
     path.write_bytes(data[: len(data) // 3])
 
 
+def samples() -> tuple[Path, Path]:
+    """A good upload and a broken one, to try with."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    good, bad = OUT / "tower.jpg", OUT / "cut-short.jpg"
+    photo(good)
+    broken(bad, good)
+    return good, bad
+
+
 def uploader() -> tuple[str, list[str], Callable[..., list[str]]]:
     """The client that uploads: gsutil, the machine's or an own one, else gcloud storage."""
     if gsutil := client("gsutil"):
@@ -143,9 +152,7 @@ def run(cloud: LocalCloud, log: Path) -> None:
     outputs = deployment.outputs()
     uploads, results = outputs["uploads_bucket"], outputs["results_bucket"]
     with demo.step("A photo and a broken file go into the uploads bucket"):
-        good, bad = OUT / "tower.jpg", OUT / "cut-short.jpg"
-        photo(good)
-        broken(bad, good)
+        good, bad = samples()
         gs(deployment, "cp", good, bad, f"gs://{uploads}/photos/")
     with demo.step("Both are answered: one manifest, one failure record"):
         cloud.idle(horizon=5, timeout=120)

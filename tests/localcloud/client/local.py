@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..client import ROOT, LocalCloud, LocalCloudError
-from .demo import Demo, summary
+from ..client import NAMES, OLD, ROOT, LocalCloud, LocalCloudError
+from .demo import Demo, samples, summary
 from .deployment import CommandFailed, Deployment
 
 STATE = ROOT / ".local" / "state.json"
@@ -101,7 +101,8 @@ def told(outputs: dict[str, Any]) -> list[str]:
     for role in ("completions", "observers"):
         for subscription in outputs.get(role, {}).get("subscriptions", {}).values():
             name = subscription.rpartition("/")[2]
-            lines.append(f"gcloud pubsub subscriptions pull {name} --auto-ack --limit=10")
+            shown = '--format="value(message.attributes.objectId)"'
+            lines.append(f"gcloud pubsub subscriptions pull {name} --auto-ack --limit=10 {shown}")
     if lines:
         lines.append("make ops ARGS=stats         # and erase, pause, redrive --subscribers")
     return lines
@@ -109,6 +110,10 @@ def told(outputs: dict[str, Any]) -> list[str]:
 
 def start(environment: str = "dev") -> int:
     if cloud := running():
+        there = json.loads(STATE.read_text())["environment"]
+        if there != environment:
+            print(f"Not started: {there} runs here. First: make local-stop", file=sys.stderr)
+            return 1
         print(f"Already running on 127.0.0.1:{cloud.port}: source .local/activate")
         return 0
     cloud = LocalCloud.start(stay=True)
@@ -146,6 +151,7 @@ def start(environment: str = "dev") -> int:
         "project": cloud.project,
         "port": cloud.port,
         "pid": cloud.pid,
+        "environment": environment,
         "fronts": [pid for pid, _ in fronts.values()],
     }
     STATE.write_text(json.dumps(record))
@@ -157,13 +163,14 @@ def start(environment: str = "dev") -> int:
     if "approvals" in outputs:
         more += '\n    make ops ARGS=approvals   # a PDF waits for a person: ARGS="approve KEY"'
     more += "".join(f"\n    {line}" for line in told(outputs))
+    good, _ = samples()
     print(f"""
 It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
 
     source .local/activate
-    gsutil cp photo.jpg gs://$UPLOADS/
+    gsutil cp {good.relative_to(ROOT)} gs://$UPLOADS/
     gsutil ls "gs://$RESULTS/**"
-    make logs OBJECT=gs://$UPLOADS/photo.jpg
+    make logs OBJECT=gs://$UPLOADS/{good.name}
     make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}{more}
     deactivate_local""")
     return 0
@@ -178,24 +185,31 @@ def stop() -> int:
     cloud.stop()
     forget(cloud)
     print("Stopped; nothing is left of it. Python environments and caches stay until: make clean")
+    if NAMES in os.environ:
+        print("This shell still points at it: deactivate_local")
     return 0
 
 
 def write_activate(environ: dict[str, str]) -> None:
-    """A file to source: sets the variables, and defines what puts the old ones back."""
-    lines = ["# source this file; deactivate_local undoes it", "deactivate_local() {"]
+    """A file to source: sets the variables, and defines what puts the old ones back.
+
+    It exports the old values too, so that what the shell starts can do without: without_activation.
+    """
+    lines = [
+        "# source this file; deactivate_local undoes it",
+        "if command -v deactivate_local >/dev/null; then deactivate_local; fi",
+        f"export {NAMES}={shlex.quote(' '.join(environ))}",
+        "deactivate_local() {",
+    ]
     for name in environ:
         lines.append(
-            f'  if [ -n "${{_local_had_{name}-}}" ]; then export {name}="$_local_old_{name}"; '
-            f"else unset {name}; fi; unset _local_had_{name} _local_old_{name}"
+            f'  if [ -n "${{{OLD}{name}+x}}" ]; then export {name}="${OLD}{name}"; '
+            f"else unset {name}; fi; unset {OLD}{name}"
         )
-    lines += ["  unset -f deactivate_local", "}"]
+    lines += [f"  unset {NAMES}", "  unset -f deactivate_local", "}"]
     for name, value in environ.items():
-        lines.append(
-            f'if [ -n "${{{name}+x}}" ]; then '
-            f'_local_had_{name}=1; _local_old_{name}="${name}"; fi; '
-            f"export {name}={shlex.quote(value)}"
-        )
+        lines.append(f'if [ -n "${{{name}+x}}" ]; then export {OLD}{name}="${name}"; fi')
+        lines.append(f"export {name}={shlex.quote(value)}")
     ACTIVATE.touch(0o600)
     ACTIVATE.write_text("\n".join(lines) + "\n")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import google.auth.jwt
 import jwt
@@ -327,6 +329,44 @@ def test_a_shell_is_as_before_when_it_leaves_the_local_cloud(
         check=True,
     )
     assert told.stdout.splitlines() == ["local-1 it's", "it's", "mine none", "gone"]
+
+
+def test_a_shell_that_enters_twice_and_what_it_starts_know_what_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        monkeypatch.setattr(local, "ACTIVATE", tmp_path / name)
+        local.write_activate({"PROJECT": name, "UPLOADS": name, "PATH": "/nowhere"})
+    code = (
+        "import os; from tests.localcloud.client import without_activation; without_activation();"
+        "print([os.environ.get(name) for name in ('PROJECT', 'UPLOADS')],"
+        "[name for name in os.environ if name.startswith('_local')])"
+    )
+    script = f"""
+        PROJECT=mine; . "$0/first"; . "$0/second"; "{sys.executable}" -c "{code}"
+        deactivate_local; echo "$PROJECT ${{UPLOADS-none}} $PATH"
+    """
+    told = subprocess.run(
+        ["/bin/bash", "-c", script, tmp_path],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines() == ["['mine', None] []", "mine none /usr/bin:/bin"]
+
+
+def test_what_runs_already_is_not_taken_for_another_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "STATE", tmp_path / "state.json")
+    monkeypatch.setattr(local, "running", lambda: SimpleNamespace(port=1))
+    local.STATE.write_text('{"environment": "dev"}')
+    assert (local.start("dev"), local.start("showcase")) == (0, 1)
+    said = capsys.readouterr()
+    assert said.out == "Already running on 127.0.0.1:1: source .local/activate\n"
+    assert said.err == "Not started: dev runs here. First: make local-stop\n"
 
 
 def test_a_record_comes_back_without_zero_values() -> None:
