@@ -208,7 +208,7 @@ def test_a_pause_loses_nothing_and_the_doctor_says_so(
 
 OPERATOR = "user:operator@example.com"
 VIEWER, USER = "roles/storage.objectViewer", "roles/storage.objectUser"
-COMMANDS = ("stats", "pause", "resume", "erase")
+COMMANDS = ("stats", "logs", "pause", "resume", "erase")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -221,6 +221,7 @@ def test_the_documented_roles_suffice_and_each_is_needed(
     state = (f"projects/_/buckets/{project}-files-tfstate", VIEWER)
     needed = {
         "stats": [state, (results, VIEWER)],
+        "logs": [state, (f"projects/{project}", "roles/logging.viewer"), (uploads, VIEWER)],
         "pause": [state, (queue, "roles/cloudtasks.queueAdmin")],
         "resume": [state, (queue, "roles/cloudtasks.queueAdmin")],
         "erase": [
@@ -232,6 +233,8 @@ def test_the_documented_roles_suffice_and_each_is_needed(
         ],
     }[command]
     names = [f"{fresh}/{number}.jpg" for number in range(len(needed) + 1)]
+    if command == "logs":
+        pipeline.upload(names[0], jpeg(32, 32))
     if command == "erase":  # each time a file of its own, whose task waits
         ops("pause")
         for name in names:
@@ -239,8 +242,11 @@ def test_the_documented_roles_suffice_and_each_is_needed(
         pipeline.settle()
 
     def run(number: int) -> Ran:
-        target = (f"gs://{pipeline.uploads}/{names[number]}", "--apply")
-        return ops(command, *(target if command == "erase" else ()), member=OPERATOR)
+        words = {
+            "erase": (f"gs://{pipeline.uploads}/{names[number]}", "--apply"),
+            "logs": (f"gs://{pipeline.uploads}/{names[0]}",),
+        }
+        return ops(command, *words.get(command, ()), member=OPERATOR)
 
     with ExitStack() as stack:
         bindings = [[*it, OPERATOR, None] for it in needed]
