@@ -69,6 +69,9 @@ def test_what_nobody_decides_is_overdue_after_3_days_and_expired_after_7(
     approvals.cloud.advance(HOUR)
     assert ended(approvals, key) == ("rejected", "clock")
     assert approvals.record(f"rejected/{key}.json")["decision"]["decision"] == "expired"
+    assert [one["event"] for one in approvals.told_of(key)] == [
+        "approval_asked", "approval_overdue", "approval_decided",
+    ]  # fmt: skip
     assert approvals.names(f"files/{key}/") == []
 
 
@@ -133,6 +136,7 @@ def test_the_check_rejects_asks_and_is_tried_again(approvals: Approvals, fresh: 
         until(lambda w=word: approvals.requests(keys[w]), seconds=20)
         assert detail in approvals.requests(keys[word])[0]["check"]
     until(lambda: any(a["key"] == keys["busy"] for a in approvals.check.asked), seconds=20)
+    approvals.cloud.advance(HOUR)
     verdicts["busy"] = (200, {"verdict": "pass"})
     approvals.cloud.advance(600)
     assert ended(approvals, keys["busy"]) == ("published", "rules")
@@ -261,9 +265,12 @@ def test_a_manifest_publishes_nothing_of_another_file_and_nothing_that_changed(
 ) -> None:
     secret = approvals.asked(f"sensitive/{fresh}.jpg")
     (foreign,) = json.loads(approvals.read(f"manifests/{secret}.json"))["outputs"]
-    for number, outputs in enumerate(([foreign], [{"name": "x"}], ["x"], "x", None), 1):
+    unsure = {"name": "x", "object": f"files/{fresh}/forged.jpg/{'1' * 15}4/x"}  # what it holds
+    cases: list[Any] = [[foreign], ["x"], "x", [unsure], None]
+    forged = [{"outputs": outputs} for outputs in cases] + [{"source": {}}]
+    for number, facts in enumerate(forged, 1):
         key = f"{fresh}/forged.jpg/{'1' * 15}{number}"
-        approvals.finish(key, outputs=outputs)
+        approvals.finish(key, **facts)
         assert ended(approvals, key) == ("rejected", "workflow")
     output = approvals.client.bucket(approvals.results).blob(foreign["object"])
     output.upload_from_string(b"something else", "image/jpeg")

@@ -21,17 +21,18 @@ class Stored:
 
     def __init__(self) -> None:
         self.buckets: dict[str, list[Any]] = {}
+        self.vanishing: set[str] = set()  # names whose deletion finds that somebody was faster
         self.waiting: list[Any] = []
         self.storage = SimpleNamespace(list_blobs=self._listed, bucket=self._bucket)
         self.tasks = SimpleNamespace(list_tasks=lambda parent: self.waiting, delete_task=self._took)
 
     def put(
         self, bucket: str, name: str, content: Any = None, minutes: float = 60,
-        generation: str = GENERATION,
+        generation: str = GENERATION, live: bool = True,
     ) -> None:  # fmt: skip
-        """Made so many minutes ago."""
+        """Made so many minutes ago; not live: an earlier version."""
         blob = SimpleNamespace(
-            name=name, generation=generation, content=json.dumps(content).encode(),
+            name=name, generation=generation, live=live, content=json.dumps(content).encode(),
             time_created=datetime.now(UTC) - timedelta(minutes=minutes),
             bucket=self._bucket(bucket),
         )  # fmt: skip
@@ -46,7 +47,7 @@ class Stored:
         glob = re.escape(match_glob).replace(r"\*\*", ".*").replace(r"\*", "[^/]*") or ".*"
         blobs = self.buckets.get(bucket, [])
         found = [b for b in blobs if b.name.startswith(prefix) and re.fullmatch(glob, b.name)]
-        return found if versions else list({blob.name: blob for blob in found}.values())
+        return [blob for blob in found if versions or blob.live]
 
     def _bucket(self, bucket: str) -> Any:
         def blob(name: str, generation: str = "") -> Any:
@@ -56,13 +57,18 @@ class Stored:
                         return one
                 raise NotFound(name)
 
+            def delete() -> None:
+                assert generation, "a version is deleted, not whatever is live"
+                self.buckets[bucket].remove(there())
+                if name in self.vanishing:
+                    raise NotFound(name)
+
             def write(text: str, *_: Any, if_generation_match: int) -> None:
                 assert (if_generation_match, name in self.names(bucket)) == (0, False)
                 self.put(bucket, name, json.loads(text))
 
             return SimpleNamespace(
-                delete=lambda: self.buckets[bucket].remove(there()),
-                download_as_bytes=lambda: there().content, upload_from_string=write,
+                delete=delete, download_as_bytes=lambda: there().content, upload_from_string=write,
             )  # fmt: skip
 
         return SimpleNamespace(blob=blob)

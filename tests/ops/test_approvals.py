@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from scripts.ops.approvals import RUNS, Approvals
+from scripts.ops.approvals import RUNS, Approvals, approvals
 from scripts.ops.filters import Filter
 from scripts.ops.problems import Problem
 
@@ -137,6 +139,14 @@ def test_only_an_execution_that_goes_on_is_cancelled(cloud: Asked, job: Approval
     for execution in ("on", "over", "unknown"):
         job.cancel(execution)
     assert cloud.sent == [("/on:cancel", {})]
+
+
+def test_who_was_asked_first_comes_first(cloud: Asked, job: Approvals) -> None:
+    for name, asked in (("a", "2026-11-27"), ("b", "2026-11-26"), ("c", "2026-11-28")):
+        cloud.ask(f"{name}/{GENERATION}", asked)
+    session = SimpleNamespace(clients=cloud, environment=job._environment)
+    told = CliRunner().invoke(approvals, ["--json"], obj=session)
+    assert [one["key"][0] for one in json.loads(told.output)["requests"]] == ["b", "a", "c"]
 
 
 def test_a_restart_says_what_the_completion_said(cloud: Asked, job: Approvals) -> None:

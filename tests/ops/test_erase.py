@@ -58,6 +58,7 @@ def task(work: Work, worked_on: bool) -> Any:
         (f"attempts/{NAME}/other.jpg/{GENERATION}/1", False),
         (f"decisions/{KEY}/{GENERATION}/print.json", False),
         (f"manifests/{NAME}x/{GENERATION}.json", False),
+        (f"manifests/{KEY}.json.bak", False),
     ],
 )
 def test_what_is_another_objects_is_left_alone(result: str, holds: bool) -> None:
@@ -76,22 +77,43 @@ def test_an_owner_is_a_label_and_no_pattern(owner: str, taken: bool) -> None:
 
 
 def test_every_version_goes_and_what_is_left_names_nothing(stored: Stored) -> None:
-    for generation in (GENERATION, f"{GENERATION[:-1]}9"):
-        stored.put(UPLOADS, NAME, generation=generation)
-        stored.put(RESULTS, f"manifests/{NAME}/{generation}.json")
-        stored.put(RESULTS, f"manifests/{KEY}.json", generation=generation)
-    stored.put(RESULTS, f"files/{KEY}/a.jpg")
+    for generation, live in ((GENERATION, False), (f"{GENERATION[:-1]}9", True)):
+        stored.put(UPLOADS, NAME, generation=generation, live=live)
+        stored.put(RESULTS, f"manifests/{NAME}/{generation}.json", live=False)
+        stored.put(RESULTS, f"manifests/{KEY}.json", generation=generation, live=live)
+    stored.vanishing.add(f"files/{KEY}/a.jpg")
+    for name in (f"files/{KEY}/a.jpg", other := f"manifests/{NAME}/other.jpg/{GENERATION}.json"):
+        stored.put(RESULTS, name)
     stored.put(PUBLISHED, f"published/{KEY}.json")
     stored.put(UPLOADS, f"{NAME}.bak")
     gone = erasure(stored, approvals=True).erase(60, lambda _: None)
     assert (gone["uploads"], gone["manifests"], gone["files"], gone["published"]) == (2, 4, 1, 1)
     assert (stored.names(UPLOADS), stored.names(PUBLISHED)) == ([f"{NAME}.bak"], [])
-    (record,) = stored.buckets[RESULTS]
+    kept, record = stored.buckets[RESULTS]
+    assert kept.name == other
     assert record.name.startswith("erased/")
     assert json.loads(record.content)["files"] == 2
     assert "tom" not in record.name + record.content.decode()
     assert not any(erasure(stored).erase(60, lambda _: None).values())
-    assert len(stored.buckets[RESULTS]) == 1
+    assert len(stored.buckets[RESULTS]) == 2
+
+
+def test_what_is_written_while_it_is_erased_goes_too(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, late = erasure(stored), [f"failures/{KEY}.json"]
+    delete = job._delete
+
+    def deleted(blobs: list[Any]) -> None:
+        delete(blobs)
+        if blobs and late:
+            stored.put(RESULTS, late.pop())
+
+    monkeypatch.setattr(job, "_delete", deleted)
+    stored.put(RESULTS, f"files/{KEY}/a.jpg")
+    gone = job.erase(60, lambda _: None)
+    assert (gone["files"], gone["failures"]) == (1, 1)
+    assert [name.partition("/")[0] for name in stored.names(RESULTS)] == ["erased"]
 
 
 @pytest.mark.parametrize(

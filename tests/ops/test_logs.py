@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from scripts.ops import ROOT
-from scripts.ops.logs import EVENTS, logs
+from scripts.ops.logs import EVENTS, logs, told
 from scripts.ops.problems import Problem
 
 
 class Google:
-    """One object of two generations, and one line of each event."""
+    """One object of two generations, and two lines of each event."""
 
     project = "my-project"
 
@@ -32,9 +33,13 @@ class Google:
         self.asked.append(dict(body))
         page = len(self.asked) % 2
         payload = {"event": "done", "message": f"page {page}", "object": "cats/tom.jpg"}
-        line = {"timestamp": "2026-11-21T10:00:00.123456Z", "severity": "INFO",
-                "jsonPayload": payload | {"generation": "1", "run": 1, "seconds": 0.1}}  # fmt: skip
-        return {"entries": [line]} | ({"nextPageToken": "more"} if page else {})
+        lines = [
+            {"timestamp": f"2026-11-21T10:0{run}:00.123456Z", "severity": "INFO",
+             "jsonPayload": payload | {"generation": "1", "run": 1 - run, "seconds": 0.1}}
+            for run in (0, 1)
+        ]  # fmt: skip
+        entries = lines if body["orderBy"].endswith("asc") else lines[::-1]
+        return {"entries": entries} | ({"nextPageToken": "more"} if page else {})
 
 
 def asked(*words: str) -> tuple[Google, Result]:
@@ -55,7 +60,10 @@ def test_a_story_has_every_generation_oldest_first_page_after_page() -> None:
     assert [one.get("pageToken") for one in google.asked] == [None, "more"] * 2
     assert {one["orderBy"] for one in google.asked} == {"timestamp asc"}
     line = "  2026-11-21 10:00:00.123  INFO       done      page 1  run=1 seconds=0.1"
-    assert told.output.splitlines()[2] == line
+    assert told.output.splitlines()[2:4] == [
+        line,
+        line.replace(":00:", ":01:").replace("run=1 ", ""),
+    ]
 
 
 def test_a_generation_that_is_gone_has_its_story_too() -> None:
@@ -73,7 +81,30 @@ def test_an_events_newest_lines_are_of_this_environment_alone() -> None:
     assert (body["orderBy"], body["pageSize"]) == ("timestamp desc", 7)
     assert 'resource.labels.service_name=~"^files-dev-"' in body["filter"]
     assert 'jsonPayload.event="retry"' in body["filter"]
-    assert "object=cats/tom.jpg#1" in told.output
+    assert 'resource.type="cloud_run_revision"' in body["filter"]
+    assert since(body) == pytest.approx(2 * 3600, abs=60)
+    first, second = told.output.splitlines()[1:]
+    assert "object=cats/tom.jpg#1" in first
+    assert (first.split()[1], second.split()[1]) == ("10:00:00.123", "10:01:00.123")
+
+
+def since(body: dict[str, Any]) -> float:
+    """Seconds before now from which on lines are asked for."""
+    match = re.search(r'timestamp>="([^"]+)"', body["filter"])
+    assert match
+    return (datetime.now(UTC) - datetime.fromisoformat(match[1])).total_seconds()
+
+
+def test_either_a_file_or_an_event_is_asked_for() -> None:
+    for words in ((), ("gs://up/cats/tom.jpg", "--event", "retry")):
+        google, refused = asked(*words)
+        assert (refused.exit_code, google.asked) == (2, [])
+        assert "name a file" in refused.output
+
+
+def test_a_line_of_text_is_told_as_it_is() -> None:
+    entry = {"timestamp": "2026-11-21T10:00:00.1Z", "severity": "ERROR", "textPayload": "Killed."}
+    assert told(entry, True).endswith("Killed.")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +118,7 @@ def test_an_events_newest_lines_are_of_this_environment_alone() -> None:
 def test_a_file_of_the_portal_and_a_task_are_searched_for(target: str, filter_: str) -> None:
     google, _ = asked(target)
     assert google.asked[0]["filter"].endswith(filter_)
+    assert since(google.asked[0]) == pytest.approx(30 * 86_400, abs=60)
 
 
 def test_its_events_are_those_of_the_page() -> None:

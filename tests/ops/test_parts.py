@@ -164,7 +164,7 @@ class Refusing:
         (rest_error(429, b"slow"), "queue_throttled"),
         (rest_error(500, b""), "queue_unavailable"),
         (rest_error(502, b"<html>"), "queue_unavailable"),
-        (api.ServiceUnavailable("over gRPC"), "queue_unavailable"),
+        (api.AlreadyExists("over gRPC"), "already_exists"),
         (rest_status(503, "UNAVAILABLE"), "queue_unavailable"),
         (rest_status(403, "PERMISSION_DENIED"), "queue_refused"),
         (rest_error(400, b"[]"), "queue_refused"),
