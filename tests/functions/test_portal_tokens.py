@@ -91,10 +91,29 @@ def test_a_good_token_names_its_owner(callers: Any, issuer: Issuer) -> None:
     assert owner != callers.owner(f"Bearer {issuer.token(sub='43')}", None)
 
 
-def test_certificates_are_fetched_once(callers: Any, issuer: Issuer) -> None:
+def test_certificates_are_fetched_once_in_their_time(
+    callers: Any, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(5):
         callers.owner(f"Bearer {issuer.token()}", None)
     assert len(issuer.fetched) == 1
+    later = time.monotonic() + 1000
+    monkeypatch.setattr("web.access.time.monotonic", lambda: later)
+    callers.owner(f"Bearer {issuer.token()}", None)
+    assert len(issuer.fetched) == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "seconds"),
+    [("public, max-age=1000", 1000), ("max-age=9999999", 86_400), ("max-age=-1", 300),
+     ("max-age=²", 300), ("no-store", 300)],
+)  # fmt: skip
+def test_certificates_are_kept_as_long_as_google_says_and_a_day_at_most(
+    says: str, seconds: float
+) -> None:
+    from web.access import _max_age
+
+    assert _max_age({"cache-control": says}) == seconds
 
 
 @pytest.mark.parametrize(
@@ -156,8 +175,8 @@ def test_an_issuer_that_gives_no_answer_is_an_outage_and_no_verdict(
 ) -> None:
     from web.problems import Problem
 
-    issuer.status = 500
-    with pytest.raises(Problem) as problem:
-        callers.owner(f"Bearer {issuer.token()}", None)
-    assert problem.value.status == 503
-    assert problem.value.retry_after
+    for issuer.status in (500, 404):
+        with pytest.raises(Problem) as problem:
+            callers.owner(f"Bearer {issuer.token()}", None)
+        assert problem.value.status == 503
+        assert problem.value.retry_after

@@ -69,7 +69,10 @@ def test_a_file_task_is_kept_published_and_started(submit: Driven) -> None:
     assert (
         request["url"] == f"https://run.googleapis.com/v2/{PLACE}/jobs/files-dev-worker-normal:run"
     )
-    assert request["oauth_token"]["service_account_email"] == SUBMIT_ENV["STARTER"]
+    assert request["oauth_token"] == {
+        "service_account_email": SUBMIT_ENV["STARTER"],
+        "scope": "https://www.googleapis.com/auth/cloud-platform",
+    }
 
 
 def test_a_data_task_takes_the_recipes_words(submit: Driven) -> None:
@@ -172,10 +175,20 @@ def test_what_is_not_json_is_refused(submit: Driven) -> None:
 
 def test_a_repeated_key_is_the_same_task(submit: Driven) -> None:
     body = {"task_type": "file_processing", "filename": "a.jpg"}
-    headers = {"Idempotency-Key": KEY}
-    first, again = (submit.post("/submit-task", body, **headers)[1] for _ in range(2))
+    first, again = (
+        submit.post("/submit-task", body, **{"Idempotency-Key": key})[1]
+        for key in (KEY, KEY.upper())
+    )
     assert first["task_id"] == again["task_id"]
     assert len(submit.records.objects) == 1
+
+
+@pytest.mark.parametrize("key", ["7", KEY.replace("-4f77-", "-1f77-")])
+def test_a_key_that_could_be_guessed_is_refused(submit: Driven, key: str) -> None:
+    status, answer = submit.post("/submit-data-task", **{"Idempotency-Key": key})
+    assert (status, answer["detail"]) == (
+        400, "Idempotency-Key must be a random UUID (version 4)",
+    )  # fmt: skip
 
 
 def test_a_key_that_was_used_for_another_task_is_refused(submit: Driven) -> None:
@@ -264,6 +277,17 @@ def test_a_line_without_a_key_is_rejected(submit: Driven) -> None:
     assert "key is required" in answer["rejected"][0]["detail"]
 
 
+def test_a_line_has_16_kib_and_its_key_200_characters_at_most(submit: Driven) -> None:
+    task = {"task_type": "file_processing", "filename": "a"}
+    lines = [task | {"key": "k" * 200}, task | {"key": "k" * 201}]
+    room = 16 * 1024 - len(json.dumps(task | {"key": "k", "lane": ""}))
+    lines += [task | {"key": "k", "lane": "x" * more} for more in (room, room + 1)]
+    _, answer = submit.lines(*lines)
+    assert [(one["line"], one["detail"][:14]) for one in answer["rejected"]] == [
+        (2, "key is require"), (3, "lane must be t"), (4, "the line has m"),
+    ]  # fmt: skip
+
+
 def test_more_than_a_thousand_lines_are_refused_whole(submit: Driven) -> None:
     task = {"task_type": "file_processing", "filename": "a"}
     status, _ = submit.lines(*(task | {"key": str(n)} for n in range(1001)))
@@ -295,6 +319,17 @@ def test_cancelling_gives_what_waits_its_outcome_and_leaves_what_is_done(submit:
     assert answer == {"batch_id": "nightly", "cancelled": 39, "more": False}
     _, answer = submit.get("/batches/nightly")
     assert (answer["cancelled"], answer["done"]) == (39, 1)
+
+
+def test_a_cancellation_that_takes_long_says_that_there_is_more(
+    submit: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("submit.service.CANCEL_SECONDS", -1.0)
+    task = {"task_type": "file_processing", "filename": "a"}
+    submit.lines(*(task | {"key": str(n)} for n in range(20)))
+    for cancelled, more in ((16, True), (4, True), (0, False)):
+        _, answer = submit.post("/batches/nightly:cancel")
+        assert answer == {"batch_id": "nightly", "cancelled": cancelled, "more": more}
 
 
 def test_tasks_are_listed_by_batch_and_status_page_by_page(submit: Driven) -> None:

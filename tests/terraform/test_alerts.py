@@ -26,13 +26,24 @@ def alerts(root: MakeRoot) -> Root:
 
 
 def test_an_alert_says_what_it_means_what_to_type_and_where_to_read_on(alerts: Root) -> None:
-    plan = alerts.plan(runbook_url="https://example.com/runbook.md")
+    channel = "projects/demo-project/notificationChannels/1"
+    plan = alerts.plan(
+        runbook_url="https://example.com/runbook.md", notification_channels=[channel]
+    )
     policy = plan['google_monitoring_alert_policy.this["it_waits"]']
     (documentation,) = policy["documentation"]
     assert policy["display_name"] == "files-dev: It waits"
     for said in ("Something waits.", "`make ops`", "https://example.com/runbook.md#it-waits"):
         assert said in documentation["content"]
     assert documentation["links"][0]["url"] == "https://example.com/runbook.md#it-waits"
+    assert (policy["severity"], policy["notification_channels"]) == ("ERROR", [channel])
+    (strategy,) = policy["alert_strategy"]
+    assert (strategy["auto_close"], strategy["notification_prompts"]) == (
+        "3600s", ["OPENED", "CLOSED"],
+    )  # fmt: skip
+    (promql,) = policy["conditions"][0]["condition_prometheus_query_language"]
+    assert (promql["query"], promql["duration"]) == ("vector(1)", "60s")
+    assert promql["disable_metric_validation"] is True
 
 
 REFUSED: list[Case] = [

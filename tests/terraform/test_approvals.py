@@ -17,6 +17,8 @@ WORKFLOW = "google_workflows_workflow.this"
 STARTER = "google_pubsub_subscription.starter"
 TOPIC = f"projects/{PROJECT}/topics/files-dev-completions"
 EDITORS = "group:editors@example.com"
+BUCKET = "module.published.google_storage_bucket.this"
+KEY = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
 
 
 def interface(**more: object) -> dict[str, object]:
@@ -61,6 +63,10 @@ def test_each_manifest_starts_an_execution_in_the_starters_name(default: Plan) -
     account = f"files-approvals-starter@{PROJECT}.iam.gserviceaccount.com"
     assert push["oidc_token"] == [{"audience": trigger, "service_account_email": account}]
     assert default[STARTER]["filter"] == 'attributes.status = "done" AND NOT attributes:subscriber'
+    assert default[STARTER]["message_retention_duration"] == "604800s"
+    assert default[STARTER]["expiration_policy"] == [{"ttl": ""}]
+    backoff = {"minimum_backoff": "10s", "maximum_backoff": "600s"}
+    assert default[STARTER]["retry_policy"] == [backoff]
 
 
 def test_a_pdf_waits_for_a_week_and_somebody_is_reminded_after_three_days(default: Plan) -> None:
@@ -148,6 +154,17 @@ def test_one_execution_that_fails_is_one_too_many(default: Plan) -> None:
     assert not rings(default, "approvals_failed", ended("FAILED", "other"))
 
 
+def test_one_file_that_waits_too_long_is_one_too_many(default: Plan) -> None:
+    def grew(metric: str, amount: float) -> Found:
+        name = f"logging_googleapis_com:user_files_dev_approvals_{metric}"
+        return counted(name, amount, 10, monitored_resource=WORKFLOWS)
+
+    assert rings(default, "approvals_overdue", grew("overdue", 1))
+    assert not rings(default, "approvals_overdue", grew("asked", 1))
+    labels = default['google_logging_metric.counter["decided"]']["label_extractors"]
+    assert labels == {"decision": "EXTRACT(jsonPayload.decision)"}
+
+
 # Overrides
 
 
@@ -165,7 +182,7 @@ def test_rules_become_regular_expressions_that_match_what_they_say(approvals: Ro
     assert [bool(re.search(name, one)) for one in names] == [True, True, False, False]
     kinds = ("image/png", "application/a+b", "application/aab", "ximage/png", "application/a+bc")
     assert [bool(re.search(kind, k)) for k in kinds] == [True, True, False, False, False]
-    assert re.search(rules["all"]["type"], "any/thing")
+    assert all(re.search(rules["all"]["type"], one) for one in ("any/thing", ""))
     assert (rules["big"]["min_bytes"], rules["big"]["mismatch"]) == (5, True)
 
 
@@ -176,7 +193,10 @@ def test_approvers_see_what_they_decide_about_and_the_deployer_acts_as_the_accou
     plan = approvals.plan(
         approvers=[EDITORS],
         check={"url": "https://scan.example.com/look"},
-        pipeline=interface(deployer=deployer),
+        pipeline=interface(
+            deployer=deployer,
+            policy=interface()["policy"] | {"kms_key_name": KEY},  # type: ignore[operator]
+        ),
         published_retention={"expire_days": 30, "soft_delete_days": 0},
         subscribers={"app": {"reader": EDITORS, "only": "published"}},
     )
@@ -185,6 +205,10 @@ def test_approvers_see_what_they_decide_about_and_the_deployer_acts_as_the_accou
         assert (EDITORS, "roles/storage.objectViewer", f"bucket/files-dev-{bucket}") in found
     assert ("files-apply", "roles/iam.serviceAccountUser", "account/files-dev-approvals") in found
     assert plan.told() == plan.bindings(conditions=False)
+    assert plan[WORKFLOW]["crypto_key_name"] == KEY
+    assert plan["google_pubsub_topic.this"]["kms_key_name"] == KEY
+    assert plan[BUCKET]["encryption"][0]["default_kms_key_name"] == KEY
+    assert plan[BUCKET]["force_destroy"] is False
     check = json.loads(plan[WORKFLOW]["user_env_vars"]["CHECK"])
     assert check["audience"] == check["url"] == "https://scan.example.com/look"
     subscriber = plan['module.subscribers.google_pubsub_subscription.subscriber["app"]']
@@ -197,7 +221,7 @@ REFUSED: list[Case] = [
     ({"approvers": ["allUsers"]}, "approvers has allUsers; each names one account"),
     ({"check": {"url": "http://x.example"}}, "check.url is http://x.example; it is an https://"),
     ({"check": {"timeout_seconds": 0}}, "check.timeout_seconds is 0; a call of Workflows lasts"),
-    ({"expire_days": 400}, "expire_days is 400; whole days from 1 to 300"),
+    ({"expire_days": 301}, "expire_days is 301; whole days from 1 to 300"),
     ({"remind_days": 8}, "remind_days is 8 of expire_days 7; more than 0, and fewer"),
     ({"published_retention": {"expire_days": 5}}, "published_retention expires something after 5"),
     ({"rules": {"Pdf": {"mismatch": True}}}, "rules has Pdf; a name has 1 to 31 lower-case"),

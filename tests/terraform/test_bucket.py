@@ -165,6 +165,7 @@ def test_every_retention_is_a_setting(bucket: Root) -> None:
 
 REFUSED: list[Case] = [
     ({"cors": {"origins": ["*"]}}, "an origin is https://host without a path, and never *"),
+    ({"cors": {"origins": ["https://a.example/x"]}}, "cors.origins has https://a.example/x; an"),
     (
         {
             "iam_members": {

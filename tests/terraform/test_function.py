@@ -130,8 +130,14 @@ def test_resources_are_settings(function: Root) -> None:
 
 
 def test_it_can_be_kept_and_opened(function: Root) -> None:
-    values = function.plan(deletion_policy="PREVENT", ingress="ALLOW_INTERNAL_AND_GCLB")[FUNCTION]
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    values = function.plan(
+        deletion_policy="PREVENT",
+        ingress="ALLOW_INTERNAL_AND_GCLB",
+        build=BUILD | {"kms_key_name": key},
+    )[FUNCTION]
     assert values["deletion_policy"] == "PREVENT"
+    assert values["kms_key_name"] == key
     assert values["service_config"][0]["ingress_settings"] == "ALLOW_INTERNAL_AND_GCLB"
 
 

@@ -106,7 +106,10 @@ def test_dead_letters_retention_is_a_setting(events: Root) -> None:
 
 
 def test_topics_and_subscriptions_can_be_kept(events: Root) -> None:
-    plan = events.plan(deletion_policy="PREVENT")
+    key = "projects/p/locations/us-central1/keyRings/r/cryptoKeys/k"
+    plan = events.plan(deletion_policy="PREVENT", kms_key_name=key)
+    topics = plan.of_type("google_pubsub_topic")
+    assert {plan[address]["kms_key_name"] for address in topics} == {key}
     kept = plan.of_type("google_pubsub_topic") + plan.of_type("google_pubsub_subscription")
     assert len(kept) == 4
     assert {plan[address]["deletion_policy"] for address in kept} == {"PREVENT"}

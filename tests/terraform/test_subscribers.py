@@ -194,7 +194,12 @@ def interface(**more: object) -> dict[str, object]:
 
 
 def test_each_kind_of_record_is_announced_with_its_status(root: MakeRoot) -> None:
-    plan = root("terraform/completions", pipeline=interface()).plan()
+    kept = {"deletion_policy": "PREVENT", "kms_key_name": KEY}
+    plan = root("terraform/completions", pipeline=interface(policy=kept)).plan()
+    for address in plan.of_type("google_storage_notification"):
+        assert plan[address]["event_types"] == ["OBJECT_FINALIZE"]
+        assert plan[address]["bucket"] == "demo-project-files-dev-results"
+    assert plan["google_pubsub_topic.this"]["deletion_policy"] == "PREVENT"
     told = {
         plan[address]["object_name_prefix"]: plan[address]["custom_attributes"]
         for address in plan.of_type("google_storage_notification")

@@ -32,7 +32,10 @@ def test_a_queue_has_the_tutorials_rates_and_retries_for_a_week(queue: Root) -> 
 
 
 def test_its_name_ends_in_the_moment_of_its_creation(queue: Root) -> None:
-    assert re.fullmatch(r"files-dev-default-\d{12}", queue.plan()[QUEUE]["name"])
+    plan = queue.plan()
+    assert re.fullmatch(r"files-dev-default-\d{12}", plan[QUEUE]["name"])
+    renewed = plan["terraform_data.suffix"]["triggers_replace"]
+    assert renewed == ["demo-project", "us-central1", "files-dev-default"]
 
 
 def test_nobody_may_enqueue(queue: Root) -> None:
