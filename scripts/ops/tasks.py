@@ -131,8 +131,11 @@ def submit(session: Any, file: Any, batch: str, wait: bool) -> None:
             output.say(f"  line {one['line']}: {one['detail']}")
         rejected += len(answer["rejected"])
     counts = session.batch.counts(batch) if wait else {}
-    while counts.get("waiting"):
-        click.echo(f"{counts['waiting']:,} of {counts['total']:,} wait …", err=True)
+    told = 0
+    while waiting := counts.get("waiting"):
+        if waiting != told:
+            click.echo(f"{waiting:,} of {counts['total']:,} wait …", err=True)
+        told = waiting
         time.sleep(POLL_SECONDS)
         counts = session.batch.counts(batch)
     if wait:
