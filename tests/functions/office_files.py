@@ -87,13 +87,13 @@ def xlsx(rows: str, **parts: str | bytes) -> bytes:
     return package(ooxml("xl/workbook.xml", main, **made, **parts))
 
 
-def odt(body: str) -> bytes:
+def odt(body: str, **parts: str) -> bytes:
     """body: what stands in office:text."""
     content = (
         '<o:document-content xmlns:o="urn:o" xmlns:t="urn:t"><o:body><o:text>'
         f"{body}</o:text></o:body></o:document-content>"
     )
     return package(
-        {"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content},
+        {"mimetype": "application/vnd.oasis.opendocument.text", "content.xml": content, **parts},
         zipfile.ZIP_STORED,
     )

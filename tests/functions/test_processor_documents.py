@@ -10,6 +10,7 @@ from test_processor_images import close, corners, encode, quarters, refusal
 from test_processor_kinds import LOCKED_PDF, PDF
 
 from processor.kinds import page as pages
+from processor.kinds.words import Words
 
 
 def pdf(page: bytes, *objects: bytes, content: bytes = b"", catalog: bytes = b"") -> bytes:
@@ -109,6 +110,19 @@ def test_text_beyond_its_limits_is_cut_and_said_so(
     monkeypatch.setattr("processor.kinds.pdf._TEXT_SHARE", 1e12)
     record = processor.process(BOOK, name="late", **PDF)
     assert (record["document"]["words"], record["document"]["truncated"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "is_full"), [("abcdü", "abcd", True), ("abcü", "abcü", False)]
+)
+def test_what_is_left_of_a_text_are_whole_characters(
+    monkeypatch: pytest.MonkeyPatch, text: str, kept: str, is_full: bool
+) -> None:
+    monkeypatch.setattr("processor.kinds.words.MAX_BYTES", 5)
+    words = Words()
+    words.add(text)
+    (output,) = words.outputs()
+    assert (output.data.decode(), words.is_full) == (kept, is_full)
 
 
 def test_an_outline_without_end_ends(processor: Any) -> None:

@@ -112,6 +112,19 @@ def test_the_poster_is_not_the_black_beginning(media: Any, lane: Any) -> None:
     assert close(corners(poster(lane, record)), [R, G, B, W], 24)
 
 
+def test_where_nothing_can_be_searched_a_few_first_frames_are_looked_at() -> None:
+    import itertools
+    from types import SimpleNamespace
+
+    from processor.kinds import media
+
+    container = SimpleNamespace(
+        duration=None, seek=lambda at: None, decode=lambda video: itertools.count()
+    )
+    stream = SimpleNamespace(disposition=av.stream.Disposition(0))
+    assert len(list(itertools.islice(media._frames(container, stream), 99))) == 50
+
+
 def test_other_containers_are_read(media: Any, lane: Any) -> None:
     record = media(video(lambda n: QUARTERS, 12, format="matroska", sound=True), "video/x-matroska")
     assert record["detected"] == {"contentType": "video/x-matroska", "matchesDeclared": True}

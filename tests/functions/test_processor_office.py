@@ -46,7 +46,9 @@ def test_a_text_document_gives_its_text_and_properties(office: Any, lane: Any) -
     fallback = "<x:Fallback xmlns:x='urn:x'><w:t>twice</w:t></x:Fallback>"
     body = paragraph("Grüße <![CDATA[& more]]>") + cell + paragraph("end") + fallback
     notes = "<n xmlns:w='urn:w'><w:p><w:t>a note</w:t></w:p></n>"
-    record = office(docx(body, **{"word/footnotes.xml": notes, "word/vbaProject.bin": b"x"}))
+    more = {"word/footnotes.xml": notes, "word/vbaProject.bin": b"x",
+            "docProps/app.xml": "<p><Pages>0</Pages></p>"}  # fmt: skip
+    record = office(docx(body, **more))
     assert record["detected"]["contentType"] == f"{OOXML}.wordprocessingml.document"
     assert text(lane, record) == "Grüße & more\nin a cell\nend\na note\n"
     assert record["document"] == {
@@ -66,15 +68,24 @@ def test_a_presentation_may_have_no_slides(office: Any, lane: Any) -> None:
 
 
 def test_a_workbook_gives_its_sheets_and_cells(office: Any, lane: Any) -> None:
-    row = '<row r="2"><c r="B2"><v>1.5</v></c><c r="C2" t="inlineStr"><is><t>x</t></is></c></row>'
+    row = (
+        '<row r="2"><c r="B2"><v>1.5</v></c><c r="C2" t="inlineStr"><is><t>x\ny</t></is></c>'
+        '<c r="D2"><v>7</v></c></row>'
+    )
     record = office(xlsx(row))
-    assert record["document"]["sheets"] == [{"name": "Costs", "rows": 2, "columns": 3}]
-    assert text(lane, record).split() == ["1.5", "x"]
+    assert record["document"]["sheets"] == [{"name": "Costs", "rows": 2, "columns": 4}]
+    assert text(lane, record) == "\n1.5\tx y\t7\n"
 
 
 def test_an_open_document_gives_its_text(office: Any, lane: Any) -> None:
     spaces = '<t:s xmlns:t="urn:t" t:c="3"/>'
-    record = office(odt(f"<t:h>Head</t:h><t:p>a{spaces}b</t:p>"))
+    meta = (
+        "<m><creation-date>2026</creation-date><date>2027</date>"
+        '<document-statistic page-count="3"/></m>'
+    )
+    record = office(odt(f"<t:h>Head</t:h><t:p>a{spaces}b</t:p>", **{"meta.xml": meta}))
+    facts = record["document"]
+    assert (facts["created"], facts["modified"], facts["pages"]) == ("2026", "2027", 3)
     assert record["detected"]["contentType"] == "application/vnd.oasis.opendocument.text"
     assert text(lane, record) == "Head\na   b\n"
 
@@ -99,6 +110,12 @@ def bomb(declared: int | None = None) -> bytes:
     return data.replace(size, declared.to_bytes(4, "little"))
 
 
+def with_password(data: bytes) -> bytes:
+    """Whose first part is encrypted, as its directory says."""
+    at = data.index(b"PK\x01\x02") + 8
+    return data[:at] + bytes([data[at] | 1]) + data[at + 1 :]
+
+
 ENTITIES = (
     '<!DOCTYPE w [<!ENTITY a "aaaaaaaaaa">'
     + "".join(f'<!ENTITY {chr(98 + n)} "{f"&{chr(97 + n)};" * 10}">' for n in range(9))
@@ -117,11 +134,12 @@ ENTITIES = (
                        **{"word/document.xml": '<!DOCTYPE w [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
                                                "<w>&a;</w>"})), "corrupt_document"),
         (docx("<w:p>"), "corrupt_document"),
+        (with_password(docx(paragraph("x"))), "corrupt_document"),
         (docx(paragraph("x"))[:300], "corrupt_document"),
         (xlsx('<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576">'
               '<c r="XFD1048576"><v>1</v></c></row>'), "out_of_memory"),
     ],
-    ids=["bomb", "lying bomb", "entities", "a file", "open", "cut", "far corners"],
+    ids=["bomb", "lying bomb", "entities", "a file", "open", "locked", "cut", "far corners"],
 )  # fmt: skip
 def test_what_is_hostile_is_named(office: Any, data: bytes, reason: str) -> None:
     record = office(data)
@@ -140,19 +158,14 @@ def test_a_zip_of_anything_else_is_a_zip(office: Any) -> None:
 
 
 def test_what_needs_a_password_is_what_it_is(office: Any) -> None:
-    container = (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + "EncryptedPackage".encode("utf-16-le")
-    )
+    signature, sector = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", b"\xfd\xff\xff\xff"
+    container = signature + bytes(504) + sector + bytes(8) + "EncryptedPackage".encode("utf-16-le")
     locked = package({
         "mimetype": "application/vnd.oasis.opendocument.text",
         "META-INF/manifest.xml": "<m><encryption-data/></m>",
     })  # fmt: skip
-    for data in (container.ljust(4096, b"\0"), locked):
-        assert office(data, "application/vnd.ms-excel").get("document", {}) in (
-            {"encrypted": True},
-            {},
-        )
-    assert office(locked)["document"] == {"encrypted": True}
+    excel = office(container.ljust(4096, b"\0"), "application/vnd.ms-excel")
+    assert excel["document"] == office(locked)["document"] == {"encrypted": True}
 
 
 @pytest.mark.parametrize("rows", [60_000])

@@ -70,6 +70,9 @@ def test_a_csv_is_described_and_becomes_parquet(table: Any, lane: Any, tmp_path:
         ("a\tb\n1,5\tx;y;z\n", "text/tsv", ["a", "b"], 1),
         ("a,b\n1\n2,x\n", "text/csv", ["a", "b"], 2),
         ('a,b\n"x\ny",2\n', "text/csv", ["a", "b"], 1),
+        ('"a;;",b\n1,2\n', "text/csv", ["a;;", "b"], 1),
+        ("n\n" + "1\n" * 30_000 + "x\n", "text/csv", ["n"], 30_001),
+        ('{"a": 1}\n' * 30_000 + '{"b": 1}\n', "application/jsonl", ["a", "b"], 30_001),
         ("only\nthis\n", "text/csv", ["only"], 1),
         ("grün,blau\n1,ß\n", "text/csv", ["grün", "blau"], 1),
         ("grün,blau\n1,ß\n".encode("utf-16"), "text/csv", ["grün", "blau"], 1),
@@ -152,11 +155,30 @@ def test_what_is_not_a_table_is_named(
     assert not record["retryable"]
 
 
+def test_of_names_and_values_their_beginning_is_shown(table: Any) -> None:
+    (column,) = table(f"{'n' * 101}\n{'v' * 101}\n")["table"]["columns"]
+    assert (column["name"], column["min"], column["max"]) == ("n" * 100, "v" * 100, "v" * 100)
+
+
 def test_wide_rows_of_long_texts_stay_within_what_is_held(table: Any) -> None:
     line = ",".join(["x" * 90] * 1000)
     header = ",".join(f"c{n}" for n in range(1000))
     record = table(header + "\n" + (line + "\n") * 60)
     assert record["table"]["rows"] == 60
+
+
+def test_a_table_that_is_too_large_as_parquet_is_described_all_the_same(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from processor.kinds import table
+
+    def full(file: Any, data: Any) -> int:
+        raise table._Full
+
+    processor.configure(KIND="tables")
+    monkeypatch.setattr(table._File, "write", full)
+    record = processor.process(b"a,b\n1,2\n", contentType="text/csv")
+    assert (record["outputs"], record["table"]["rows"]) == ([], 1)
 
 
 def test_a_default_lane_describes_tables_as_it_did(processor: Any) -> None:

@@ -467,6 +467,9 @@ def test_the_page_served_here_may_call(upload: Front) -> None:
 
 
 def test_a_server_names_the_page_that_will_send(upload: Front) -> None:
+    other = "https://other.example"
+    upload.configure(ORIGINS=json.dumps([PAGE, other]))
+    assert upload.offer({"Origin": other}, origin=PAGE).json["field"] == "origin"
     assert upload.offer(origin=PAGE).status_code == 201
     (begun,) = upload.cloud.uploads.values()
     assert begun["headers"]["origin"] == PAGE
@@ -535,7 +538,8 @@ def claims(token: str) -> dict[str, Any]:
 
 def test_under_tokens_the_owner_follows_from_the_token(upload: Front) -> None:
     upload.configure(claims, ACCESS=TOKENS)
-    assert upload.offer({"Authorization": "Bearer good"}).status_code == 201
+    answer = upload.offer({"Authorization": "Bearer good"})
+    assert (answer.status_code, "owner" in str(answer.json["links"])) == (201, False)
     (name,) = upload.cloud.uploads
     text = json.dumps(["https://accounts.google.com", "42"], separators=(",", ":"))
     assert name.split("/")[1] == hashlib.sha256(text.encode()).hexdigest()[:32]

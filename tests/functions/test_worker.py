@@ -122,6 +122,10 @@ def test_a_file_of_a_process_counts_as_memory(monkeypatch: pytest.MonkeyPatch) -
 def test_google_out_of_reach_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConnectionError):
         child(monkeypatch, "raise SystemExit(75)")
+    monkeypatch.setattr(fence.child, "run", batch_fakes.run_handler)
+    does = "from google.auth.exceptions import TransportError\nraise TransportError('away')"
+    with pytest.raises(ConnectionError):
+        fence.perform(CONFIG, TaskId.new(), DATA | {"does": does}, threading.Event())
 
 
 def test_a_task_whose_server_dies_is_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +148,7 @@ def test_a_task_is_broken_off_when_the_worker_ends(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("does", "says"),
     [
-        ("raise ValueError('bad')", ("handler_failed", "ValueError: bad")),
+        ("raise ValueError('bad' * 200)", ("handler_failed", f"ValueError: {'bad' * 96}")),
         ("raise Failed('unsupported_data', 'no')", ("unsupported_data", "no")),
         ("x = bytearray(9 << 30)", ("out_of_memory", "It took more than the 208 MiB of one task.")),
         ("time.sleep(60)", ("timed_out", "It took more than 3 s.")),
@@ -303,6 +307,31 @@ def test_no_more_than_ten_messages_are_held(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(held) <= 10
 
 
+@pytest.mark.parametrize(("tasks", "pulls"), [(0, 3), (1, 2)])
+def test_a_worker_that_found_nothing_looks_three_times_and_one_that_did_once_more(
+    monkeypatch: pytest.MonkeyPatch, tasks: int, pulls: int
+) -> None:
+    known = [TaskId.new() for _ in range(tasks)]
+    bench = Bench(monkeypatch, *known)
+    bench.accept(*known)
+    pulled: list[int] = []
+
+    def pull() -> None:
+        pulled.append(1)
+        while len(pulled) > 1 and bench.worker._held:
+            time.sleep(0.01)
+
+    waited: list[float] = []
+    monkeypatch.setattr(pool, "PULL_SECONDS", 5.0)
+    bench.worker._stopping = SimpleNamespace(  # type: ignore[assignment]
+        is_set=lambda: False, wait=lambda seconds: waited.append(seconds) or seconds > 5.0
+    )
+    bench.subscription.pulled = pull
+    bench.run()
+    assert len(pulled) == pulls
+    assert [seconds > 4.0 for seconds in waited if seconds <= 5.0] == [True] * (pulls - tasks)
+
+
 def test_nothing_is_held_that_may_outlast_the_execution(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two turns of one task each are sure of their time; the rest is for the next execution."""
     tasks = [TaskId.new() for _ in range(9)]
@@ -342,6 +371,7 @@ def test_leases_are_renewed_while_a_task_goes_on(monkeypatch: pytest.MonkeyPatch
     task = TaskId.new()
     bench = Bench(monkeypatch, task)
     bench.accept(task)
+    assert pool.RENEW_SECONDS <= 600 / 2  # a renewal may fail
     monkeypatch.setattr(pool, "RENEW_SECONDS", 0.01)
 
     def perform(*_: Any) -> dict[str, Any]:
