@@ -16,6 +16,12 @@ endif
 ifneq ($(origin APPROVERS),undefined)
 export TF_VAR_approvers := $(shell $(PYTHON) -c 'import json, sys; print(json.dumps(sys.argv[1:]))' $(APPROVERS))
 endif
+# A shell that sourced .local/activate reaches nothing once its local cloud, and that file with it, is gone.
+ifneq ($(and $(_local_names),$(filter-out clean help local-stop,$(MAKECMDGOALS))),)
+ifeq ($(wildcard .local/activate),)
+$(error This shell points at a local cloud that has ended. Type deactivate_local, then this again)
+endif
+endif
 .DEFAULT_GOAL := help
 
 .PHONY: help

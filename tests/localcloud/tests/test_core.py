@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import requests
 
 from tests.bench.process import cpu
-from tests.localcloud.client import ROOT, LocalCloud, LocalCloudError, local
+from tests.localcloud.client import NAMES, ROOT, LocalCloud, LocalCloudError, local
 from tests.localcloud.core.api import Api, Method
 from tests.localcloud.core.clock import Clock
 from tests.localcloud.core.errors import ApiError
@@ -355,6 +356,25 @@ def test_a_shell_that_enters_twice_and_what_it_starts_know_what_was_there_before
         check=True,
     )
     assert told.stdout.splitlines() == ["['mine', None] []", "mine none /usr/bin:/bin"]
+
+
+@pytest.mark.parametrize(
+    ("goal", "lives", "refused"),
+    [("ops", False, True), ("ops", True, False), ("local-stop", False, False)],
+)
+def test_make_refuses_a_shell_whose_local_cloud_has_ended(
+    tmp_path: Path, goal: str, lives: bool, refused: bool
+) -> None:
+    if lives:
+        (tmp_path / ".local").mkdir()
+        (tmp_path / ".local/activate").touch()
+    done = subprocess.run(
+        ["make", "-n", "-C", tmp_path, "-f", ROOT / "Makefile", goal],
+        env=os.environ | {NAMES: "PROJECT"},
+        capture_output=True,
+        text=True,
+    )
+    assert ("Type deactivate_local" in done.stderr, done.returncode != 0) == (refused, refused)
 
 
 def test_what_runs_already_is_not_taken_for_another_environment(
