@@ -125,9 +125,34 @@ def test_what_is_left_of_a_text_are_whole_characters(
     assert (output.data.decode(), words.is_full) == (kept, is_full)
 
 
+def test_a_page_with_a_picture_and_a_text_is_no_scan(
+    processor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = stream(
+        b"/Type/XObject/Subtype/Image/Width 8/Height 8/ColorSpace/DeviceRGB/BitsPerComponent 8"
+        b"/Filter/DCTDecode",
+        encode(quarters(8, 8)),
+    )
+    drawn, page = (
+        b"q 90 0 0 90 0 0 cm /I Do Q ",
+        FONT.replace(b"/Font", b"/XObject<</I 6 0 R>>/Font"),
+    )
+    told = []
+    for text in (b"", b"BT /F 20 Tf 20 150 Td (One) Tj ET"):
+        data = pdf(page, HELVETICA, image, content=drawn + text)
+        record = processor.process(data, name=f"page {len(text)}", **PDF)
+        told.append(record["document"].get("scanned"))
+    assert told == [True, None]
+    monkeypatch.setattr("processor.kinds.pdf._TEXT_SHARE", 1e12)  # nobody knows whether it is one
+    record = processor.process(data, name="late", **PDF)
+    assert "scanned" not in record["document"]
+
+
 def test_an_outline_without_end_ends(processor: Any) -> None:
-    record = processor.process(BOOK.replace(b"/Dest", b"/Next 9 0 R/Dest"), **PDF)
-    assert len(record["document"]["outline"]) <= 200
+    endless = BOOK.replace(b"/Dest", b"/Next 9 0 R/Dest").replace(b"(Two)", b"(%b)" % (b"T" * 300))
+    outline = processor.process(endless, **PDF)["document"]["outline"]
+    assert len(outline) <= 200
+    assert outline[0]["title"] == "T" * 200
 
 
 def test_a_document_is_told_as_when_it_were_the_first(processor: Any) -> None:
@@ -205,6 +230,7 @@ def test_no_more_objects_are_looked_at_than_a_limit(
         (b"/Subtype/Image/Width 30/Height 20/Filter/DCTDecode", (30, 20)),
         (b"/Height 20/Filter[/FlateDecode /DCTDecode]/Width 30 /Subtype /Image", (30, 20)),
         (b"/Subtype/Image/Width 9 0 R/Height 20/Filter/JPXDecode", (1 << 14, 20)),
+        (b"/Subtype/Image/Width 9999999999/Height 20/Filter/DCTDecode", (1 << 20, 20)),
     ],
 )
 def test_an_images_dictionary_is_read_in_any_order(

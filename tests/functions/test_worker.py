@@ -30,7 +30,7 @@ from tests.corpus.videos import video
 from worker import fence, pool, sweep
 from worker.handlers import Failed, data_transformation, file_processing
 from worker.settings import Config
-from worker.subscription import Message
+from worker.subscription import Message, Subscription
 
 CONFIG = Config.from_env(WORKER_ENV)
 DATA = {"task_type": "data_transformation", "priority": "normal", "dataset_size": 5,
@@ -385,6 +385,22 @@ def test_leases_are_renewed_while_a_task_goes_on(monkeypatch: pytest.MonkeyPatch
     assert "ack-0" in bench.subscription.extended
 
 
+def test_a_message_names_its_task_and_counts_its_deliveries_from_one() -> None:
+    task, sent = TaskId.new(), []
+    for data in (json.dumps({"task_id": str(task)}).encode(), b"{", b'{"task_id": "../x"}', b"[7]"):
+        sent.append(SimpleNamespace(data=data))
+    received = [
+        SimpleNamespace(ack_id="a", message=message, delivery_attempt=attempt)
+        for message, attempt in zip(sent, (0, 3, 1, 1), strict=True)
+    ]
+    answer = SimpleNamespace(received_messages=received)
+    subscription = object.__new__(Subscription)
+    subscription._client = SimpleNamespace(pull=lambda request, timeout: answer)
+    subscription._name = "projects/p/subscriptions/s"
+    found = [(message.task, message.attempt) for message in subscription.pull(4)]
+    assert found == [(task, 1), (None, 3), (None, 1), (None, 1)]
+
+
 # Tables
 
 
@@ -558,6 +574,13 @@ def test_a_file_is_processed_as_the_lane_that_its_task_names_has_it(files: FakeS
     assert json.loads(files.results[record].data)["outputs"] == []
 
 
+def test_what_marks_a_folder_is_no_file_under_a_prefix() -> None:
+    blobs = [SimpleNamespace(name=name, _properties={"name": name}) for name in ("a/", "a/b.jpg")]
+    client = SimpleNamespace(list_blobs=lambda bucket, prefix: blobs)
+    found = file_processing._objects(client, "up", {"prefix": "a/"})
+    assert [one["name"] for one in found] == ["a/b.jpg"]
+
+
 def test_a_lane_that_is_not_there_is_named(files: FakeStorage) -> None:
     with pytest.raises(Failed, match="no lane films with a processor; there are default, videos"):
         file_processing.handle(TaskId.new(), {"filename": "a", "lane": "films"})
@@ -591,12 +614,13 @@ def test_requests_without_an_outcome_are_published_again_once_a_day(
     swept = Swept(monkeypatch)
     old, young, done = swept.accept(2), swept.accept(0.5), swept.accept(3)
     later = swept.accept(5, run_after=(NOW + timedelta(hours=1)).isoformat())
+    due = swept.accept(5, run_after=(NOW - timedelta(minutes=59)).isoformat())
     swept.records.conclude(done, {"status": "done"})
     assert young != later
     assert swept.run() == [str(old)]
     assert swept.run() == []
     swept.records.moment = NOW + timedelta(days=1)
-    assert set(swept.run()) == {str(old), str(young), str(later)}
+    assert set(swept.run()) == {str(old), str(young), str(later), str(due)}
 
 
 def test_a_sweep_that_dies_before_its_publish_is_confirmed_is_made_up_for(

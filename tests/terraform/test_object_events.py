@@ -67,6 +67,7 @@ def test_dead_letters_are_kept_for_31_days(default: Plan) -> None:
     values = default[DEAD_LETTERS]
     assert values["name"] == "files-dev-dead-letters"
     assert values["message_retention_duration"] == "2678400s"
+    assert values["ack_deadline_seconds"] == 60
     assert values["expiration_policy"] == [{"ttl": ""}]
     assert not values["push_config"]
 
