@@ -153,6 +153,10 @@ def test_an_outline_without_end_ends(processor: Any) -> None:
     outline = processor.process(endless, **PDF)["document"]["outline"]
     assert len(outline) <= 200
     assert outline[0]["title"] == "T" * 200
+    marks = [b"<</Title(T)/Parent 5 0 R/Next %d 0 R>>" % number for number in range(7, 208)]
+    first = b"<</Type/Outlines/First 6 0 R/Last 206 0 R/Count 201>>"
+    data = pdf(b"", first, *marks, catalog=b"/Outlines 5 0 R")
+    assert len(processor.process(data, name="long", **PDF)["document"]["outline"]) == 200
 
 
 def test_a_document_is_told_as_when_it_were_the_first(processor: Any) -> None:

@@ -348,6 +348,10 @@ def test_a_tiff_without_its_last_strips_is_truncated(processor: Any) -> None:
     processor.cloud.results.clear()
     beyond = strips(50).replace(struct.pack("<I", 8 + 24_000), b"\xff\xff\xff\0")
     assert refusal(processor, beyond) == "truncated_image"
+    processor.cloud.results.clear()
+    plane = [short(284, 2), long(273, 8), long(279, 160 * 120)]  # of three
+    one = made.tiff(160, 120, bytes(160 * 120), 2, *plane, bits=(8, 8, 8))
+    assert refusal(processor, one) == "truncated_image"
 
 
 # --- Turns and crops
@@ -467,13 +471,15 @@ def test_floats_of_grey_are_shown_in_either_order(
 @pytest.mark.parametrize("factor", [1, 256, 257])
 def test_a_palette_is_read_whatever_its_bits(processor: Any, factor: int) -> None:
     colours = [R, G, B, W]
-    palette = [colours[n][band] * factor if n < 4 else 0 for band in range(3) for n in range(256)]
+    every = [*colours, *[(255, 255, 255)] * 252]
+    palette = [every[n][band] * factor for band in range(3) for n in range(256)]
     rows = bytes(grey([0, 1, 2, 3]))
     shows(processor, made.tiff(160, 120, rows, 3, short(320, *palette)), colours, 3)
 
 
 UNSUPPORTED = {
     "floats": made.tiff(4, 4, bytes(4 * 4 * 12), 2, short(339, 3, 3, 3), bits=(32, 32, 32)),
+    "floats whose white is zero": made.tiff(4, 4, bytes(64), 0, short(339, 3), bits=(32,)),
     "Lab of 16 bits": made.tiff(4, 4, bytes(4 * 4 * 6), 8, bits=(16, 16, 16)),
     "big-endian BigTIFF": b"MM\0+\0\x08\0\0" + struct.pack(">Q", 16) + bytes(200),
     "JPEG 2000 within": made.tiff(4, 4, bytes(48), 2, short(259, 34712), bits=(8, 8, 8)),
@@ -493,6 +499,7 @@ def test_a_tiff_that_is_not_valid_is_corrupt(processor: Any) -> None:
     for name, data in {
         "bits": made.tiff(4, 4, bytes(48), 2, bits=(77, 77, 77)),
         "compression": made.tiff(4, 4, bytes(48), 2, short(259, 999), bits=(8, 8, 8)),
+        "samples": made.tiff(4, 4, bytes(16 * 65), 2, bits=(8,) * 65),
     }.items():
         assert refusal(processor, data, name=name) == "corrupt_image"
         processor.cloud.results.clear()

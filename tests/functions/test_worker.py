@@ -25,10 +25,11 @@ from PIL import Image
 
 from batch.tasks import TaskId
 from processor.fence.worker import Unfenced
+from processor.formats import BASE_BYTES
 from runtime.logs import Log
 from tests.corpus.videos import video
 from worker import fence, pool, sweep
-from worker.handlers import Failed, data_transformation, file_processing
+from worker.handlers import Failed, Unavailable, data_transformation, file_processing
 from worker.settings import Config
 from worker.subscription import Message, Subscription
 
@@ -492,6 +493,18 @@ def test_the_database_reaches_neither_files_nor_network_nor_its_settings(
             database.execute(query).fetchall()
 
 
+def test_a_table_takes_one_thread_and_no_more_memory_than_it_is_given(tmp_path: Path) -> None:
+    with duckdb.connect(":memory:") as database:
+        data_transformation.confine(database, tmp_path / "given", tmp_path / "made", 100 << 20)
+        query = "SELECT current_setting('threads'), current_setting('memory_limit')"
+        assert database.execute(query).fetchone() == (1, "100.0 MiB")
+
+
+def test_a_column_of_lists_is_none_of_numbers() -> None:
+    table = SimpleNamespace(columns=["a", "b", "c"], types=["INTEGER", "INTEGER[]", "VARCHAR"])
+    assert data_transformation._numeric(table) == ["a"]
+
+
 def test_a_table_of_too_many_columns_is_refused(table: Callable[..., Any]) -> None:
     names = ",".join(f"c{n}" for n in range(1001))
     with pytest.raises(duckdb.Error, match="more than 1000 columns"):
@@ -557,9 +570,14 @@ def files(monkeypatch: pytest.MonkeyPatch) -> FakeStorage:
     return cloud
 
 
-def test_a_file_is_processed_as_the_lane_that_its_task_names_has_it(files: FakeStorage) -> None:
+def test_a_file_is_processed_as_the_lane_that_its_task_names_has_it(
+    files: FakeStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     film = video(lambda n: Image.new("RGB", (160, 96)), 6)
     files.put(film, name="videos/tower.mp4", contentType="video/mp4")
+    sizes: list[int] = []
+    gate = file_processing.Gate
+    monkeypatch.setattr(file_processing, "Gate", lambda size: sizes.append(size) or gate(size))
     outcome = file_processing.handle(
         TaskId.new(), {"filename": "videos/tower.mp4", "lane": "videos", "run": 1}
     )
@@ -572,6 +590,19 @@ def test_a_file_is_processed_as_the_lane_that_its_task_names_has_it(files: FakeS
     outcome = file_processing.handle(TaskId.new(), {"filename": "videos/tower.mp4"})
     (record,) = outcome["records"]
     assert json.loads(files.results[record].data)["outputs"] == []
+    assert sizes == [(1 << 30) - BASE_BYTES] * 2
+
+
+def test_a_record_that_cannot_be_written_is_tried_four_times_with_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    away = {"reason": "storage_unavailable", "detail": "away"}, 503
+    slept: list[float] = []
+    monkeypatch.setattr(file_processing, "Delivery", lambda *_: SimpleNamespace(run=lambda: away))
+    monkeypatch.setattr(file_processing.time, "sleep", slept.append)
+    with pytest.raises(Unavailable, match="storage_unavailable: away"):
+        file_processing._recorded(None, None)  # type: ignore[arg-type]
+    assert slept == [2.0, 4.0, 8.0, 16.0]
 
 
 def test_what_marks_a_folder_is_no_file_under_a_prefix() -> None:
