@@ -195,7 +195,13 @@ def interface(**more: object) -> dict[str, object]:
 
 def test_each_kind_of_record_is_announced_with_its_status(root: MakeRoot) -> None:
     kept = {"deletion_policy": "PREVENT", "kms_key_name": KEY}
-    plan = root("terraform/completions", pipeline=interface(policy=kept)).plan()
+    watched = {"enabled": True, "notification_channels": [], "runbook_url": ""}
+    own = interface(policy=kept, environment="prod", monitoring=watched)
+    plan = root("terraform/completions", pipeline=own).plan(
+        subscribers={"audit": {"reader": "user:a@x.com"}}
+    )
+    (policy, *_) = plan.of_type("google_monitoring_alert_policy")
+    assert "ENV=prod" in plan[policy]["documentation"][0]["content"]
     for address in plan.of_type("google_storage_notification"):
         assert plan[address]["event_types"] == ["OBJECT_FINALIZE"]
         assert plan[address]["bucket"] == "demo-project-files-dev-results"
@@ -207,7 +213,9 @@ def test_each_kind_of_record_is_announced_with_its_status(root: MakeRoot) -> Non
     assert told == {"manifests/": {"status": "done"}, "failures/": {"status": "failed"}}
     assert plan["google_pubsub_topic.this"]["kms_key_name"] == KEY
     storage = "service@gs-project-accounts.iam.gserviceaccount.com"
-    assert plan.bindings() == {(storage, "roles/pubsub.publisher", "topic/files-dev-completions")}
+    assert {binding for binding in plan.bindings() if binding[0] != "user:a@x.com"} == {
+        (storage, "roles/pubsub.publisher", "topic/files-dev-completions")
+    }
 
 
 def test_observers_subscribe_to_the_uploads_topic_beside_the_bridge(root: MakeRoot) -> None:
