@@ -553,7 +553,7 @@ def test_the_look_before_the_answer_is_the_first_files_and_the_first_alone(
     status: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("status.events.FIRST_PAUSE", 0.01)
-    status.configure(STREAM_SECONDS="2")
+    status.configure(STREAM_SECONDS="30")
     status.cloud.results[f"failures/{KEY.replace(ID, 'f' * 32)}.json"] = failure()
     query = "&".join(f"file_id={one}" for one in (FILE_ID, OTHER, OTHER, FILE_ID))
     answer = status.http.get(f"/events?{query}", buffered=False)
