@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 BIN := .venv/bin
 # Each worker has a local cloud of its own, which starts functions beside it, and often waits for them.
-WORKERS ?= 3
+WORKERS ?= 4
 DEPLOY = $(PYTHON) scripts/deploy.py
 NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
 FLAGS = $(NAMED) $(if $(YES),--yes)
@@ -49,7 +49,7 @@ clean: ## Remove what these targets made in the checkout; end make local first
 	@echo "Removed: Python environments, caches, zips, plans. States and settings stay."
 
 .PHONY: test
-test: prepare ## All tests, three files at a time (WORKERS=)
+test: prepare ## All tests, four files at a time (WORKERS=)
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: ops
@@ -95,6 +95,7 @@ bench: prepare ## Beside the tutorial and the limit, a quarter of an hour: docs/
 
 .PHONY: check
 check: prepare ## What CI runs: format, lint, types, gates, all tests
+	@$(MAKE) --no-print-directory gates GATES=links
 	@$(MAKE) --no-print-directory lint gates & checks=$$!; \
 		SKIPS=fail $(MAKE) --no-print-directory test; tests=$$?; \
 		wait $$checks || { echo "lint or gates failed, see above" >&2; exit 1; }; exit $$tests
