@@ -366,6 +366,7 @@ def main() -> int:
         print(f"ci: {error}", file=sys.stderr)
         return 1
     except Failed as error:
+        sys.stderr.write(error.said)
         return error.code or 1
     except OSError as error:
         print(f"ci: {error}", file=sys.stderr)

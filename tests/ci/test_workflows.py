@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.ci import cli
 from scripts.ci.cli import WHO, parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,6 +219,19 @@ def test_a_release_is_what_two_pythons_built_alike_with_its_provenance() -> None
     assert compared < attested < made
     assert held[attested]["with"]["subject-path"] == "build/zips-3.13/*.zip"
     assert "--verify-tag" in told[made]
+
+
+def test_what_terraform_said_of_a_failure_without_a_known_way_on_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: Any) -> None:
+        """As Terraform does."""
+        raise cli.Failed(3, "Error: the provider says why\n")
+
+    monkeypatch.setitem(cli.COMMANDS, "who", fails)
+    monkeypatch.setattr("sys.argv", ["ci", "who", "--environment", "dev"])
+    assert cli.main() == 3
+    assert capsys.readouterr().err == "Error: the provider says why\n"
 
 
 @pytest.mark.parametrize("fails", ["nothing", "lint gates", "test"])
