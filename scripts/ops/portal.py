@@ -149,8 +149,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _where(self) -> tuple[str, str]:
         """The address that a request goes to, and the function's, "" for Cloud Storage."""
-        if not self.path.startswith("/") or self.path.startswith("//"):
-            raise Refusal(400, "The path must begin with one slash.")
+        if not self.path.startswith("/"):  # the server has made one slash of several
+            raise Refusal(400, "The path must begin with a slash.")
         target, path = self.server.target, urlsplit(self.path).path
         if path.startswith("/storage/"):
             if not KEYS & parse_qs(urlsplit(self.path).query).keys():

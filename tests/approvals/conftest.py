@@ -146,9 +146,10 @@ class Approvals(Watched):
         blob.upload_from_string(json.dumps(made), "application/json")
 
     def told_of(self, key: str) -> list[dict[str, Any]]:
-        """What the workflow wrote into the log about a file's generation."""
-        lines = (line["payload"] for line in self.cloud.journal("log") if "workflow" in line)
-        return [one for one in lines if one["generation"] == key.rpartition("/")[2]]
+        """What the workflow wrote into the log about a file's generation, with its severity."""
+        lines = (line for line in self.cloud.journal("log") if "workflow" in line)
+        told = (line["payload"] | {"severity": line["severity"]} for line in lines)
+        return [one for one in told if one["generation"] == key.rpartition("/")[2]]
 
     def announce(self, key: str) -> None:
         """Tells of the manifest again, as Cloud Storage may."""

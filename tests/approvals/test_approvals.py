@@ -69,8 +69,8 @@ def test_what_nobody_decides_is_overdue_after_3_days_and_expired_after_7(
     approvals.cloud.advance(HOUR)
     assert ended(approvals, key) == ("rejected", "clock")
     assert approvals.record(f"rejected/{key}.json")["decision"]["decision"] == "expired"
-    assert [one["event"] for one in approvals.told_of(key)] == [
-        "approval_asked", "approval_overdue", "approval_decided",
+    assert [(one["event"], one["severity"]) for one in approvals.told_of(key)] == [
+        ("approval_asked", "INFO"), ("approval_overdue", "WARNING"), ("approval_decided", "INFO"),
     ]  # fmt: skip
     assert approvals.names(f"files/{key}/") == []
 

@@ -84,7 +84,7 @@ def xlsx(rows: str, **parts: str | bytes) -> bytes:
         "xl/worksheets/sheet1.xml": f"<worksheet {S}><sheetData>{rows}</sheetData></worksheet>",
     }
     main = f"{OOXML}.spreadsheetml.sheet.main"
-    return package(ooxml("xl/workbook.xml", main, **made, **parts))
+    return package(ooxml("xl/workbook.xml", main, **(made | parts)))
 
 
 def odt(body: str, **parts: str) -> bytes:

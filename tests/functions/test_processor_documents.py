@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from function_fakes import PROCESSOR_ENV
 from test_processor_images import close, corners, encode, quarters, refusal
 from test_processor_kinds import LOCKED_PDF, PDF
 
+from processor.kinds import Job
 from processor.kinds import page as pages
+from processor.kinds import pdf as kind
 from processor.kinds.words import Words
+from processor.settings import Config
 
 
 def pdf(page: bytes, *objects: bytes, content: bytes = b"", catalog: bytes = b"") -> bytes:
@@ -81,6 +86,18 @@ BOOK = pdf(
     content=b"BT /F 20 Tf 20 90 Td (One) Tj 0 -30 Td (more line) Tj ET",
     catalog=b"/Outlines 8 0 R",
 ).replace(b"[3 0 R]/Count 1", b"[3 0 R 6 0 R]/Count 2")
+
+
+def test_a_bitmap_has_at_most_4096_pixels_to_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[int, int]] = []
+    monkeypatch.setattr(kind, "render", lambda image, *_: drawn.append(image.size) or ())
+    sides = {"RENDITIONS": '{"large": {"width": 4000, "height": 4000}}'}
+    config = Config.from_env(PROCESSOR_ENV | sides)
+    data = pdf(b"").replace(b"0 0 200 200", b"0 0 200 100")
+    content: Any = SimpleNamespace(all=lambda limit: io.BytesIO(data), head=data)
+    room: Any = SimpleNamespace(need=lambda size: None)
+    kind.process(Job(content, len(data), "application/pdf", None, config, room))
+    assert drawn == [(4096, 2048)]
 
 
 def text_of(processor: Any, record: dict[str, Any]) -> str:

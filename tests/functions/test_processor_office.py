@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from function_fakes import PROCESSOR_ENV
-from office_files import OOXML, docx, odt, ooxml, package, paragraph, pptx, xlsx
+from office_files import OOXML, RELATION, S, docx, odt, ooxml, package, paragraph, pptx, xlsx
 from PIL import Image
 from test_processor_images import encode, quarters
 
@@ -75,6 +75,27 @@ def test_a_workbook_gives_its_sheets_and_cells(office: Any, lane: Any) -> None:
     record = office(xlsx(row))
     assert record["document"]["sheets"] == [{"name": "Costs", "rows": 2, "columns": 4}]
     assert text(lane, record) == "\n1.5\tx y\t7\n"
+
+
+def test_a_sheet_without_a_part_is_passed_over(office: Any, lane: Any) -> None:
+    """As its reader has it of a chart that is a sheet of its own in older files."""
+    sheets = "".join(
+        f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>'
+        for n, name in enumerate(("Costs", "Chart"), 1)
+    )
+    relations = "".join(
+        f'<Relationship Id="rId{n}" Type="{RELATION}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+        for n in (1, 2)
+    )
+    parts: dict[str, str | bytes] = {
+        "xl/workbook.xml": f'<workbook {S} xmlns:r="{RELATION}"><sheets>{sheets}</sheets>'
+        "</workbook>",
+        "xl/_rels/workbook.xml.rels": '<Relationships xmlns="http://schemas.openxmlformats.org/'
+        f'package/2006/relationships">{relations}</Relationships>',
+    }
+    record = office(xlsx('<row r="1"><c r="A1"><v>7</v></c></row>', **parts))
+    assert [one["name"] for one in record["document"]["sheets"]] == ["Costs"]
+    assert text(lane, record) == "7\n"
 
 
 def test_an_open_document_gives_its_text(office: Any, lane: Any) -> None:

@@ -13,12 +13,14 @@ from typing import Any
 import duckdb
 import pytest
 from function_fakes import PROCESSOR_ENV
+from test_processor_text import JAPANESE
 
 from processor.admission import kind_need
 from processor.formats import BASE_BYTES
 from processor.settings import Config
 
 PARQUET = "application/vnd.apache.parquet"
+ODD = b"\x81\xff\xfd\xfe\x80"  # of no encoding that the rest may be in
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,18 @@ def test_a_byte_order_mark_is_read_where_no_codec_can_be_loaded_any_more(
     record = table("größe\n1\n".encode(encoding))
     assert record["text"] == {"encoding": encoding, "certainty": "certain", "lines": 2}
     assert record["table"]["columns"][0]["name"] == "größe"
+
+
+def test_bytes_of_no_known_encoding_are_read_as_latin_1(
+    table: Any, lane: Any, tmp_path: Path
+) -> None:
+    """Guessed by its first half megabyte, which the end then is not."""
+    rows = [JAPANESE] * 8000 + ["end"]
+    data = b"name\n" + b"".join(row.encode("cp932") + b"\n" for row in rows) + ODD + b"\n"
+    record = table(data)
+    assert record["text"]["encoding"] == "unknown-8bit"
+    made_rows = made(lane, record, tmp_path)
+    assert made_rows[-1] == (ODD.decode("latin-1"),)
 
 
 def test_a_parquet_is_known_by_its_signature_and_not_made_again(table: Any, tmp_path: Path) -> None:

@@ -115,6 +115,15 @@ def test_a_process_takes_no_more_memory_than_a_task_may(monkeypatch: pytest.Monk
     assert child(monkeypatch, program % exceeds)["reason"] == "out_of_memory"
 
 
+def test_a_process_leaves_no_core_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = (
+        "import json, resource\n"
+        "core = resource.getrlimit(resource.RLIMIT_CORE)\n"
+        "open('outcome.json', 'w').write(json.dumps({'status': 'done', 'core': core}))"
+    )
+    assert child(monkeypatch, program)["core"] == [0, 0]
+
+
 def test_a_file_of_a_process_counts_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     program = f"open('x', 'w').truncate({CONFIG.task_bytes + 1})"
     assert child(monkeypatch, program)["reason"] == "process_crashed"

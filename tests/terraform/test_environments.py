@@ -131,6 +131,14 @@ def test_what_needs_an_order_has_it(plans: dict[str, Plan]) -> None:
     assert resources[alerts] == {"google_logging_metric.counter"}
 
 
+def test_completions_are_announced_once_somebody_listens(root: MakeRoot) -> None:
+    after = root("environments/showcase", project_id="demo-project").plan().after
+    assert after["module.completions.google_storage_notification.record"] == {
+        "google_pubsub_topic_iam_member.storage_publishes_completions", "module.subscribers"
+    }  # fmt: skip
+    assert after["module.completions.output.topic"] == {"google_storage_notification.record"}
+
+
 # Whoever reads one of these gets something that can be used: its bindings are there.
 READY = {
     "module.bridge.output.name": {"google_cloud_run_service_iam_member.invoker"},

@@ -163,7 +163,7 @@ def _workbook(
         for number, name in enumerate(workbook.sheet_names[:_SHEETS]):
             try:
                 sheet = workbook.get_sheet_by_name(name)
-            except calamine.WorksheetNotFound:  # a chart's
+            except calamine.WorksheetNotFound:  # a chart's, or its part is missing
                 continue
             words.add(BREAK * (number > 0))
             rows, columns = (side + 1 for side in sheet.end or (-1, -1))
