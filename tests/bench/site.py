@@ -30,9 +30,9 @@ from tests.localcloud.services.functions import build
 BASELINE = Path(__file__).with_name("baseline")
 ENVIRONMENT = "dev"
 # Of an instance's own variables: what leads it to the cloud and to its account.
-_WAY = ("PATH", "LANG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE",
-        "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "GCE_METADATA_HOST",
-        "GCE_METADATA_IP")  # fmt: skip
+CERTIFICATES = {"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"}
+_WAY = ("PATH", "LANG", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy",
+        "GCE_METADATA_HOST", "GCE_METADATA_IP", *CERTIFICATES)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,8 @@ def deployed_function(cloud: Any, name: str, environment: str = ENVIRONMENT) -> 
     process = Path(f"/proc/{instance['pid']}")
     pairs = (process / "environ").read_text().rstrip("\0").split("\0")
     environ = dict(pair.split("=", 1) for pair in pairs)
+    # As many certificates as Google's clients load in production.
+    environ |= dict.fromkeys(environ.keys() & CERTIFICATES, str(cloud.bundle))
     python = Path((process / "cmdline").read_text().split("\0")[0])
     return Function(python, (process / "cwd").resolve(), environ)
 

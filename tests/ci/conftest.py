@@ -19,7 +19,7 @@ def door(cloud: LocalCloud) -> Http:
     """`http("GET", "https://…", member=…)`: a request through the door; None has no login."""
     session = requests.Session()
     session.trust_env = False
-    session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)
+    session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
 
     def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> requests.Response:
         headers = dict(more.pop("headers", {}))

@@ -70,7 +70,7 @@ def call(
         headers.setdefault("Authorization", f"Bearer {cloud.token(member)}")
     with requests.Session() as session:
         session.trust_env = False
-        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)
+        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
         return session.request(verb, url, headers=headers, timeout=60, **more)
 
 

@@ -34,7 +34,7 @@ class Pipeline:
     def of(cls, deployment: Deployment, environment: str = "dev") -> Pipeline:
         cloud = deployment.cloud
         session = AuthorizedSession(Credentials(cloud.token()))
-        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.bundle)
+        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
         session.trust_env = False
         session.mount("https://", HTTPAdapter(pool_maxsize=16))
         client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)

@@ -179,7 +179,7 @@ class Stack:
             data=body,
             headers={"Authorization": f"Bearer {self.cloud.token(account)}"},
             proxies={"https": self.cloud.proxy},
-            verify=str(self.cloud.bundle),
+            verify=str(self.cloud.authority),
             timeout=60,
         )
         answer.raise_for_status()

@@ -39,7 +39,7 @@ def google(pipeline: Pipeline, verb: str, url: str, body: Any = None) -> Any:
     """A call of Google's API by the owner, behind Terraform's back."""
     answer = requests.request(
         verb, url, json=body, headers={"Authorization": f"Bearer {pipeline.cloud.token(OWNER)}"},
-        proxies={"https": pipeline.cloud.proxy}, verify=str(pipeline.cloud.bundle), timeout=60,
+        proxies={"https": pipeline.cloud.proxy}, verify=str(pipeline.cloud.authority), timeout=60,
     )  # fmt: skip
     answer.raise_for_status()
     return answer.json() if answer.content else None

@@ -58,7 +58,7 @@ def watching(lanes: str = "") -> Iterator[Watched]:
         session = AuthorizedSession(Credentials(cloud.token()))
         session.proxies, session.verify, session.trust_env = (
             {"https": cloud.proxy},
-            str(cloud.bundle),
+            str(cloud.authority),
             False,
         )
         client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
@@ -80,7 +80,7 @@ class Watched(Pipeline):
             json=body,
             headers={"Authorization": f"Bearer {self._token}"},
             proxies={"https": self.cloud.proxy},
-            verify=str(self.cloud.bundle),
+            verify=str(self.cloud.authority),
             timeout=60,
         )
         answer.raise_for_status()

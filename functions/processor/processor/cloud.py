@@ -10,12 +10,14 @@ import io
 import os
 import threading
 import time
+from functools import cached_property
 from typing import Any
 from urllib.request import getproxies
 
 import certifi
 import urllib3
 from urllib3.exceptions import HTTPError
+from urllib3.util import create_urllib3_context
 
 from processor.errors import TransientError
 
@@ -63,19 +65,25 @@ class Cloud:
     """One for an instance, for any number of threads."""
 
     def __init__(self, token: Token | None = None, host: str = HOST) -> None:
-        threads = int(os.environ.get("THREADS", 16))
+        self._token, self._host = token or Token(), host
+
+    @cached_property
+    def _http(self) -> urllib3.PoolManager:
+        """Made by the first request: to load the certificates takes 26 ms of CPU.
+
+        Given as ca_certs, they would be loaded for each connection.
+        """
+        certificates = create_urllib3_context()
+        certificates.load_verify_locations(os.environ.get("SSL_CERT_FILE") or certifi.where())
         options: dict[str, Any] = {
-            "ca_certs": os.environ.get("SSL_CERT_FILE") or certifi.where(),
-            "maxsize": threads,
+            "ssl_context": certificates,
+            "maxsize": int(os.environ.get("THREADS", 16)),
             "blocksize": 256 * 1024,  # of a body that is a file
             "retries": _RETRIES,
             "timeout": urllib3.Timeout(connect=5, read=60),
         }
         proxy = getproxies().get("https")
-        self._http = (
-            urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
-        )
-        self._token, self._host = token or Token(), host
+        return urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
 
     def request(
         self, method: str, path: str, headers: dict[str, str], body: Body = None

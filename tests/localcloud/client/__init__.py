@@ -176,6 +176,11 @@ class LocalCloud:
     def bundle(self) -> Path:
         return self.folder / "ca-bundle.pem"
 
+    @property
+    def authority(self) -> Path:
+        """This cloud's own certificate alone: to load a whole bundle takes 26 ms of CPU."""
+        return self.folder / "local-ca.pem"
+
     def environ(self, member: str = OWNER) -> dict[str, str]:
         """Environment variables that point Google's clients and Terraform at this cloud.
 
@@ -194,7 +199,8 @@ class LocalCloud:
         }
         _write(home / "application_default_credentials.json", json.dumps(user))
         _write(
-            home / "boto", _BOTO.format(port=self.port, ca=self.bundle, refresh=refresh, home=home)
+            home / "boto",
+            _BOTO.format(port=self.port, ca=self.authority, refresh=refresh, home=home),
         )
         bundle = str(self.bundle)
         return {
@@ -205,8 +211,8 @@ class LocalCloud:
             "SSL_CERT_FILE": bundle,
             "REQUESTS_CA_BUNDLE": bundle,
             "CURL_CA_BUNDLE": bundle,
-            "HTTPLIB2_CA_CERTS": bundle,
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
+            "HTTPLIB2_CA_CERTS": str(self.authority),
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(self.authority),
             "CHECKPOINT_DISABLE": "1",
             "GOOGLE_OAUTH_ACCESS_TOKEN": token,
             "GOOGLE_APPLICATION_CREDENTIALS": str(home / "application_default_credentials.json"),
@@ -216,7 +222,7 @@ class LocalCloud:
             "CLOUDSDK_CORE_DISABLE_PROMPTS": "1",
             "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
             "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
-            "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": bundle,
+            "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE": str(self.authority),
             "CLOUDSDK_AUTH_ACCESS_TOKEN_FILE": str(home / "token"),
             "CLOUDSDK_PROXY_TYPE": "http",
             "CLOUDSDK_PROXY_ADDRESS": "127.0.0.1",

@@ -84,7 +84,7 @@ class Deployment:
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=self.checkout,
-            env=self.environ | more,
+            env=self.environ | {"REQUESTS_CA_BUNDLE": str(self.cloud.authority)} | more,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

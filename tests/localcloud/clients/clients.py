@@ -34,7 +34,7 @@ def cloud() -> Iterator[LocalCloud]:
         ):
             requests.post(
                 url, json=body, headers={"Authorization": f"Bearer {made.token()}"},
-                proxies={"https": made.proxy}, verify=str(made.bundle), timeout=60,
+                proxies={"https": made.proxy}, verify=str(made.authority), timeout=60,
             ).raise_for_status()  # fmt: skip
         yield made
 
@@ -91,7 +91,7 @@ def test_google_s_clients_of_other_languages(
     command = language(tmp_path, cloud)
     parent = f"projects/{cloud.project}/locations/{PLACE}"
     own = {k: v for k, v in os.environ.items() if not k.startswith(("GOOGLE_", "CLOUDSDK_"))}
-    environ = own | cloud.environ() | {"NODE_EXTRA_CA_CERTS": str(cloud.bundle)}
+    environ = own | cloud.environ() | {"NODE_EXTRA_CA_CERTS": str(cloud.authority)}
     done = subprocess.run(
         [*command, cloud.project, parent, BUCKET], cwd=tmp_path, env=environ,
         capture_output=True, text=True, timeout=240,

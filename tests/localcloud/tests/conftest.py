@@ -48,7 +48,7 @@ def http(cloud: LocalCloud) -> Callable[..., requests.Response]:
     session = requests.Session()
     session.trust_env = False
     session.proxies = {"https": cloud.proxy}
-    session.verify = str(cloud.bundle)
+    session.verify = str(cloud.authority)
     tokens: dict[str, str] = {}
 
     def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> requests.Response:

@@ -58,7 +58,7 @@ class Signer:
         token = self.cloud.token(f"serviceAccount:{self.email}")
         session = requests.Session()
         session.trust_env = False
-        session.proxies, session.verify = {"https": self.cloud.proxy}, str(self.cloud.bundle)
+        session.proxies, session.verify = {"https": self.cloud.proxy}, str(self.cloud.authority)
         transport = google.auth.transport.requests.Request(session)  # type: ignore[no-untyped-call]
         return iam.Signer(transport, Credentials(token), self.email)  # type: ignore[no-untyped-call]
 

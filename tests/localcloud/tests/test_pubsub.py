@@ -565,7 +565,7 @@ def test_the_python_clients_work_over_rest_too(
     bus: Bus, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", cloud.proxy)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.authority))
     name, owner = bus.subscribe(push=False), Credentials(cloud.token())
     publisher = pubsub_v1.PublisherClient(credentials=owner, transport="rest")
     subscriber = pubsub_v1.SubscriberClient(credentials=owner, transport="rest")

@@ -659,7 +659,7 @@ def test_nothing_outlives_a_killed_server(project: Project, http: Send) -> None:
     with LocalCloud.start() as doomed:
         session = requests.Session()
         session.trust_env = False
-        session.proxies, session.verify = {"https": doomed.proxy}, str(doomed.bundle)
+        session.proxies, session.verify = {"https": doomed.proxy}, str(doomed.authority)
         token = doomed.token(OWNER)
 
         def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> Any:

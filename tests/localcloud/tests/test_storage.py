@@ -40,7 +40,7 @@ def client_of(cloud: LocalCloud, member: str = OWNER) -> storage.Client:
     client = storage.Client(cloud.project, Credentials(cloud.token(member)))  # type: ignore[no-untyped-call]
     client._http.trust_env = False
     client._http.proxies = {"https": cloud.proxy}
-    client._http.verify = str(cloud.bundle)
+    client._http.verify = str(cloud.authority)
     return client
 
 
@@ -489,7 +489,7 @@ def test_a_resumable_upload_comes_in_chunks(space: Space, prefix: str) -> None:
 
 def test_an_interrupted_chunk_is_kept_as_far_as_it_came(space: Space) -> None:
     uri, data = begin(space), os.urandom(500_000)
-    context = ssl.create_default_context(cafile=str(space.cloud.bundle))
+    context = ssl.create_default_context(cafile=str(space.cloud.authority))
     line = http.client.HTTPSConnection("127.0.0.1", space.cloud.port, context=context)
     line.set_tunnel("storage.googleapis.com", 443)
     line.putrequest("PUT", uri.removeprefix(HOST))

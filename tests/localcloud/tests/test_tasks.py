@@ -607,7 +607,7 @@ def _grpc(cloud: LocalCloud, token: str | None = None) -> tasks_v2.CloudTasksCli
 
 def _rest(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> tasks_v2.CloudTasksClient:
     monkeypatch.setenv("HTTPS_PROXY", cloud.proxy)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.bundle))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cloud.authority))
     return tasks_v2.CloudTasksClient(credentials=Credentials(cloud.token()), transport="rest")
 
 

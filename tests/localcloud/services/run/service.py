@@ -269,7 +269,7 @@ class Run(Service):
     async def surroundings(self, python: Path, account: str, location: str) -> dict[str, str]:
         """What every program here finds in its environment: the way into this cloud."""
         door = f"http://127.0.0.1:{self.cloud.port}"
-        bundle = str(self.cloud.house.bundle)
+        own = str(self.cloud.house.ca_file)
         metadata = await self.metadata.address(account, location)
         return {
             "PATH": f"{python.parent}:/usr/local/bin:/usr/bin:/bin",
@@ -279,9 +279,9 @@ class Run(Service):
             "https_proxy": door,
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
-            "SSL_CERT_FILE": bundle,
-            "REQUESTS_CA_BUNDLE": bundle,
-            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": bundle,
+            "SSL_CERT_FILE": own,
+            "REQUESTS_CA_BUNDLE": own,
+            "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": own,
             "GCE_METADATA_HOST": metadata,
             "GCE_METADATA_IP": metadata,
         }
