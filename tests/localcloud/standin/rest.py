@@ -55,9 +55,17 @@ class Caller:
     folder: Path
 
 
+_loading = threading.Lock()
+
+
 @cache
-def _certificates(path: str | None) -> ssl.SSLContext:
+def _loaded(path: str | None) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=path)
+
+
+def _certificates(path: str | None) -> ssl.SSLContext:
+    with _loading:  # Terraform makes thirty resources at once
+        return _loaded(path)
 
 
 class _Adapter(HTTPAdapter):
