@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runner import Environment
 
 LOGIN = "Log in with: gcloud auth application-default login"
+if (Path(__file__).parents[1] / ".local/activate").exists():
+    LOGIN += "; or, for the local cloud that runs here: source .local/activate"
 
 
 class Refused(Exception):

@@ -111,7 +111,7 @@ def environment(target: Path, *requirements: tuple[Path, tuple[str, ...]]) -> No
         if mark.exists() and mark.read_text() == digest.hexdigest():
             return
         began = time.monotonic()
-        print(f"Preparing {target.relative_to(ROOT)} (once; less than a minute) …", flush=True)
+        print(f"Preparing {target.relative_to(ROOT)} (once; a minute or two) …", flush=True)
         shutil.rmtree(target, ignore_errors=True)
         try:
             try:

@@ -284,7 +284,8 @@ def _decide(
     else:
         made = record["decision"]
         by = made.get("claimed_by") or made["by"]
-        output.say(f"{key} is {record['status']}: {made['decision']} by {by}. {made['because']}")
+        said = f"{key} is {record['status']}: {made['decision']} by {by}. {made['because']}"
+        output.say(said.rstrip())
     if record and record["decision"]["decision"] != decision:
         output.say("That is another decision than yours: the first one counts.")
         sys.exit(FOUND)

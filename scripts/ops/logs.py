@@ -34,7 +34,10 @@ EVENTS = (
     # of the sweep
     "late", "left", "redriven", "restored", "sweep_failed", "swept",
 )  # fmt: skip
-FIELDS = ("reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error")
+FIELDS = (
+    "file_id", "folder", "size", "way",
+    "reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error",
+)  # fmt: skip
 
 
 @click.command()

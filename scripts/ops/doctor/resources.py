@@ -142,7 +142,7 @@ def queues(look: Look) -> Iterator[Finding]:
 
 
 def _running(look: Look, name: str, values: dict[str, Any], state: str) -> Iterator[Finding]:
-    check, lost = "queues", "tasks wait, and are lost after 31 days"
+    check, lost = "queues", "tasks wait, and Cloud Tasks deletes them after 31 days"
     wanted = values.get("desired_state") or "RUNNING"
     queue = f"{short(name)} --location={values['location']} --project={values['project']}"
     if state != "RUNNING" and wanted == "RUNNING":
