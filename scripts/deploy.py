@@ -23,7 +23,7 @@ import build_functions
 import capacity
 import images
 from backend import BOOTSTRAP, drop_local_state, initialized, use_bucket, use_local_file
-from known import LOGIN, Refused
+from known import NO_LOGIN, Refused
 from patience import apply
 from prepare import ROOT, Unprepared, check_terraform, told
 from runner import (
@@ -305,7 +305,7 @@ def check_login() -> None:
         or on_google()
     ):
         return
-    raise Refused(f"no login to Google Cloud is set up. {LOGIN}")
+    raise Refused(NO_LOGIN)
 
 
 def on_google(product: Path = Path("/sys/class/dmi/id/product_name")) -> bool:

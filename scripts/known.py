@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 LOGIN = "Log in with: gcloud auth application-default login"
 if (Path(__file__).parents[1] / ".local/activate").exists():
     LOGIN += "; or, for the local cloud that runs here: source .local/activate"
+NO_LOGIN = f"no login to Google Cloud is set up. {LOGIN}"
 
 
 class Refused(Exception):
@@ -44,7 +45,7 @@ KNOWN = {
         "the Terraform registry cannot be reached, nor is the provider on this machine. "
         "Check the network and run this again"
     ),
-    r"(?i)could not find default credentials": f"no login to Google Cloud is set up. {LOGIN}",
+    r"(?i)could not find default credentials": NO_LOGIN,
     r"(?i)getting credentials|invalid_grant"
     r"|invalid authentication|Error 401\b": f"Google does not accept the login. {LOGIN}",
     r"(?i)billing account for|absent billing account|billing (must|to) be enabled": (

@@ -6,7 +6,7 @@ import re
 
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from known import LOGIN
+from known import LOGIN, NO_LOGIN
 from requests import exceptions as http
 
 ROLES = "docs/operations.md lists the roles that each command needs"
@@ -47,7 +47,7 @@ def explained(error: BaseException, what: str = "") -> Problem | None:
     about = f" ({what})" if what else ""
     text = _one_line(error)
     if isinstance(error, auth.DefaultCredentialsError):
-        return Problem(f"no login to Google Cloud is set up. {LOGIN}")
+        return Problem(NO_LOGIN)
     if isinstance(error, (auth.RefreshError, api.Unauthenticated)):
         return Problem(f"the login has expired or was revoked. {LOGIN}")
     if isinstance(error, api.Unauthorized):
