@@ -127,7 +127,7 @@ def _app(fake: Fake) -> Starlette:
         fields, key = await request.json(), request.headers["idempotency-key"]
         if fields["size"] > 100 * 2**20:
             detail = "The folder files takes files of at most 104857600 bytes."
-            return _problem(413, detail)
+            return _problem(413, detail, limit=100 * 2**20)
         file_id = fake.keys.setdefault(key, f"files-{secrets.token_hex(16)}")
         fake.files.setdefault(file_id, File(fields["name"], fields["size"], fields["contentType"]))
         upload = secrets.token_hex(8)
@@ -226,8 +226,11 @@ def _app(fake: Fake) -> Starlette:
     return app
 
 
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"title": detail, "detail": detail, "status": status}, status, headers)
+def _problem(
+    status: int, detail: str, headers: dict[str, str] | None = None, **more: int
+) -> Response:
+    problem = {"title": detail, "detail": detail, "status": status} | more
+    return JSONResponse(problem, status, headers)
 
 
 class _Door:

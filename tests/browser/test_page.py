@@ -345,7 +345,7 @@ def test_a_refusal_is_told_in_words(fake: Fake, opened: Open, tmp_path: Path) ->
         film.truncate(101 * MIB)
     choose(page, path)
     has_state(page, "film.mov", "refused")
-    expect(row(page, "film.mov")).to_contain_text("The file is too large. The folder files takes")
+    expect(row(page, "film.mov")).to_contain_text("The file is larger than 100 MB, the most that")
     assert not fake.files
 
 

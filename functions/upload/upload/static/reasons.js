@@ -1,4 +1,6 @@
 // @ts-check
+import { bytes } from "./words.js";
+
 /** For a person: what a failure's reason means, and what to do. A reason that is new here is told
  * in the record's own words. */
 
@@ -105,7 +107,8 @@ export const REFUSALS = {
  * @param {import("./uploader.js").UploadError} error
  * @returns {string} sentences
  */
-export function explained({ reason, detail, status }) {
+export function explained({ reason, detail, status, limit }) {
+  if (limit) return `The file is larger than ${bytes(limit)}, the most that is taken here.`;
   const [says, todo] = REASONS[reason] ?? APPROVALS[reason] ?? REFUSALS[reason] ?? REFUSALS[status ?? 0] ?? ["", ""];
   return [says, todo || (reason === "refused" || !says ? detail : "")].filter(Boolean).join(" ");
 }

@@ -49,6 +49,8 @@ export interface UploadError {
   detail: string;
   /** The HTTP status, where an answer refused. */
   status?: number;
+  /** Bytes, where a file was refused as too large. */
+  limit?: number;
   /** Whether trying again may help. */
   retryable: boolean;
 }

@@ -55,7 +55,8 @@ export async function refusal(answer, passing = false) {
   const temporary = status >= 500 || [408, 425, 429].includes(status);
   if (temporary || (passing && status !== 401)) return new Trouble(detail, seconds);
   const reason = status === 401 ? "signed_out" : "refused";
-  return new Refusal({ reason, detail, status, retryable: status === 401 });
+  const { limit } = problem;
+  return new Refusal({ reason, detail, status, limit, retryable: status === 401 });
 }
 
 /**

@@ -112,10 +112,14 @@ function kindOf(type) {
 
 /** @param {import("./uploader.js").Output} output */
 export function describedOutput({ name, contentType, width, height, size }) {
-  const kind = contentType.split("/").pop()?.split("+")[0].toUpperCase() ?? "";
+  const subtype = contentType.split("/").pop()?.split("+")[0] ?? "";
+  const own = subtype.startsWith("vnd."); // such as vnd.apache.parquet
+  const kind = own ? capital(subtype.slice(subtype.lastIndexOf(".") + 1)) : subtype.toUpperCase();
   const shape = width && height ? `${width} × ${height}` : bytes(size);
-  return `${name[0].toUpperCase()}${name.slice(1)} · ${shape} ${kind}`;
+  return `${capital(name)} · ${shape} ${kind}`;
 }
+
+const capital = (/** @type {string} */ word) => word[0].toUpperCase() + word.slice(1);
 
 /** @param {readonly Item[]} items @returns {{text: string, share: number}} share: 0 to 1 */
 export function tally(items) {
