@@ -1,4 +1,5 @@
-"""Finds misspelt settings inside an object, such as a lane's, which Terraform drops without a word.
+"""Finds misspelt settings inside an object, such as a lane's, which Terraform drops without a word,
+and texts in the place of numbers, of which Terraform does not say where they are.
 
 Terraform refuses an argument that a module does not have. Within an object's type it takes what it
 knows and leaves the rest out: a misspelt rate would be applied as the default. This reads an
@@ -10,7 +11,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ TOKEN = re.compile(
 )
 
 
-# The settings of an object by their names, those of all of a map's objects under ANY; None for what
-# has no settings, such as a number.
+# The settings of an object by their names, those of all of a map's objects under ANY; a type's name
+# for what has no settings, such as a number.
 Settings = dict[str, Any]
 ANY = "*"
 
@@ -40,12 +40,12 @@ def known_settings(module: Path) -> Settings:
     }
 
 
-def _settings(type_: list[str]) -> Settings | None:
+def _settings(type_: list[str]) -> Settings | str:
     """Takes the tokens of one type from the front of the list."""
     constructor = type_.pop(0)
-    found: Settings | None = None
+    found: Settings | str = constructor
     if type_[:1] != ["("]:
-        return None
+        return found
     type_.pop(0)
     if constructor == "object":
         found = {}
@@ -54,7 +54,7 @@ def _settings(type_: list[str]) -> Settings | None:
             found[name] = _settings(type_)
     elif constructor in ("map", "optional"):
         found = _settings(type_)
-        if found and constructor == "map":
+        if constructor == "map":
             found = {ANY: found}
     depth = 1
     while depth:  # to the end of the constructor, past an optional's default
@@ -62,19 +62,24 @@ def _settings(type_: list[str]) -> Settings | None:
     return found
 
 
-def written_settings(text: str) -> Iterator[tuple[int, list[str], str]]:
-    """Each `name = …` of a file: its line, the names that it lies within, and its name."""
+def written_settings(text: str) -> Iterator[tuple[int, list[str], str, str]]:
+    """Each `name = …` of a file: its line, the names that it lies within, its name, and its value
+    where that is a text alone, with its quotes."""
     tokens = [
-        (text.count("\n", 0, match.start()) + 1, match.lastgroup, match.group().strip('"'))
+        (text.count("\n", 0, match.start()) + 1, match.lastgroup, match.group())
         for match in TOKEN.finditer(text)
         if match.lastgroup != "skip"
     ]
     within: list[str] = []
     # What the next bracket belongs to; nothing, where an expression stands before it.
     opens = ""
-    for (line, kind, value), (_, _, following) in pairwise([*tokens, (0, "", "")]):
+    ahead = [*tokens, *[(0, "", "")] * 3]
+    for at, (line, kind, token) in enumerate(tokens):
+        (_, _, following), (_, its_kind, its), (end, _, sign) = ahead[at + 1 : at + 4]
+        value = token.strip('"')
         if kind in ("word", "string") and following == "=":
-            yield line, within, value
+            alone = its_kind == "string" and (end != line or sign in "},")
+            yield line, within, value, its if alone else ""
             opens = value
         elif kind == "word" and value == "module" and not within:
             opens = value
@@ -96,8 +101,8 @@ def misspelt(call: Path) -> str | None:
             continue
         module = (call.parent / source[1]).resolve()
         known = known_settings(module)
-        for line, within, name in written_settings(block[0]):
-            if wrong := _wrong(known, within[1:], name):
+        for line, within, name, value in written_settings(block[0]):
+            if wrong := _wrong(known, within[1:], name, value):
                 line += text.count("\n", 0, block.start())
                 where = f"{call.parent.name}/{call.name} line {line}"
                 lists = f"terraform/{module.name}/README.md lists all."
@@ -105,12 +110,18 @@ def misspelt(call: Path) -> str | None:
     return None
 
 
-def _wrong(known: Settings, within: list[str], name: str) -> str | None:
+def _wrong(known: Settings, within: list[str], name: str, value: str) -> str | None:
     """What is wrong with a setting that lies within these."""
-    has: Settings | None = known
+    has: Any = known
     for outer in within:
-        has = (has or {}).get(outer) or (has or {}).get(ANY)
-    if not within or "" in within or not has or name in has or ANY in has:
+        has = (has.get(outer) or has.get(ANY)) if isinstance(has, dict) else None
+    if not within or "" in within or not isinstance(has, dict):
+        return None
+    if (has.get(name) or has.get(ANY)) == "number" and re.fullmatch(
+        r'"[^"$]*[^"$\d.][^"$]*"', value
+    ):
+        return f"{'.'.join([*within, name])} is {value}; it must be a number, without quotes"
+    if name in has or ANY in has:
         return None
     close = difflib.get_close_matches(name, sorted(has), n=1)
     meant = f"Did you mean {close[0]}?" if close else "README"
