@@ -110,7 +110,7 @@ def status(
     ]
     output.table(("failures", "reason", "retryable", "example"), rows)
     listed = [
-        (o["object"], o["generation"], o["run"], o["reason"], o["recorded"])
+        (o["object"], _which(o), o["run"], o["reason"], o["recorded"])
         for o in found["objects"][:SHOWN]
     ]
     output.say("")
@@ -118,6 +118,10 @@ def status(
     output.more(found["failures"])
     if found["cut"]:
         output.say(f"There are more than {limit:,}: raise --limit")
+
+
+def _which(generation: dict[str, Any]) -> str:
+    return f"{generation['generation']}{' (live)' if generation['live'] else ''}"
 
 
 def _show_object(session: Session, output: Output, url: str) -> None:
@@ -130,7 +134,7 @@ def _show_object(session: Session, output: Output, url: str) -> None:
     else:
         rows = [
             (
-                one["generation"] + (" (live)" if one["live"] else ""),
+                _which(one),
                 one["state"],
                 one["run"],
                 one.get("attempt") or max((r["attempts"] for r in one["runs"]), default=0),
@@ -150,6 +154,11 @@ def _show_object(session: Session, output: Output, url: str) -> None:
                 )
             for name in one.get("outputs", ()):
                 output.say(f"{one['generation']}: made {name}")
+            for run in one["runs"]:
+                if run["record"]:
+                    output.say(
+                        f"{one['generation']}: run {run['run']} is recorded in {run['record']}"
+                    )
             if one.get("detail"):
                 output.say(f"{one['generation']}: {one['detail']}")
             output.say(f"{one['generation']}: trace {one['trace']}")

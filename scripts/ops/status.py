@@ -181,7 +181,8 @@ def failed(
 ) -> Json:
     """{failures, void, cut, groups: [{reason, retryable, count, example}], objects: [...]}.
 
-    void: failure records beside a manifest. cut: there are more than `limit`.
+    void: failure records beside a manifest. cut: there are more than `limit`. An object's `live`
+    is false once it was replaced or deleted.
     """
     listings = Listings(clients.storage)
 
@@ -200,9 +201,12 @@ def failed(
             return None
         content = json.loads(blob.download_as_bytes())
         source = content.get("source") or {}
+        number = source.get("generation")
+        upload = clients.storage.bucket(environment.uploads).get_blob(str(source.get("name")))
         return {
             "object": f"gs://{source.get('bucket')}/{source.get('name')}",
-            "generation": source.get("generation"),
+            "generation": number,
+            "live": upload is not None and str(upload.generation) == number,
             "run": content.get("run"),
             "reason": content.get("reason"),
             "detail": content.get("detail"),

@@ -99,7 +99,10 @@ def test_status_tells_done_with_its_run_and_attempt(
     assert one["live"] is True
     (run,) = one["runs"]
     assert (run["state"], run["attempts"]) == ("done", 1)
-    assert run["record"] == f"gs://{pipeline.results}/manifests/{name}/{generation}.json"
+    record = f"gs://{pipeline.results}/manifests/{name}/{generation}.json"
+    assert run["record"] == record
+    told = ops("status", object_url(pipeline, name)).out
+    assert f"{generation}: run 0 is recorded in {record}\n" in told
 
 
 def test_status_follows_an_upload_through_queue_and_attempts(
@@ -161,8 +164,12 @@ def test_status_failed_groups_by_reason_and_leaves_out_what_is_done(
     counts = {(g["reason"], g["retryable"]): g["count"] for g in found["groups"]}
     assert counts[("attempts_exhausted", True)] == 1
     assert sorted(counts.values()) == [1, 2]
+    pipeline.process(f"{fresh}/broken1.jpg", jpeg(64, 64))
     told = ops("status", "--failed", "--prefix", f"{fresh}/")
     assert "attempts_exhausted" in told.out
+    lines = {line.split()[0].rpartition("/")[2]: line for line in told.out.splitlines() if line}
+    assert "(live)" in lines["broken0.jpg"]
+    assert "(live)" not in lines["broken1.jpg"], "another was uploaded in its place"
     later = ops("status", "--failed", "--prefix", f"{fresh}/", "--until", "2020-01-01", "--json")
     assert later.json["failures"] == 0
 
