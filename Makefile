@@ -46,6 +46,7 @@ local-stop: prepare ## End what make local or make showcase started
 clean: ## Remove what these targets made in the checkout; end make local first
 	@test ! -f .local/state.json || $(MAKE) --no-print-directory local-stop
 	@rm -rf .venv .venv.lock .cache .local build environments/*/.terraform
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Removed: Python environments, caches, zips, plans. States and settings stay."
 
 .PHONY: test
@@ -59,7 +60,7 @@ ops: prepare ## The operator's tool: make ops ARGS="status --failed" (ENV= PROJE
 .PHONY: logs
 logs: prepare ## One file's story: make logs OBJECT=gs://… (or FILE= TASK=), or EVENT=retry: newest lines (ENV= PROJECT=)
 	@$(BIN)/python -m scripts.ops -e $(ENV) --project "$(PROJECT)" logs \
-		$(if $(EVENT),--event "$(EVENT)","$(or $(FILE),$(TASK),$(OBJECT))")
+		$(if $(EVENT),--event "$$EVENT","$${FILE:-$${TASK:-$$OBJECT}}")
 
 .PHONY: test-terraform
 test-terraform: prepare ## The Terraform tests, with PROVIDER=real or PROVIDER=standin to insist
