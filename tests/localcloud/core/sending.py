@@ -119,7 +119,13 @@ async def call_google(
         "transport": asyncio.Transport(),  # of nobody: a fault that resets shows as 499
     }
 
+    sent = False
+
     async def receive() -> Message:
+        nonlocal sent
+        if sent:
+            await asyncio.Future()  # the caller stays until it has its answer
+        sent = True
         return {"type": "http.request", "body": body}
 
     async def send(message: Message) -> None:

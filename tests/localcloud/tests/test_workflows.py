@@ -345,6 +345,30 @@ def test_an_error_that_nobody_catches_fails_the_execution(flow: Flow) -> None:
     assert "pre-conditions" in json.dumps(error["body"])
 
 
+READING = """
+main:
+  steps:
+    - read:
+        call: http.get
+        args: {url: "${sys.get_env(\\"OBJECT\\")}", auth: {type: OAuth2}}
+        result: it
+    - done: {return: "${len(it.body)}"}
+"""
+
+
+def test_a_large_object_is_read_whole(cloud: LocalCloud, http: Http, fresh: str) -> None:
+    flow = Flow(cloud, http, fresh, "")
+    member = f"serviceAccount:{flow.email}"
+    flow.bind(f"projects/_/buckets/{flow.bucket}", "roles/storage.objectViewer", member)
+    upload = f"{flow.variables['UPLOAD']}?uploadType=media&name=large.txt"
+    headers = {"Content-Type": "text/plain"}
+    assert http("POST", upload, data=b"x" * 1_000_000, headers=headers).ok
+    read = f"https://storage.googleapis.com/storage/v1/b/{flow.bucket}/o/large.txt?alt=media"
+    flow.variables["OBJECT"] = read
+    assert flow.create(READING).ok
+    assert flow.state(flow.start({}))["result"] == "1000000"
+
+
 def test_a_cancelled_execution_stays_cancelled(flow: Flow) -> None:
     execution = flow.start({"data": 1})
     flow.cloud.idle()
