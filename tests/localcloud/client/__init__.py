@@ -94,20 +94,25 @@ class LocalCloud:
         hello = json.loads(line)
         return cls(folder, project, hello["port"], hello["pid"], process)
 
-    def stop(self) -> None:
-        """Ends the server and all it started, and removes its folder."""
+    def stop(self, patience: float = 10) -> None:
+        """Ends the server and all it started, and removes its folder.
+
+        patience: seconds that it has for ending in order.
+        """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGTERM)
         if self.process:
             try:
-                self.process.wait(10)
+                self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         else:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + patience
             while Path(f"/proc/{self.pid}").exists() and time.monotonic() < deadline:
                 time.sleep(0.02)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -136,8 +141,8 @@ class LocalCloud:
         except urllib.error.HTTPError as error:
             raise LocalCloudError(f"{verb} {path}: {error.code} {error.read().decode()}") from error
 
-    def get(self, path: str) -> Any:
-        return self._request("GET", path)
+    def get(self, path: str, timeout: float = 600) -> Any:
+        return self._request("GET", path, timeout=timeout)
 
     def post(self, path: str, body: Any = None) -> Any:
         return self._request("POST", path, body or {})

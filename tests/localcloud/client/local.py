@@ -28,6 +28,7 @@ from .deployment import CommandFailed, Deployment
 STATE = ROOT / ".local" / "state.json"
 ACTIVATE = ROOT / ".local" / "activate"
 SHOWCASE = "showcase"
+PATIENCE = 20  # seconds that a running cloud may take for an answer
 
 
 def running() -> LocalCloud | None:
@@ -38,7 +39,10 @@ def running() -> LocalCloud | None:
     except (OSError, ValueError, KeyError):
         return None
     try:
-        cloud.get("/clock")
+        cloud.get("/clock", timeout=PATIENCE)
+    except TimeoutError:
+        print(f"The local cloud has not answered for {PATIENCE} s", file=sys.stderr)
+        return cloud
     except (OSError, LocalCloudError):
         forget(cloud)
         return None

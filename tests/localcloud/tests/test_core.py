@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -377,6 +378,18 @@ def test_make_refuses_a_shell_whose_local_cloud_has_ended(
     assert ("Type deactivate_local" in done.stderr, done.returncode != 0) == (refused, refused)
 
 
+def test_make_logs_hands_a_name_on_as_it_is(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    python.chmod(0o700)
+    name = 'gs://up/Müller\'s photo #1 😀 "final".jpg'
+    words = ["-o", "prepare", "logs", f"BIN={tmp_path}", f"OBJECT={name}"]
+    done = subprocess.run(
+        ["make", "-C", ROOT, "--no-print-directory", *words], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == name, done.stderr
+
+
 def test_what_runs_already_is_not_taken_for_another_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -387,6 +400,13 @@ def test_what_runs_already_is_not_taken_for_another_environment(
     said = capsys.readouterr()
     assert said.out == "Already running on 127.0.0.1:1: source .local/activate\n"
     assert said.err == "Not started: dev runs here. First: make local-stop\n"
+
+
+def test_a_cloud_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        process.send_signal(signal.SIGSTOP)
+        LocalCloud(tmp_path / "its", "project", 1, process.pid).stop(patience=0.1)
+        assert process.wait(10) == -signal.SIGKILL
 
 
 def test_a_record_comes_back_without_zero_values() -> None:
