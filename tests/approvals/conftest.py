@@ -73,10 +73,11 @@ _serial = itertools.count(1)
 
 @dataclass
 class Check:
-    """A scanner of one's own: what it was asked, and what it answers, (status, body)."""
+    """A scanner of one's own: what it was asked, what it answers, (status, body), and its port."""
 
     asked: list[dict[str, Any]] = field(default_factory=list)
     answer: Callable[[dict[str, Any]], tuple[int, Any]] = lambda asked: PASS
+    port: int = 0
 
 
 @contextlib.contextmanager
@@ -89,7 +90,7 @@ def checking(cloud: LocalCloud) -> Iterator[Check]:
         status, said = check.answer(asked)
         return status, json.dumps(said).encode()
 
-    with serving(cloud, CHECK, answer):
+    with serving(cloud, CHECK, answer) as check.port:
         yield check
 
 

@@ -10,6 +10,7 @@ import google.auth.jwt
 from portal.names import File
 from status.records import Records
 from tests.permissions.tools import call
+from tests.system.hosts import serving
 from tests.system.pipeline import jpeg, pdf, until
 
 from .conftest import APPROVER, CHECK, DAY, HOUR, PASS, Approvals, callback, ended
@@ -149,6 +150,17 @@ def test_the_check_rejects_asks_and_is_tried_again(approvals: Approvals, fresh: 
     assert (claims["aud"], claims["email"]) == (
         f"https://{CHECK}/look", approvals.outputs["approvals"]["account"],
     )  # fmt: skip
+
+
+def test_a_check_that_nobody_reaches_is_tried_again(approvals: Approvals, fresh: str) -> None:
+    with serving(approvals.cloud, CHECK, lambda body, headers: (500, b"")):
+        pass  # it is the host's now, and nobody listens any more
+    key = f"{fresh}/a.jpg/{approvals.process(f'{fresh}/a.jpg', jpeg(32, 32))}"
+    (execution,) = approvals.executions(key)
+    assert execution["state"] == "ACTIVE"
+    approvals.cloud.post("/hosts", {"host": CHECK, "port": approvals.check.port})
+    approvals.cloud.advance(600)
+    assert ended(approvals, key) == ("published", "rules")
 
 
 # The first decision counts

@@ -14,8 +14,11 @@ from tests.localcloud.client import LocalCloud
 @contextlib.contextmanager
 def serving(
     cloud: LocalCloud, host: str, answer: Callable[[bytes, Any], tuple[int, bytes]]
-) -> Iterator[None]:
-    """answer(body, headers) → status, and JSON or nothing; called by any number of threads."""
+) -> Iterator[int]:
+    """answer(body, headers) → status, and JSON or nothing; called by any number of threads.
+
+    Gives the port, where nobody listens any more once it is over.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -38,7 +41,7 @@ def serving(
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     cloud.post("/hosts", {"host": host, "port": server.server_address[1]})
     try:
-        yield
+        yield server.server_address[1]
     finally:
         server.shutdown()
         server.server_close()

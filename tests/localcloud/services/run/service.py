@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import socket
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -36,7 +37,11 @@ MAX_REQUEST = 32 << 20  # bytes of an HTTP/1 request
 
 
 class NoAnswer(Exception):
-    """The caller got no answer: its own time was up, or nobody is at that address."""
+    """The caller got no answer: its own time was up, or the connection broke."""
+
+
+class NotReached(NoAnswer):
+    """Nobody is at that address: no connection was made."""
 
 
 @dataclass
@@ -133,7 +138,8 @@ class Run(Service):
             source: who calls, for the journal.
 
         Raises:
-            NoAnswer: the time was up (the function goes on working), or nobody is there.
+            NoAnswer: the time was up (the function goes on working), or the connection broke.
+            NotReached: nobody is there.
         """
         with self.cloud.clock.busy():
             parts = urlsplit(url)
@@ -144,6 +150,8 @@ class Run(Service):
                     return await self._route(host, verb, target, headers, body, source, True)
             except TimeoutError:
                 raise NoAnswer(f"no answer from {host} within {timeout:g} s") from None
+            except (ConnectionRefusedError, socket.gaierror) as error:
+                raise NotReached(f"no answer from {host}: {error}") from None
             except OSError as error:
                 raise NoAnswer(f"no answer from {host}: {error}") from None
 
@@ -343,7 +351,7 @@ class Run(Service):
         if site is None:
             if host.endswith(".run.app"):
                 return Refused(404, "no such service").result()
-            raise OSError("the host is unknown")
+            raise socket.gaierror("the host is unknown")
         start = time.perf_counter()
         fields: dict[str, Any] = {"service": site.revision.service, "verb": verb, "source": source}
         status = 499  # where the caller does not wait for the answer

@@ -18,7 +18,7 @@ from ...core.api import Json
 from ...core.clock import Timer, rfc3339
 from ...core.identity import Principal
 from ...core.sending import GOOGLES, call_google
-from ..run.service import NoAnswer
+from ..run.service import NoAnswer, NotReached
 from .expressions import Malformed, Raised, error
 from .interpreter import BUILTIN, Builtin, Machine, Program, result_text
 
@@ -182,6 +182,8 @@ class Execution:
                 result = await self._cloud.run.invoke(
                     url, verb, headers, data, timeout, "workflows"
                 )
+        except NotReached as missing:
+            raise error("ConnectionFailedError", str(missing)) from None
         except NoAnswer as missing:
             tag = "TimeoutError" if "within" in str(missing) else "ConnectionError"
             raise error(tag, str(missing)) from None
