@@ -10,6 +10,7 @@ is an image, whose source that zip is.
 from __future__ import annotations
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,18 +55,20 @@ def imported(main: Path, known: dict[str, Path]) -> list[str]:
     needed: set[str] = set()
     waiting = [main]
     while waiting:
-        for name in _imports(waiting.pop()) & known.keys() - needed:
+        path = waiting.pop()
+        for name in _imports(path, path.read_bytes()) & known.keys() - needed:
             needed.add(name)
             waiting += known[name].rglob("*.py")
     return sorted(needed)
 
 
-def _imports(path: Path) -> set[str]:
+@functools.cache
+def _imports(path: Path, source: bytes) -> frozenset[str]:
     """The first parts of the names that a module imports, wherever in it."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+    for node in ast.walk(ast.parse(source, str(path))):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and not node.level:
             names.append(node.module or "")
-    return {name.partition(".")[0] for name in names}
+    return frozenset(name.partition(".")[0] for name in names)
