@@ -6,6 +6,7 @@ temporary files; and what a skipped test means.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -64,6 +65,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.stash[FOLDER] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-")
         tempfile.tempdir = None
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and their modules stay: looking through them again and again is dear."""
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

@@ -54,21 +54,24 @@ def found(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
 
 
-def made(folder: Path, seed: int = 1) -> list[Path]:
-    """Every format and mode in several sizes; cut, damaged, lying and compressed ones of each."""
-    chance = random.Random(seed)
+def made(folder: Path, seed: int = 1, modes: int = 0) -> list[Path]:
+    """Every format and mode in several sizes; cut, damaged, lying and compressed ones of each.
+
+    Args:
+        modes: so many of each format alone; 0 for all.
+    """
     paths = []
-    for name, data in _made(chance):
+    for name, data in _made(random.Random(seed), modes):
         path = folder / name
         path.write_bytes(data)
         paths.append(path)
     return paths
 
 
-def _made(chance: random.Random) -> Iterator[tuple[str, bytes]]:
+def _made(chance: random.Random, most: int) -> Iterator[tuple[str, bytes]]:
     noise = Image.effect_noise((2000, 1500), 60)
     for format, modes in _ENCODINGS.items():
-        for mode in modes:
+        for mode in modes[-most:]:
             for width, height in _SIZES:
                 data = _encoded(noise.resize((width, height)), mode, format)
                 stem, suffix = f"{mode.replace(';', '-')}-{width}x{height}", format.lower()

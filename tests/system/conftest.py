@@ -22,8 +22,11 @@ def pipeline() -> Iterator[Pipeline]:
 
 @pytest.fixture(scope="session")
 def ops(pipeline: Pipeline) -> Iterator[Operator]:
-    """The operator's tool; keywords are environment variables."""
-    with Operator(pipeline.deployment) as operator:
+    """The operator's tool; keywords are environment variables.
+
+    Others than the owner ask Terraform for the outputs, which is part of what their roles are for.
+    """
+    with Operator(pipeline.deployment, pipeline.outputs) as operator:
         yield operator
 
 

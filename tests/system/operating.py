@@ -36,10 +36,11 @@ def typed(deployment: Deployment, command: str, **environ: str) -> tuple[int, st
 # Runs `python -m scripts.ops` as often as it is told on stdin. Each is a process of its own, forked
 # after the imports, which take most of a command's time.
 FORKING = """
-import json, os, sys
+import gc, json, os, sys
 import google.auth.transport.requests, google.cloud.pubsub_v1, google.cloud.storage
 import google.cloud.tasks_v2
 import scripts.ops.cli
+gc.freeze()
 for line in sys.stdin:
     words, environ, out, err = json.loads(line)
     child = os.fork()
@@ -66,10 +67,19 @@ class Ran:
 
 
 class Operator:
-    """Runs one command after another in the deployed checkout, each in a process of its own."""
+    """Runs one command after another in the deployed checkout, each in a process of its own.
 
-    def __init__(self, deployment: Deployment) -> None:
+    Args:
+        outputs: what Terraform would say, for the owner's commands; nothing to ask it each time.
+    """
+
+    def __init__(self, deployment: Deployment, outputs: dict[str, Any] | None = None) -> None:
         self._deployment = deployment
+        self._told: tuple[str, ...] = ()
+        if outputs:
+            file = deployment.cloud.folder / "ops.outputs"
+            file.write_text(json.dumps(outputs))
+            self._told = "--outputs", str(file)
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -88,6 +98,8 @@ class Operator:
         """more: environment variables."""
         cloud = self._deployment.cloud
         environ = self._deployment.environ | cloud.environ(member) | more
+        if member == OWNER and not more and not {"-e", "--outputs"} & {*words}:
+            words = self._told + words
         out, err = (cloud.folder / f"ops.{name}" for name in ("out", "err"))
         assert self._process.stdin
         assert self._process.stdout

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import shutil
@@ -161,6 +162,7 @@ def main(argv: list[str]) -> None:
 
     async def run() -> None:
         cloud = Cloud(folder, project, "you@example.com", cache)
+        gc.freeze()  # all this stays: no collection needs to look through it
         await cloud.serve(ready=ready)
         if cloud.abandoned:
             shutil.rmtree(folder, ignore_errors=True)

@@ -61,10 +61,12 @@ def interpreter(runtime: str) -> tuple[str, str]:
     name = f"python{major}.{minor}"
     homes = {str(Path.home()), pwd.getpwuid(os.getuid()).pw_dir}
     pyenvs = {os.environ.get("PYENV_ROOT", "")} | {f"{home}/.pyenv" for home in homes}
-    folders = [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
-    folders += [Path("/usr/local/bin"), Path("/usr/bin")]
+    # A shim of pyenv's takes longer than the interpreter that it stands for.
+    folders: list[Path] = []
     for root in filter(None, pyenvs):
         folders += sorted(Path(root).glob(f"versions/{major}.{minor}.*/bin"), reverse=True)
+    folders += [Path(p) for p in os.environ.get("PATH", "").split(os.pathsep) if p]
+    folders += [Path("/usr/local/bin"), Path("/usr/bin")]
     for home in homes:
         folders += Path(home).glob(f".local/share/uv/python/cpython-{major}.{minor}.*/bin")
     for candidate in (str(folder / name) for folder in folders):
