@@ -33,9 +33,18 @@ EVENTS = (
     "upload_failed", "upload_refused",
     # of the sweep
     "late", "left", "redriven", "restored", "sweep_failed", "swept",
+    # of batch
+    "batch_submitted", "dead_letters_left", "lease_failed", "submit_broken", "submit_failed",
+    "submit_refused", "task_done", "task_duplicate", "task_failed", "task_retry", "task_submitted",
+    "task_unknown", "tasks_swept",
+    # of approvals
+    "approval_asked", "approval_decided", "approval_overdue",
 )  # fmt: skip
+# What a line of the three kinds of programs is by: services, jobs and workflows.
+SOURCES = ("service_name", "job_name", "workflow_id")
 FIELDS = (
-    "file_id", "folder", "size", "way",
+    "file_id", "folder", "size", "way", "task_id", "task_type", "batch", "submitted", "rejected",
+    "seen", "republished", "rule", "decision", "by",
     "reason", "attempt", "seconds", "age_seconds", "delivery", "lane", "detail", "error",
 )  # fmt: skip
 
@@ -70,12 +79,12 @@ def logs(
         _story(output, clients, session.environment, target)
         return
     if target:
-        filter_, span, newest = _of_id(target), KEPT, 0
+        filter_, span, newest = f'resource.type="cloud_run_revision" AND {_of_id(target)}', KEPT, 0
     else:
-        services = f'resource.labels.service_name=~"^{session.environment.prefix}-"'
-        filter_, newest = f'{services} AND jsonPayload.event="{event}"', limit
+        own = (f'resource.labels.{name}=~"^{session.environment.prefix}-"' for name in SOURCES)
+        filter_, newest = f'({" OR ".join(own)}) AND jsonPayload.event="{event}"', limit
     since = (datetime.now(UTC) - span).strftime("%Y-%m-%dT%H:%M:%SZ")
-    filter_ = f'timestamp>="{since}" AND resource.type="cloud_run_revision" AND {filter_}'
+    filter_ = f'timestamp>="{since}" AND {filter_}'
     output.say(filter_)
     if not _tell(output, entries(clients, filter_, newest), with_object=True):
         output.say(f"No such line since {since}: they appear within seconds, and stay for 30 days.")
@@ -151,7 +160,8 @@ def entries(clients: Clients, filter_: str, newest: int = 0) -> Iterator[dict[st
 def told(entry: dict[str, Any], with_object: bool) -> str:
     """An entry as one line."""
     time = entry["timestamp"][:23].replace("T", " ")
-    service = entry.get("resource", {}).get("labels", {}).get("service_name", "")
+    labels = entry.get("resource", {}).get("labels", {})
+    service = next((labels[name] for name in SOURCES if name in labels), "")
     payload = entry.get("jsonPayload", {"message": entry.get("textPayload", "")})
     facts = [f"{name}={payload[name]}" for name in FIELDS if name in payload]
     if payload.get("run"):

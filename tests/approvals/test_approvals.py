@@ -55,6 +55,8 @@ def test_what_is_rejected_is_not_published(approvals: Approvals, fresh: str) -> 
     assert approvals.end(key) == ("rejected", "person")
     assert approvals.names(f"files/{key}/") + approvals.names(f"published/{key}") == []
     assert "it is rejected already" in approvals.tool("approve", key, code=2)
+    logged = approvals.tool("logs", "--event", "approval_decided")
+    assert "decision=rejected by=person" in logged.splitlines()[-1]
 
 
 def test_what_nobody_decides_is_overdue_after_3_days_and_expired_after_7(

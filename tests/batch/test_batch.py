@@ -141,6 +141,10 @@ def test_an_operator_submits_lists_redrives_and_cancels(quiet: Batch, tmp_path: 
     listed = operate(quiet, "list", "--batch", "operated", "--status", "failed")
     (failed,) = re.findall(r"operated\.[0-9a-f]{32}", listed)
     assert '"reason": "handler_failed"' in operate(quiet, "show", failed)
+    logged = quiet.ops("logs", "--event", "task_failed").out
+    (line,) = (one for one in logged.splitlines() if f"task_id={failed}" in one)
+    assert "reason=handler_failed" in line
+    assert NORMAL in line
     assert "would be submitted again" in operate(quiet, "redrive", failed)
     assert "is submitted again as" in operate(quiet, "redrive", failed, "--apply")
     quiet.ended("operated")

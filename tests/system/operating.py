@@ -55,6 +55,9 @@ for line in sys.stdin:
 """
 
 
+ASKING = {"-e", "--outputs", "--project"}  # what a command says of where its outputs are from
+
+
 @dataclass
 class Ran:
     code: int
@@ -98,7 +101,7 @@ class Operator:
         """more: environment variables."""
         cloud = self._deployment.cloud
         environ = self._deployment.environ | cloud.environ(member) | more
-        if member == OWNER and not more and not {"-e", "--outputs"} & {*words}:
+        if member == OWNER and not more and not ASKING & {*words}:
             words = self._told + words
         out, err = (cloud.folder / f"ops.{name}" for name in ("out", "err"))
         assert self._process.stdin
