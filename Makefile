@@ -4,7 +4,7 @@ PYTHON ?= python3
 ENV ?= dev
 BIN := .venv/bin
 # Each worker has a local cloud of its own, which starts functions beside it, and often waits for them.
-WORKERS ?= 5
+WORKERS ?= 4
 DEPLOY = $(PYTHON) scripts/deploy.py
 NAMED = --project "$(PROJECT)" $(if $(PREFIX),--prefix "$(PREFIX)")
 FLAGS = $(NAMED) $(if $(YES),--yes)
@@ -50,7 +50,7 @@ clean: ## Remove what these targets made in the checkout; end make local first
 	@echo "Removed: Python environments, caches, zips, plans. States and settings stay."
 
 .PHONY: test
-test: prepare ## All tests, five files at a time (WORKERS=)
+test: prepare ## All tests, four files at a time (WORKERS=)
 	@$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(TESTS)
 
 .PHONY: ops

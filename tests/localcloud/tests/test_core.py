@@ -403,8 +403,10 @@ def test_what_runs_already_is_not_taken_for_another_environment(
 
 
 def test_a_cloud_that_does_not_end_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:
-        process.send_signal(signal.SIGSTOP)
+    deaf = ["sh", "-c", "trap '' TERM; echo ready; exec sleep 600"]
+    with subprocess.Popen(deaf, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
         LocalCloud(tmp_path / "its", "project", 1, process.pid).stop(patience=0.1)
         assert process.wait(10) == -signal.SIGKILL
 
