@@ -117,9 +117,7 @@ def _wrong(known: Settings, within: list[str], name: str, value: str) -> str | N
         has = (has.get(outer) or has.get(ANY)) if isinstance(has, dict) else None
     if not within or "" in within or not isinstance(has, dict):
         return None
-    if (has.get(name) or has.get(ANY)) == "number" and re.fullmatch(
-        r'"[^"$]*[^"$\d.][^"$]*"', value
-    ):
+    if (has.get(name) or has.get(ANY)) == "number" and not _may_be_number(value):
         return f"{'.'.join([*within, name])} is {value}; it must be a number, without quotes"
     if name in has or ANY in has:
         return None
@@ -129,3 +127,14 @@ def _wrong(known: Settings, within: list[str], name: str, value: str) -> str | N
         f"{'.'.join(within)} has no setting {name}, which Terraform would leave out without a "
         f"word. {meant}"
     )
+
+
+def _may_be_number(text: str) -> bool:
+    """Whether Terraform can make a number of a quoted text; of none and of a template it may."""
+    if not text or "${" in text or "%{" in text:
+        return True
+    try:
+        float(text.strip('"'))
+    except ValueError:
+        return False
+    return True

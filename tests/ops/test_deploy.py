@@ -71,6 +71,7 @@ def test_an_old_terraform_is_one_line(machine: dict[str, str], tmp_path: Path) -
             'line 4: lanes.default.processor.max_instances is "five"; it must be a number',
         ),
         ('lanes = { default = { processor = { max_instances = "5" } } }', ""),
+        ('lanes = { default = { delay_seconds = "-1.5e3" } }', ""),
         ('lanes = { default = { processor = { max_instances = "${local.x}" } } }', ""),
         ('lanes = { default = { processor = { cpu = "a" == local.b ? 1 : 2 } } }', ""),
         ('lanes = { default = { kind = "media", prefixes = ["five"] } }', ""),
