@@ -108,7 +108,7 @@ export const REFUSALS = {
  * @returns {string} sentences
  */
 export function explained({ reason, detail, status, limit }) {
-  if (limit) return `The file is larger than ${bytes(limit)}, the most that is taken here.`;
+  if (status === 413 && limit) return `The file is larger than ${bytes(limit)}, the most that is taken here.`;
   const [says, todo] = REASONS[reason] ?? APPROVALS[reason] ?? REFUSALS[reason] ?? REFUSALS[status ?? 0] ?? ["", ""];
   return [says, todo || (reason === "refused" || !says ? detail : "")].filter(Boolean).join(" ");
 }
