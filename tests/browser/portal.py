@@ -57,7 +57,7 @@ class Fake:
     sessions: dict[str, str] = field(default_factory=dict)  # of an upload → file_id
     calls: list[str] = field(default_factory=list)
     bytes_per_second: float = 0  # 0: as fast as it goes
-    break_after: int | None = None  # bytes of a file, once; then the connection ends
+    break_after: int | None = None  # bytes of a file, once; then it is down
     down: bool = False  # every connection ends unanswered
     token: str | None = None  # the one that is valid, where one is needed
     no_streams: bool = False
@@ -169,7 +169,7 @@ def _app(fake: Fake) -> Starlette:
             file.data += fresh
             file.arrived += len(piece)
             if fake.break_after is not None and len(file.data) >= fake.break_after:
-                fake.break_after = None
+                fake.break_after, fake.down = None, True
                 raise _Broken
             if fake.bytes_per_second:
                 await asyncio.sleep(len(piece) / fake.bytes_per_second)

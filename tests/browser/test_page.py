@@ -95,6 +95,7 @@ def test_a_lost_connection_goes_on_where_it_broke(fake: Fake, opened: Open, big:
     choose(page, big)
     has_state(page, "recording.bin", "offline")
     expect(row(page, "recording.bin")).to_contain_text("Connection lost, trying again")
+    fake.down = False
     has_state(page, "recording.bin", "done")
     kept = fake.named("recording.bin")
     assert kept.arrived == kept.size, "no byte was sent twice"
