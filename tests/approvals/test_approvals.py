@@ -9,7 +9,7 @@ import google.auth.jwt
 
 from portal.names import File
 from status.records import Records
-from tests.permissions.tools import call
+from tests.localcloud.client.calls import call
 from tests.system.hosts import serving
 from tests.system.pipeline import jpeg, pdf, until
 

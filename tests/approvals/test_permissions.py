@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.localcloud.client.calls import call
 from tests.permissions.tools import (
     Binding,
     Watch,
-    call,
     made_by,
     narrower_for,
     withheld,

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
-from google.oauth2.credentials import Credentials
 
 from tests.bench.process import cpu as _cpu
 from tests.bench.subject import Subject
 from tests.localcloud.client import CACHE
+from tests.localcloud.client.calls import owners_session, owners_storage
 from tests.localcloud.client.deployment import Deployment, deployed
 from tests.localcloud.core.processes import tree
 from tests.localcloud.services.functions import build
@@ -98,13 +97,7 @@ def site() -> Iterator[Site]:
     """Applies dev to a fresh local cloud, and takes all of it away at the end."""
     with deployed(ENVIRONMENT) as deployment:
         cloud = deployment.cloud
-        session = AuthorizedSession(Credentials(cloud.token()))
-        session.proxies, session.verify, session.trust_env = (
-            {"https": cloud.proxy},
-            str(cloud.bundle),
-            False,
-        )
-        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        session, client = owners_session(cloud), owners_storage(cloud)
         made = asyncio.run(build.environment(CACHE, BASELINE, "python313", lambda line: None))
         here = Site(
             deployment, session, client, deployed_function(cloud, "bridge"),

@@ -2,32 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-import requests
 
-from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import Http, caller
 
 from .site import Site, delivering, with_a_bucket_more
-
-Http = Callable[..., requests.Response]
-
-
-def door(cloud: LocalCloud) -> Http:
-    """`http("GET", "https://…", member=…)`: a request through the door; None has no login."""
-    session = requests.Session()
-    session.trust_env = False
-    session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
-
-    def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> requests.Response:
-        headers = dict(more.pop("headers", {}))
-        if member:
-            headers["Authorization"] = f"Bearer {cloud.token(member)}"
-        return session.request(verb, url, headers=headers, timeout=60, **more)
-
-    return send
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +20,7 @@ def cloud() -> Iterator[LocalCloud]:
 
 @pytest.fixture(scope="session")
 def http(cloud: LocalCloud) -> Http:
-    return door(cloud)
+    return caller(cloud)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import pytest
 
 from scripts.ci.cli import parser
 from scripts.ci.store import Store
+from tests.localcloud.client.calls import caller
 
-from .conftest import door
 from .site import MAIN, SCRATCH, Site
 
 from known import Refused  # isort: skip - scripts.ci makes it known
@@ -142,6 +142,8 @@ def test_nothing_that_was_kept_can_be_overwritten(
     """Nor by the store's own doing: the account that plans may create, and nothing else."""
     for name, value in site.login("plan").items():
         monkeypatch.setenv(name, value)
+    # urllib keeps the proxies that it saw at the first request of this process.
+    monkeypatch.setattr("urllib.request._opener", None)
     bucket = f"{site.project}-files-plans"
     Store(bucket).write("reviewed/once", b"1")
     with pytest.raises(Refused, match="has written the same name"):
@@ -149,7 +151,7 @@ def test_nothing_that_was_kept_can_be_overwritten(
     upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
     query = {"uploadType": "media", "name": "reviewed/once"}
     member = site.member("plan")
-    refused = door(site.deployment.cloud)("POST", upload, member, params=query, data=b"2")
+    refused = caller(site.deployment.cloud)("POST", upload, member, params=query, data=b"2")
     assert refused.status_code == 403
     assert Store(bucket).read("reviewed/once") == b"1"
 
@@ -194,7 +196,7 @@ def locked(site: Site) -> Iterator[None]:
         "Operation": "OperationTypeApply",
         "Created": "2026-01-01T00:00:00Z",
     }
-    http, bucket = door(site.deployment.cloud), f"{site.project}-files-tfstate"
+    http, bucket = caller(site.deployment.cloud), f"{site.project}-files-tfstate"
     upload = f"https://storage.googleapis.com/upload/storage/v1/b/{bucket}/o"
     query = {"uploadType": "media", "name": "dev/default.tflock"}
     http("POST", upload, params=query, data=json.dumps(lock)).raise_for_status()

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
+from tests.localcloud.client.calls import Http, caller
 from tests.permissions.tools import withheld
 
-from .conftest import Http, door
 from .site import GITHUB, Site, bootstrapped
 
 STS = "https://sts.googleapis.com/v1/token"
@@ -74,7 +74,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def http(site: Site) -> Http:
-    return door(site.deployment.cloud)
+    return caller(site.deployment.cloud)
 
 
 def provider(site: Site, name: str) -> str:

@@ -22,8 +22,9 @@ import pytest
 from scripts.docs_permissions import Grant, Reasons, check, grants, of_delivery, reasons
 from tests.ci.site import CAPABLE, Site, delivering, everything
 from tests.localcloud.client import LocalCloudError
+from tests.localcloud.client.calls import call
 
-from .tools import Binding, bind, call, narrower_for, redeploy, used, withheld
+from .tools import Binding, bind, narrower_for, redeploy, used, withheld
 
 pytestmark = pytest.mark.timeout(1200)  # a delivery of everything, also where much else runs
 Key = tuple[str, str, str]

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.deployment import Deployment
 
 _serial = itertools.count(1)
@@ -59,19 +58,6 @@ def made_by(deployment: Deployment, environment: str, module: str) -> set[tuple[
 def account(cloud: LocalCloud, name: str, project: str | None = None) -> str:
     """A service account as an IAM member."""
     return f"serviceAccount:files-{name}@{project or cloud.project}.iam.gserviceaccount.com"
-
-
-def call(
-    cloud: LocalCloud, verb: str, url: str, member: str | None = OWNER, **more: Any
-) -> requests.Response:
-    """One request through the door; without a token when `member` is None."""
-    headers = dict(more.pop("headers", {}))
-    if member:
-        headers.setdefault("Authorization", f"Bearer {cloud.token(member)}")
-    with requests.Session() as session:
-        session.trust_env = False
-        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
-        return session.request(verb, url, headers=headers, timeout=60, **more)
 
 
 def bind(cloud: LocalCloud, binding: Binding, present: bool = True) -> None:

@@ -17,9 +17,9 @@ import pytest
 
 from tests.browser.conftest import big, browser, opened
 from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.deployment import Deployment
 from tests.localcloud.client.local import SHOWCASE, capabilities, start_front
-from tests.permissions.tools import call
 from tests.portal.client import Client
 from tests.system.pipeline import Pipeline
 

@@ -13,8 +13,9 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.local import SHOWCASE
-from tests.permissions.tools import Watch, account, call, granted, made_by, withheld
+from tests.permissions.tools import Watch, account, granted, made_by, withheld
 from tests.portal.conftest import STATUS, UPLOAD, Portal
 from tests.system.pipeline import jpeg
 

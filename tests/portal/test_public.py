@@ -16,9 +16,9 @@ from playwright.sync_api import expect
 from tests.browser.acts import choose, file, has_state, row
 from tests.browser.conftest import Open
 from tests.browser.docs import application
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.demo import photo
 from tests.localcloud.client.local import SHOWCASE
-from tests.permissions.tools import call
 from tests.portal.conftest import Portal
 from tests.system.pipeline import jpeg
 

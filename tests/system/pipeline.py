@@ -10,13 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from google.auth.credentials import AnonymousCredentials
-from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
-from google.oauth2.credentials import Credentials
 from PIL import Image
-from requests.adapters import HTTPAdapter
 
+from tests.localcloud.client.calls import owners_storage
 from tests.localcloud.client.deployment import Deployment
 
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
@@ -32,12 +29,7 @@ class Pipeline:
 
     @classmethod
     def of(cls, deployment: Deployment, environment: str = "dev") -> Pipeline:
-        cloud = deployment.cloud
-        session = AuthorizedSession(Credentials(cloud.token()))
-        session.proxies, session.verify = {"https": cloud.proxy}, str(cloud.authority)
-        session.trust_env = False
-        session.mount("https://", HTTPAdapter(pool_maxsize=16))
-        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
+        client = owners_storage(deployment.cloud)
         return cls(deployment, deployment.outputs(environment), client)
 
     @property

@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.localcloud.client import LocalCloud
-from tests.permissions.tools import Watch, account, call
+from tests.localcloud.client.calls import call
+from tests.permissions.tools import Watch, account
 from tests.system.pipeline import Pipeline, events, jpeg
 
 Headers = dict[str, str]

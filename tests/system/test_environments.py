@@ -22,6 +22,7 @@ import pytest
 import requests
 
 from tests.localcloud.client import OWNER, ROOT, LocalCloud
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.deployment import CommandFailed, Deployment
 
 ENVIRONMENTS = ("dev", "staging", "prod")
@@ -173,15 +174,7 @@ class Stack:
     def request(
         self, verb: str, url: str, body: bytes | None = None, account: str = OWNER
     ) -> requests.Response:
-        answer = requests.request(
-            verb,
-            url,
-            data=body,
-            headers={"Authorization": f"Bearer {self.cloud.token(account)}"},
-            proxies={"https": self.cloud.proxy},
-            verify=str(self.cloud.authority),
-            timeout=60,
-        )
+        answer = call(self.cloud, verb, url, account, data=body)
         answer.raise_for_status()
         return answer
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import requests
 
-from tests.localcloud.client import OWNER
+from tests.localcloud.client.calls import call
 from tests.system.operating import Operator, Ran
 from tests.system.pipeline import Pipeline, events, jpeg
 
@@ -37,10 +36,7 @@ def only(ran: Ran) -> dict[str, Any]:
 
 def google(pipeline: Pipeline, verb: str, url: str, body: Any = None) -> Any:
     """A call of Google's API by the owner, behind Terraform's back."""
-    answer = requests.request(
-        verb, url, json=body, headers={"Authorization": f"Bearer {pipeline.cloud.token(OWNER)}"},
-        proxies={"https": pipeline.cloud.proxy}, verify=str(pipeline.cloud.authority), timeout=60,
-    )  # fmt: skip
+    answer = call(pipeline.cloud, verb, url, json=body)
     answer.raise_for_status()
     return answer.json() if answer.content else None
 

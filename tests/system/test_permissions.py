@@ -25,6 +25,7 @@ from scripts.docs_permissions import (
     table,
 )
 from tests.localcloud.client import OWNER, LocalCloudError
+from tests.localcloud.client.calls import call
 from tests.localcloud.client.deployment import client
 from tests.permissions.tools import (
     Binding,
@@ -33,7 +34,6 @@ from tests.permissions.tools import (
     Watch,
     account,
     bind,
-    call,
     granted,
     made_by,
     narrower,

@@ -16,7 +16,8 @@ from urllib.parse import quote
 import jwt
 import pytest
 
-from tests.permissions.tools import Watch, call, granted, made_by, withheld
+from tests.localcloud.client.calls import call
+from tests.permissions.tools import Watch, granted, made_by, withheld
 from tests.system.named import faults
 from tests.system.operating import commands, typed
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until

@@ -9,13 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import requests
-from google.auth.credentials import AnonymousCredentials
-from google.auth.transport.requests import AuthorizedSession
-from google.cloud import storage
-from google.oauth2.credentials import Credentials
-
 from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import Http, caller, owners_storage
 from tests.localcloud.client.deployment import Deployment
 from tests.system.metrics import Metrics, seconds
 from tests.system.operating import Operator
@@ -55,15 +50,8 @@ def watching(lanes: str = "") -> Iterator[Watched]:
         )
         deployment.make("bootstrap", "YES=1")
         deployment.make("apply", "ENV=dev", "YES=1")
-        session = AuthorizedSession(Credentials(cloud.token()))
-        session.proxies, session.verify, session.trust_env = (
-            {"https": cloud.proxy},
-            str(cloud.authority),
-            False,
-        )
-        client = storage.Client(cloud.project, credentials=AnonymousCredentials(), _http=session)
         with Operator(deployment) as ops:
-            yield Watched(deployment, deployment.outputs(), client, ops)
+            yield Watched(deployment, deployment.outputs(), owners_storage(cloud), ops)
 
 
 @dataclass
@@ -74,21 +62,13 @@ class Watched(Pipeline):
 
     def ask(self, verb: str, url: str, body: Any = None) -> dict[str, Any]:
         """A Google API's answer to the environment's owner."""
-        answer = requests.request(
-            verb,
-            url.replace("PROJECT", self.cloud.project),
-            json=body,
-            headers={"Authorization": f"Bearer {self._token}"},
-            proxies={"https": self.cloud.proxy},
-            verify=str(self.cloud.authority),
-            timeout=60,
-        )
+        answer = self._http(verb, url.replace("PROJECT", self.cloud.project), json=body)
         answer.raise_for_status()
         return dict(answer.json())
 
     @cached_property
-    def _token(self) -> str:
-        return str(self.cloud.token())
+    def _http(self) -> Http:
+        return caller(self.cloud)
 
     @cached_property
     def state(self) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import call
 
 HERE = Path(__file__).parent
 PLACE, BUCKET = "us-central1", "objects-of-clients"
@@ -32,10 +32,7 @@ def cloud() -> Iterator[LocalCloud]:
             (f"{google[0]}/{queue.rpartition('/queues')[0]}/queues", {"name": queue}),
             (f"{google[1]}/b?project={made.project}", {"name": BUCKET}),
         ):
-            requests.post(
-                url, json=body, headers={"Authorization": f"Bearer {made.token()}"},
-                proxies={"https": made.proxy}, verify=str(made.authority), timeout=60,
-            ).raise_for_status()  # fmt: skip
+            call(made, "POST", url, json=body).raise_for_status()
         yield made
 
 

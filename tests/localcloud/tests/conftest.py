@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 
-from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import Http, caller
 from tests.localcloud.core.api import Api
 from tests.localcloud.core.server import Cloud
 
@@ -43,20 +42,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Api:
 
 
 @pytest.fixture(scope="session")
-def http(cloud: LocalCloud) -> Callable[..., requests.Response]:
+def http(cloud: LocalCloud) -> Http:
     """`http("GET", "https://…", member=…)`: a raw request through the door."""
-    session = requests.Session()
-    session.trust_env = False
-    session.proxies = {"https": cloud.proxy}
-    session.verify = str(cloud.authority)
-    tokens: dict[str, str] = {}
-
-    def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> requests.Response:
-        headers = dict(more.pop("headers", {}))
-        if member:
-            token = tokens.setdefault(member, "") or cloud.token(member)
-            tokens[member] = token
-            headers.setdefault("Authorization", f"Bearer {token}")
-        return session.request(verb, url, headers=headers, timeout=60, **more)
-
-    return send
+    return caller(cloud)

@@ -17,6 +17,7 @@ from google.cloud.storage import _signing
 from google.oauth2.credentials import Credentials
 
 from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import through
 
 Http = Callable[..., requests.Response]
 HOST = "https://storage.googleapis.com"
@@ -56,9 +57,7 @@ class Signer:
 
     def credentials(self) -> iam.Signer:
         token = self.cloud.token(f"serviceAccount:{self.email}")
-        session = requests.Session()
-        session.trust_env = False
-        session.proxies, session.verify = {"https": self.cloud.proxy}, str(self.cloud.authority)
+        session = through(self.cloud, requests.Session())
         transport = google.auth.transport.requests.Request(session)  # type: ignore[no-untyped-call]
         return iam.Signer(transport, Credentials(token), self.email)  # type: ignore[no-untyped-call]
 

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client import LocalCloud
+from tests.localcloud.client.calls import caller
 from tests.localcloud.core.processes import tree
 from tests.localcloud.services.functions import build
 
@@ -657,17 +658,7 @@ def test_runtime_without_interpreter_runs_under_our_own() -> None:
 
 def test_nothing_outlives_a_killed_server(project: Project, http: Send) -> None:
     with LocalCloud.start() as doomed:
-        session = requests.Session()
-        session.trust_env = False
-        session.proxies, session.verify = {"https": doomed.proxy}, str(doomed.authority)
-        token = doomed.token(OWNER)
-
-        def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> Any:
-            if member:
-                more["headers"] = {"Authorization": f"Bearer {token}"}
-            return session.request(verb, url, timeout=60, **more)
-
-        own = Project(doomed, send)
+        own = Project(doomed, caller(doomed))
         seen = own.call(own.deploy("orphan")).json()
         os.kill(doomed.pid, signal.SIGKILL)
         deadline = time.monotonic() + 3

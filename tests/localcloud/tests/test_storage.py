@@ -26,6 +26,7 @@ from google.cloud import storage
 from google.oauth2.credentials import Credentials
 
 from tests.localcloud.client import OWNER, LocalCloud
+from tests.localcloud.client.calls import through
 from tests.localcloud.client.deployment import client
 
 Http = Callable[..., requests.Response]
@@ -38,9 +39,7 @@ ODD = "a b/ü — 日本 #?%+&=:*[x]().txt"
 
 def client_of(cloud: LocalCloud, member: str = OWNER) -> storage.Client:
     client = storage.Client(cloud.project, Credentials(cloud.token(member)))  # type: ignore[no-untyped-call]
-    client._http.trust_env = False
-    client._http.proxies = {"https": cloud.proxy}
-    client._http.verify = str(cloud.authority)
+    through(cloud, client._http)
     return client
 
 
