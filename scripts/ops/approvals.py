@@ -19,7 +19,7 @@ from contract.identity import parse_key, shortened
 from .clients import Clients
 from .environment import Environment
 from .filters import Filter
-from .naming import name_of
+from .naming import FILE_ID, name_of
 from .options import SPAN, Session, as_json, filtered
 from .output import Output
 from .problems import Problem
@@ -115,6 +115,11 @@ class Approvals:
         known = parse_key(target)
         if known and len(known.generation) >= 14 and not target.startswith("gs://"):
             return target
+        if not (target.startswith("gs://") or FILE_ID.fullmatch(target)):
+            raise Problem(
+                f"{target} names no file: give its key, as approvals prints it "
+                f"(name/generation), its object (gs://{self._environment.uploads}/…) or its file_id"
+            )
         name = shortened(name_of(self._clients, self._environment, target))
         keys = sorted({one.key for one in self.requests(f"{name}/") if _name(one.key) == name})
         if not keys:
@@ -178,6 +183,16 @@ class Approvals:
             return dict(json.loads(blob.download_as_bytes()))
         except api.NotFound:
             return None
+
+
+def told(end: dict[str, Any] | None) -> str:
+    """How a file ended, and by whose decision."""
+    if end is None:
+        return "neither published nor rejected yet: approvals tells who is asked"
+    made = end["decision"]
+    by = made.get("claimed_by") or made["by"]
+    decided = "" if made["decision"] == end["status"] else f": {made['decision']}"
+    return f"{end['status']}{decided} by {by}. {made['because']}".rstrip()
 
 
 def _key(request: str) -> str:
@@ -282,10 +297,7 @@ def _decide(
     elif record is None:
         output.say(f"{key}: told {heard} executions; its record is not there yet")
     else:
-        made = record["decision"]
-        by = made.get("claimed_by") or made["by"]
-        said = f"{key} is {record['status']}: {made['decision']} by {by}. {made['because']}"
-        output.say(said.rstrip())
+        output.say(f"{key} is {told(record)}")
     if record and record["decision"]["decision"] != decision:
         output.say("That is another decision than yours: the first one counts.")
         sys.exit(FOUND)

@@ -161,6 +161,8 @@ def _show_object(session: Session, output: Output, url: str) -> None:
                     )
             if one.get("detail"):
                 output.say(f"{one['generation']}: {one['detail']}")
+            if "approval" in one:
+                output.say(f"{one['generation']}: {approvals.told(one['approval'])}")
             output.say(f"{one['generation']}: trace {one['trace']}")
     if not found["generations"]:
         sys.exit(FOUND)

@@ -14,6 +14,7 @@ from google.api_core import exceptions as api
 from contract.identity import Work, shortened
 from sweep.listing import KINDS, RECORD_FIELDS, Generation, Listings, joined, record_of, upload_of
 
+from .approvals import Approvals
 from .clients import Clients
 from .deadletters import DeadLetters
 from .environment import Environment
@@ -26,7 +27,8 @@ Json = dict[str, Any]
 
 def status_of(clients: Clients, environment: Environment, name: str) -> Json:
     """{object, generations: [{generation, live, state, run, reason?, detail?, runs, task?, …}]},
-    newest generation first. docs/operations.md explains the states."""
+    newest generation first. docs/operations.md explains the states. Where there are approvals,
+    `approval` of what is done is the record of its end, or null while it has none."""
     generations = _generations(clients, environment, name)
     found = [_describe(clients, environment, name, generation) for generation in generations]
     if any(one["state"] == "pending" for one in found):
@@ -68,7 +70,11 @@ def _describe(
     }
     if generation.manifests:
         described["run"] = max(generation.manifests)
-        manifest = _content(clients, environment, generation.manifests[described["run"]].object)
+        written = generation.manifests[described["run"]].object
+        if "approvals" in environment.outputs:
+            key = written.removeprefix("manifests/").removesuffix(".json")
+            described["approval"] = Approvals(clients, environment).end(key)
+        manifest = _content(clients, environment, written)
         described["outputs"] = [
             f"gs://{environment.results}/{output['object']}"
             for output in manifest.get("outputs", ())

@@ -151,6 +151,19 @@ def test_the_doctor_finds_nothing_wrong_and_sees_what_was_changed_by_hand(
     assert "waiting" in approvals.tool("approvals", "--prefix", key)
 
 
+def test_status_tells_what_was_decided(approvals: Approvals, fresh: str) -> None:
+    name = f"sensitive/{fresh}.jpg"
+    key = approvals.asked(name)
+    url = f"gs://{approvals.outputs['uploads_bucket']}/{name}"
+    number = key.rpartition("/")[2]
+    assert f"\n{number}: neither published nor rejected yet" in approvals.tool("status", url)
+    approvals.tool("reject", key, "--because", "It is a draft.")
+    said = approvals.tool("status", url)
+    assert f"\n{number}: rejected by you@example.com. It is a draft.\n" in said
+    (told,) = json.loads(approvals.tool("status", url, "--json"))["generations"]
+    assert (told["state"], told["approval"]) == ("done", approvals.record(f"rejected/{key}.json"))
+
+
 def test_another_plan_changes_nothing(approvals: Approvals) -> None:
     planned = approvals.deployment.make("plan", "ENV=dev").stdout
     assert "No changes." in planned, planned

@@ -109,7 +109,10 @@ def test_a_person_names_a_key_or_an_object_that_waits_once(cloud: Asked, job: Ap
     with pytest.raises(Problem, match="nobody is asked about"):
         job.named("gs://up/cats")
     cloud.ask(f"reports/2026/{GENERATION}", "year")
-    assert job.named("reports/2026") == f"reports/2026/{GENERATION}"
+    assert job.named("gs://up/reports/2026") == f"reports/2026/{GENERATION}"
+    for target in ("reports/2026", "tom.jpg"):
+        with pytest.raises(Problem, match=f"{target} names no file: give its key"):
+            job.named(target)
     cloud.ask(f"{KEY}-1", "two")
     with pytest.raises(Problem, match=f"waits more than once: name one of {KEY}, {KEY}-1"):
         job.named("gs://up/cats/tom.jpg")
