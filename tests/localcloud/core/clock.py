@@ -42,6 +42,7 @@ class Clock:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._last = 0.0
+        self._fired = 0
 
     def now(self) -> float:
         """Seconds since the epoch, as the local cloud sees them."""
@@ -84,10 +85,9 @@ class Clock:
     async def idle(self, horizon: float = 0.0) -> None:
         """Returns when nothing is in flight and no timer is due within `horizon` seconds."""
         while True:
-            await self._settle()
+            await self._rest()
             due = self.next_due()
             if due is None or due > self.now() + horizon:
-                await _written_is_read()
                 return
             await asyncio.sleep(min(0.05, max(0.001, due - self.now())))
 
@@ -95,8 +95,7 @@ class Clock:
         """Lets `seconds` pass: each timer on the way fires at its time, and what it starts ends."""
         target = self.now() + seconds
         while True:
-            await self._settle()
-            await _written_is_read()
+            await self._rest()
             due = self.next_due()
             if due is None or due > target:
                 break
@@ -109,6 +108,16 @@ class Clock:
         while self._timers and self._timers[0][2].cancelled:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
+
+    async def _rest(self) -> None:
+        """Nothing is in flight, what was written is read, and nothing came due by itself meanwhile:
+        what that started may not have its turn of the loop yet."""
+        while True:
+            await self._settle()
+            fired = self._fired
+            await _written_is_read()
+            if not self.in_flight and fired == self._fired:
+                return
 
     async def _settle(self) -> None:
         # Freshly created tasks need a turn of the loop before they count as in flight.
@@ -131,6 +140,7 @@ class Clock:
     def _fire(self) -> None:
         now = self.now()
         while (due := self.next_due()) is not None and due <= now:
+            self._fired += 1
             heapq.heappop(self._timers)[2].callback()
         self._arm()
 

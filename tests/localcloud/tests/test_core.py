@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import google.auth.jwt
 import jwt
@@ -275,6 +276,39 @@ def test_advance_fires_timers_in_order_and_waits_for_their_work() -> None:
         return seen
 
     assert asyncio.run(story()) == ["early", "late"]
+
+
+@pytest.mark.parametrize("turns", [0, 3])  # of the loop, after it came due
+@pytest.mark.parametrize("method", ["advance", "idle"])
+def test_what_comes_due_by_itself_at_the_last_moment_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, method: str, turns: int
+) -> None:
+    async def story() -> None:
+        clock, began, ended, tasks = Clock(), asyncio.Event(), list[float](), list[Any]()
+
+        async def work() -> None:
+            with clock.busy():
+                await asyncio.sleep(0.01)
+                ended.append(clock.now())
+
+        def due() -> None:
+            tasks.append(asyncio.ensure_future(work()))
+            began.set()
+
+        async def last_moment() -> None:
+            if not began.is_set():
+                clock.call_later(0, due)
+                await began.wait()
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+
+        monkeypatch.setattr("tests.localcloud.core.clock._written_is_read", last_moment)
+        start = clock.now()
+        await getattr(clock, method)(3600)
+        assert len(ended) == 1
+        assert ended[0] < start + 60
+
+    asyncio.run(story())
 
 
 def test_a_cancelled_timer_does_nothing() -> None:
