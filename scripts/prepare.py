@@ -178,6 +178,9 @@ def main() -> int:
     except OSError as error:
         print(f"Cannot go on: {told(error)}.", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command goes on from here.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -183,6 +183,18 @@ def test_a_machine_of_compute_engine_has_a_login_of_its_own(
 # What tests and tools need, made once
 
 
+def test_setting_up_is_interrupted_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("prepare.environment", interrupted)
+    monkeypatch.setattr("sys.argv", ["prepare.py"])
+    assert importlib.import_module("prepare").main() == 130
+    assert capsys.readouterr().err == "\nInterrupted: the same command goes on from here.\n"
+
+
 def prepared(script: Path) -> str:
     done = subprocess.run(
         [sys.executable, script, "--no-terraform"], capture_output=True, text=True, check=False

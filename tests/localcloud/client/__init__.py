@@ -86,7 +86,13 @@ class LocalCloud:
             | {"LOCALCLOUD_PARENT": "0" if stay else str(os.getpid())},
         )
         assert process.stdout
-        line = process.stdout.readline()
+        try:
+            line = process.stdout.readline()
+        except BaseException:
+            process.kill()
+            process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         if not line:
             text = (folder / "server.log").read_text().strip()
             shutil.rmtree(folder, ignore_errors=True)

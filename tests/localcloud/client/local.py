@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -76,20 +77,29 @@ def start_front(
             stderr=log,
             start_new_session=True,
         )
-    while not record.exists() or not record.read_text():
-        if process.poll() is not None:
-            raise RuntimeError(told.read_text().strip())
-        time.sleep(0.05)
+    try:
+        while not record.exists() or not record.read_text():
+            if process.poll() is not None:
+                raise RuntimeError(told.read_text().strip())
+            time.sleep(0.05)
+    except BaseException:
+        process.terminate()
+        raise
     return process.pid, record.read_text()
 
 
 def stop_fronts() -> None:
-    """Ends what start_front started; a pid that is somebody else's by now is left alone."""
+    """Ends what start_front started."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        for pid in json.loads(STATE.read_text())["fronts"]:
-            with contextlib.suppress(OSError):
-                if b"scripts.ops.portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    os.kill(pid, signal.SIGTERM)
+        end_fronts(json.loads(STATE.read_text())["fronts"])
+
+
+def end_fronts(pids: Iterable[int]) -> None:
+    """A pid that is somebody else's by now is left alone."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            if b"scripts.ops.portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGTERM)
 
 
 def forget(cloud: LocalCloud) -> None:
@@ -120,27 +130,51 @@ def start(environment: str = "dev") -> int:
             return 1
         print(f"Already running on 127.0.0.1:{cloud.port}: source .local/activate")
         return 0
-    cloud = LocalCloud.start(stay=True)
+    try:
+        leave_running(LocalCloud.start(stay=True), environment)
+    except KeyboardInterrupt:
+        print("\nInterrupted: the local cloud and everything in it is gone.", file=sys.stderr)
+        return 130
+    except (CommandFailed, LocalCloudError, RuntimeError) as error:
+        print(f"Not started: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def leave_running(cloud: LocalCloud, environment: str) -> None:
+    """Applies the environment and says what there is to try, or leaves nothing behind."""
+    fronts: dict[str, tuple[int, str]] = {}
     try:
         deployment = Deployment.prepare(cloud)
         print(f"provider  {deployment.provider.title}")
         demo = Demo(cloud)
-        words = ["bootstrap", "YES=1"]
+        bootstrap = ["bootstrap", "YES=1"]
         if environment == SHOWCASE:
-            words.append(f"CAPABILITIES={' '.join(capabilities())}")
-        with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
-            print("    " + summary(deployment.make(*words).stdout))
-        words = ["apply", f"ENV={environment}", "YES=1"]
-        with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
-            print("    " + summary(deployment.make(*words).stdout))
+            bootstrap.append(f"CAPABILITIES={' '.join(capabilities())}")
+        for words in (bootstrap, ["apply", f"ENV={environment}", "YES=1"]):
+            with demo.step(f"make {shlex.join(words)} PROJECT={cloud.project}"), demo.progress():
+                print("    " + summary(deployment.make(*words).stdout))
         outputs = deployment.outputs(environment)
-        fronts = {name: start_front(deployment, name) for name in FRONTS if name in outputs}
-    except BaseException as error:
+        for name in FRONTS:
+            if name in outputs:
+                fronts[name] = start_front(deployment, name)
+        _record(deployment, environment, outputs, fronts)
+    except BaseException:
+        end_fronts(pid for pid, _ in fronts.values())
         cloud.stop()
-        if isinstance(error, CommandFailed | LocalCloudError | RuntimeError):
-            print(f"Not started: {error}", file=sys.stderr)
-            return 1
+        forget(cloud)
         raise
+    _tell(cloud, outputs, fronts)
+
+
+def _record(
+    deployment: Deployment,
+    environment: str,
+    outputs: dict[str, Any],
+    fronts: dict[str, tuple[int, str]],
+) -> None:
+    """Leaves .local/activate, and what `make local-stop` needs to know."""
+    cloud = deployment.cloud
     names = {
         "PROJECT": cloud.project,
         "TF_VAR_project_id": cloud.project,
@@ -159,6 +193,9 @@ def start(environment: str = "dev") -> int:
         "fronts": [pid for pid, _ in fronts.values()],
     }
     STATE.write_text(json.dumps(record))
+
+
+def _tell(cloud: LocalCloud, outputs: dict[str, Any], fronts: dict[str, tuple[int, str]]) -> None:
     more = ""
     if "portal" in fronts:
         more += f"\n    xdg-open $PORTAL          # the page: {fronts['portal'][1]}"
@@ -177,7 +214,6 @@ It runs on 127.0.0.1:{cloud.port} until `make local-stop`. Now, in your shell:
     make logs OBJECT=gs://$UPLOADS/{good.name}
     make verify               # and plan, apply, ops, as on Google: PROJECT is {cloud.project}{more}
     deactivate_local""")
-    return 0
 
 
 def stop() -> int:

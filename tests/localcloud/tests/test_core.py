@@ -20,6 +20,7 @@ import requests
 
 from tests.bench.process import cpu
 from tests.localcloud.client import NAMES, ROOT, LocalCloud, LocalCloudError, local
+from tests.localcloud.client.deployment import CommandFailed
 from tests.localcloud.core.api import Api, Method
 from tests.localcloud.core.clock import Clock
 from tests.localcloud.core.errors import ApiError
@@ -434,6 +435,59 @@ def test_what_runs_already_is_not_taken_for_another_environment(
     said = capsys.readouterr()
     assert said.out == "Already running on 127.0.0.1:1: source .local/activate\n"
     assert said.err == "Not started: dev runs here. First: make local-stop\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted: the local cloud and everything in it is gone."),
+        (CommandFailed("make apply failed"), 1, "Not started: make apply failed"),
+    ],
+)
+def test_a_start_that_is_interrupted_or_fails_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    error: BaseException, code: int, said: str,
+) -> None:  # fmt: skip
+    clouds = []
+
+    def fails(cloud: LocalCloud) -> None:
+        clouds.append(cloud)
+        raise error
+
+    monkeypatch.setattr(local, "STATE", tmp_path / "state.json")
+    monkeypatch.setattr(local, "ACTIVATE", tmp_path / "activate")
+    monkeypatch.setattr(local.Deployment, "prepare", fails)
+    assert local.start() == code
+    assert capsys.readouterr().err.strip() == said
+    (cloud,) = clouds
+    assert not cloud.folder.exists()
+    assert not Path(f"/proc/{cloud.pid}").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cloud_that_is_interrupted_while_it_starts_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Interrupted(subprocess.Popen[str]):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            started.append(self)
+            assert self.stdout
+            self.stdout.close()
+            self.stdout = SimpleNamespace(readline=self.interrupted)  # type: ignore[assignment]
+
+        def interrupted(self) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        LocalCloud.start(stay=True)
+    (server,) = started
+    assert server.returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_cloud_that_does_not_end_is_killed(tmp_path: Path) -> None:
