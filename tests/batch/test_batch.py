@@ -57,6 +57,8 @@ def test_the_recipes_calls_end_in_outcomes_with_their_outputs(batch: Batch) -> N
 
 
 def curl(batch: Batch, path: str, body: str) -> dict[str, str]:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not here: its commands did not run")
     command = ["curl", "-sS", "-X", "POST", f"{batch.base}/{path}"]
     command += ["-H", "Content-Type: application/json", "-d", body]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

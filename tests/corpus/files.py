@@ -39,7 +39,7 @@ def pillow() -> list[Path]:
         with tempfile.TemporaryDirectory(dir=folder.parent) as made:
             subprocess.run(
                 [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
-                 ":all:", "--require-hashes", "--requirement", str(PIN), "--dest", made],
+                 "pillow", "--require-hashes", "--requirement", str(PIN), "--dest", made],
                 check=True,
             )  # fmt: skip
             (archive,) = Path(made).glob("*.tar.gz")

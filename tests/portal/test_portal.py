@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import statistics
 import subprocess
 import threading
@@ -32,6 +33,8 @@ TELLER = f"serviceAccount:{STATUS}@*"
 
 
 def curl(*words: str) -> Any:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not here: its commands did not run")
     done = subprocess.run(["curl", "-s", "-S", *words], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -129,8 +132,12 @@ def test_a_client_is_told_of_an_end_within_a_second_of_its_record(portal: Portal
 def test_the_benchmark_still_runs(portal: Portal) -> None:
     """Nothing is said about its figures."""
     section = measured(Bench(portal.cloud, portal.pipeline.client, SHOWCASE, portal.base, True))
-    assert {"POST /files", "manifest to page"} <= section.samples.keys()
-    assert [len(rows) for _, rows in section.tables] == [3, 2, 4, 1]
+    assert "POST /files" in section.samples
+    unseen = [note for note in section.notes if "NOT RUN" in note]
+    assert ("manifest to page" in section.samples) == (not unseen)
+    assert [len(rows) for _, rows in section.tables] == [3, 2, 4] + [1] * (not unseen)
+    if unseen:
+        pytest.skip(f"not proved: {unseen[0]}")
 
 
 # A client that lies
