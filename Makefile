@@ -45,7 +45,7 @@ local-stop: prepare ## End what make local or make showcase started
 .PHONY: clean
 clean: ## Remove what these targets made in the checkout; end make local first
 	@test ! -f .local/state.json || $(MAKE) --no-print-directory local-stop
-	@rm -rf .venv .venv.lock .cache .local build environments/*/.terraform
+	@rm -rf .venv .venv.lock .cache .local build environments/*/.terraform .*_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Removed: Python environments, caches, zips, plans. States and settings stay."
 

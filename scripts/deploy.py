@@ -330,13 +330,11 @@ def sources(environment: Environment) -> dict[str, str]:
     """What a plan is made from, by its sha256: the zips, built here, and the configuration."""
     digest = hashlib.sha256(environment.prefix.encode())
     for folder in (environment.folder, ROOT / "terraform"):
-        for path in sorted(folder.rglob("*.*")):
+        for path in sorted(folder.rglob("*")):
             parts = path.relative_to(ROOT).parts
-            if (
-                path.suffix in (".tf", ".tfvars", ".json")
-                and ".terraform" not in parts
-                and path != environment.override
-            ):
+            # All that Terraform may read, a workflow's source too; not what init makes, no pages.
+            ours = path.suffix != ".md" and not any(part.startswith(".") for part in parts)
+            if ours and path.is_file() and path != environment.override:
                 digest.update("/".join(parts).encode() + path.read_bytes())
     zips = {} if environment.name == BOOTSTRAP else build_functions.build()
     return zips | {"configuration": digest.hexdigest()}

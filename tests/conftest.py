@@ -89,7 +89,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
 
 
 def _may_skip(why: object) -> bool:
-    missing = [tool for tool in OPTIONAL if tool in str(why) and not shutil.which(tool)]
+    """why: (path, line, reason) of a skip; a path may be anybody's, such as /home/node."""
+    reason = str(why[2] if isinstance(why, tuple) else why)
+    missing = [tool for tool in OPTIONAL if tool in reason and not shutil.which(tool)]
     return bool(missing) and not os.environ.get("CI")
 
 

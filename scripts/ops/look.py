@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from runner import PREFIX
+
+from . import ROOT
 from .clients import Clients
 from .declared import Resource, State
-from .environment import Environment
+from .environment import Environment, named_prefix
 
 Level = Literal["ok", "note", "warning", "error", "unknown"]
 NOTHING: tuple[object, ...] = (None, 0, "", {})
@@ -42,15 +45,19 @@ class Look:
     def __init__(self, clients: Clients, environment: Environment, state: State) -> None:
         self.clients, self.environment, self.state = clients, environment, state
         self.get = clients.rest
-        self.apply = f"make apply ENV={state.name} PROJECT={environment.project}"
+        prefix = named_prefix(ROOT / "environments" / state.name)
+        self._named = f"PROJECT={environment.project}"
+        if prefix != PREFIX:
+            self._named += f" PREFIX={prefix}"
+        self.apply = f"make apply ENV={state.name} {self._named}"
         named = " ".join(module for module in state.modules if module != "pipeline")
         capabilities = f' CAPABILITIES="{named}"' if named else ""
-        self.bootstrap = f"make bootstrap PROJECT={environment.project}{capabilities}"
+        self.bootstrap = f"make bootstrap {self._named}{capabilities}"
 
     def ops(self, arguments: str) -> str:
         """A command of the operator's tool, as a person types it."""
-        project = self.environment.project
-        return f'make ops ENV={self.state.name} PROJECT={project} ARGS="{arguments}"'
+        project = f"PROJECT={self.environment.project}"
+        return f'make ops ENV={self.state.name} {project} ARGS="{arguments}"'
 
     def absent(self, check: str, declared: Resource, name: str) -> Finding:
         return Finding("error", check, f"{name} ({declared.address}) does not exist", self.apply)

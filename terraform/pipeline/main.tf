@@ -164,12 +164,12 @@ module "results" {
 
   iam_members = merge(
     { processor = {
-      because = "writes attempts, outputs and records, and may replace or delete none"
+      because = "writes attempts, outputs and records, but cannot replace or delete them"
       member  = module.processor_account.member
       role    = "roles/storage.objectCreator"
     } },
     { for lane, account in local.target_accounts : "target-${lane}" => {
-      because = "writes outputs and records of the lane ${lane}, and may replace or delete none"
+      because = "writes outputs and records of the lane ${lane}, but cannot replace or delete them"
       member  = account
       role    = "roles/storage.objectCreator"
     } if local.target_lanes[lane].records },

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scripts.ci import ROOT, affected, plans, texts
+from scripts.ci import ROOT, affected, cli, plans, texts
 
 from deployables import deployables  # isort: skip - scripts.ci makes it known
 
@@ -298,3 +300,28 @@ def test_the_notes_of_the_version_to_come_name_every_zip_and_the_upgrade() -> No
     for deployable in deployables():
         assert f"`{deployable.name}`" in notes
     assert "### Upgrading" in notes
+
+
+# What a runner keeps meanwhile
+
+
+def test_a_plan_is_its_owners_alone_to_read_as_it_is_made_and_as_it_is_taken_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds values that its summary leaves out."""
+    environment = cli.Environment("dev", "demo-project", "files")
+
+    def plan(environment: object, *words: str, **more: object) -> None:
+        Path(words[-1].partition("=")[2]).write_bytes(b"plan")
+
+    monkeypatch.setattr(cli, "HERE", tmp_path)
+    monkeypatch.setattr(cli, "use_bucket", lambda environment: None)
+    monkeypatch.setattr(cli, "terraform", plan)
+    monkeypatch.setattr(cli, "SavedPlan", lambda *_: SimpleNamespace(shown={}))
+    monkeypatch.setattr(cli.deploy, "check_spelling", lambda environment: None)
+    made_from = {one.name: "" for one in deployables()}
+    monkeypatch.setattr(cli.deploy, "sources", lambda environment: made_from)
+    _, _, path = cli.fresh_plan(environment)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path = cli.unbundle(cli.bundle(path, {}))
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"plan", 0o600)

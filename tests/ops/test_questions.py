@@ -134,11 +134,18 @@ def test_a_saved_plan_is_applied_once_and_without_another(desk: Desk) -> None:
     assert (code, "nobody is here to ask" in said) == (1, True)
 
 
-@pytest.mark.parametrize("folder", ["environments/dev", "terraform/pipeline", "functions/bridge"])
-def test_a_plan_is_not_applied_once_what_it_was_made_from_changed(desk: Desk, folder: str) -> None:
+@pytest.mark.parametrize(
+    "source",
+    [
+        "environments/dev/main.tf",
+        "functions/bridge/main.py",
+        "terraform/approvals/approvals.yaml",
+        "terraform/pipeline/main.tf",
+    ],
+)
+def test_a_plan_is_not_applied_once_what_it_was_made_from_changed(desk: Desk, source: str) -> None:
     assert desk.run("plan", *DEV) == (0, "")
-    source = "main.py" if folder.startswith("functions") else "main.tf"
-    with (desk.checkout / folder / source).open("a") as file:
+    with (desk.checkout / source).open("a") as file:
         file.write("# changed\n")
     code, said = desk.run("apply", *DEV)
     assert code == 1

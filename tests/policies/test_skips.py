@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import _may_skip
+
 ROOT = Path(__file__).resolve().parents[2]
 SKIPPED = """
 import pytest
@@ -40,3 +42,13 @@ def test_a_skipped_proof_fails_where_it_must_not_be_missing(
     done = subprocess.run(command, cwd=ROOT, env=bare | environ, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
     assert ("1 failed, 1 error" if code else "2 skipped") in done.stdout
+
+
+def test_what_may_be_missing_is_told_by_the_reason_and_not_by_the_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CI", raising=False)
+    path = "/home/node/gcloud/test_it.py"
+    assert _may_skip((path, 1, "Skipped: gcloud is not here"))
+    assert not _may_skip((path, 1, "Skipped: Chromium is not here"))

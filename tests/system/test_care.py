@@ -193,6 +193,8 @@ def test_a_pause_loses_nothing_and_the_doctor_says_so(
     ops("pause", "--lane", "default")
     generation = pipeline.process(f"{fresh}/paused.jpg", jpeg(32, 32))
     assert pipeline.manifest(f"{fresh}/paused.jpg", generation) is None
+    url = f"gs://{pipeline.uploads}/{fresh}/paused.jpg"
+    assert ", and its queue is paused: resume\n" in ops("status", url).out
     assert "PAUSED, by hand" in ops("doctor").out
     planned = " ".join(pipeline.deployment.make("plan", "ENV=dev").stdout.split())
     assert "No changes." in planned

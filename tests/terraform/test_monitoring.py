@@ -116,12 +116,21 @@ def test_the_objective_is_a_setting(monitoring: Root) -> None:
 
 
 def test_the_share_above_which_an_alert_rings_is_a_setting(monitoring: Root, plan: Plan) -> None:
-    changed = monitoring.plan(shares={"failed_files": 0.5})
+    shares = {"failed_files": 0.5, "memory": 0.75, "processor_errors": 0.25, "slow_processor": 0.5}
+    changed = monitoring.plan(shares=shares)
     assert "> 0.2 * " in query(plan, "failed_files")
     assert "> 0.5 * " in query(changed, "failed_files")
     (documentation,) = changed[f'{POLICY}["failed_files"]']["documentation"]
     assert "More than 50 % of the files" in documentation["content"]
     assert query(changed, "push_errors") == query(plan, "push_errors")
+    for key, was, now, said in (
+        ("memory", "> 0.9", "> 0.75", "more than 75 % of their memory"),
+        ("processor_errors", "> 0.05 * ", "> 0.25 * ", "More than 25 % of the processor's answers"),
+        ("slow_processor", "> 240000 and", "> 150000 and", "takes more than 50 % of the time"),
+    ):
+        assert was in query(plan, key)
+        assert now in query(changed, key)
+        assert said in changed[f'{POLICY}["{key}"]']["documentation"][0]["content"]
 
 
 def test_windows_hold_an_attempt_of_the_slowest_lane(monitoring: Root) -> None:

@@ -47,7 +47,8 @@ locals {
     }
   }
 
-  share = { for key, it in local.shares : key => lookup(var.shares, key, it.share) }
+  default_share = merge({ for key, it in local.shares : key => it.share }, { memory = 0.9, slow_processor = 0.8 })
+  share         = merge(local.default_share, var.shares)
 
   share_of = { for key, it in local.shares : key =>
     "sum(increase(${it.bad}[${it.window}])) > ${it.above} and sum(increase(${it.bad}[${it.window}])) > ${local.share[key]} * sum(increase(${it.all}[${it.window}]))"
@@ -140,7 +141,7 @@ locals {
     processor_errors = {
       severity = "ERROR"
       title    = "The processor answers 5xx"
-      means    = "More than a twentieth of the processor's answers of 10 minutes were 5xx. Each is tried again, and spends one of the file's attempts if work had begun."
+      means    = "More than ${local.share.processor_errors * 100} % of the processor's answers of 10 minutes were 5xx. Each is tried again, and spends one of the file's attempts if work had begun."
       first    = "make logs ENV=${var.environment} PROJECT=${var.project_id} EVENT=retry"
       query    = local.share_of.processor_errors
       duration = 120
@@ -148,12 +149,12 @@ locals {
     slow_processor = {
       severity = "WARNING"
       title    = "The processor is close to its deadline"
-      means    = "One request in twenty takes more than 80 % of the time that work may take. What passes it is tried again, and fails in the end."
+      means    = "One request in twenty takes more than ${local.share.slow_processor * 100} % of the time that work may take. What passes it is tried again, and fails in the end."
       first    = "make logs ENV=${var.environment} PROJECT=${var.project_id} EVENT=done"
       # Four fifths, so that there is time to act before files fail; 20 requests, so that one in
       # twenty means something.
       query = join(" or ", [for key, lane in var.lanes :
-        "histogram_quantile(0.95, sum by (le, service_name) (increase(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"${lane.service}\"}[10m]))) > ${floor(lane.work_seconds * 800)} and sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=\"${lane.service}\"}[10m])) >= 20"
+        "histogram_quantile(0.95, sum by (le, service_name) (increase(run_googleapis_com:request_latencies_bucket{monitored_resource=\"cloud_run_revision\",service_name=\"${lane.service}\"}[10m]))) > ${format("%.0f", lane.work_seconds * local.share.slow_processor * 1000)} and sum by (service_name) (increase(run_googleapis_com:request_count{monitored_resource=\"cloud_run_revision\",service_name=\"${lane.service}\"}[10m])) >= 20"
         if lane.service != ""
       ])
       duration = 300
@@ -161,11 +162,11 @@ locals {
     memory = {
       severity = "WARNING"
       title    = "Instances are near their memory limit"
-      means    = "The fullest instances use more than 90 % of their memory. Passing the limit kills an instance with every request in it."
+      means    = "The fullest instances use more than ${local.share.memory * 100} % of their memory. Passing the limit kills an instance with every request in it."
       first    = "make logs ENV=${var.environment} PROJECT=${var.project_id} EVENT=started"
       # The processor plans with all but 128 MiB, 6 % of 2 GiB: more than 90 % for 5 minutes is more
       # than it planned for.
-      query    = "histogram_quantile(0.99, sum by (le, service_name) (increase(run_googleapis_com:container_memory_utilizations_bucket{${local.of_processors}}[5m]))) > 0.9"
+      query    = "histogram_quantile(0.99, sum by (le, service_name) (increase(run_googleapis_com:container_memory_utilizations_bucket{${local.of_processors}}[5m]))) > ${local.share.memory}"
       duration = 300
     }
     failed_files = {

@@ -102,14 +102,14 @@ variable "runbook_url" {
 }
 
 variable "shares" {
-  description = "Above which share push_errors, failing_attempts, processor_errors and failed_files ring, such as { failed_files = 0.5 }; those that are not named keep their own."
+  description = "Above which share push_errors, failing_attempts, processor_errors, failed_files, memory (of an instance's) and slow_processor (of the time that work may take) ring, such as { failed_files = 0.5 }; those that are not named keep their own."
   type        = map(number)
   nullable    = false
   default     = {}
 
   validation {
-    condition     = length(setsubtract(keys(var.shares), keys(local.shares))) == 0
-    error_message = "shares has ${join(", ", keys(var.shares))}; known are ${join(", ", keys(local.shares))}."
+    condition     = length(setsubtract(keys(var.shares), keys(local.default_share))) == 0
+    error_message = "shares has ${join(", ", keys(var.shares))}; known are ${join(", ", keys(local.default_share))}."
   }
 
   validation {

@@ -154,6 +154,8 @@ def run(cloud: LocalCloud, log: Path) -> None:
     with demo.step("A photo and a broken file go into the uploads bucket"):
         good, bad = samples()
         gs(deployment, "cp", good, bad, f"gs://{uploads}/photos/")
+        sizes = ", ".join(f"{path.name} ({path.stat().st_size:,} bytes)" for path in (good, bad))
+        say(f"uploaded: {sizes}, the first third of it")
     with demo.step("Both are answered: one manifest, one failure record"):
         cloud.idle(horizon=5, timeout=120)
         listing = gs(deployment, "ls", f"gs://{results}/**").split()
