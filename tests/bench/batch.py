@@ -66,12 +66,12 @@ def worker_cpu(batch: Batch, kind: str, wanted: dict[str, Any], count: int) -> f
     batch.call("POST", f"{RUN}/{batch.place}/jobs/{NORMAL}:run", {})
     while not (running := batch.workers()):
         time.sleep(0.05)
-    first = used = 0.0
-    while batch.counts(name)["waiting"]:
+    started = used = 0.0  # seconds until the first one was done, and until now
+    while (counts := batch.counts(name))["waiting"]:
         used = max(used, tree_seconds(running[0]["pid"]))
-        first = first or (used if batch.counts(name)["done"] else 0.0)
-        time.sleep(0.2)
-    return (max(used, tree_seconds(running[0]["pid"])) - first) / count
+        started = started if counts["done"] else used
+        time.sleep(0.2 if counts["done"] else 0.02)
+    return (max(used, tree_seconds(running[0]["pid"])) - started) / count
 
 
 def tree_seconds(pid: int) -> float:
