@@ -77,14 +77,14 @@ videos: prepare ## A phone's video on the page, a long one by batch, in a browse
 test-corpus: prepare ## 1,500 files: each ends in a manifest or a named failure (CORPUS=folders KIND= RECORD= AGAINST=)
 	@$(BIN)/python -m tests.corpus $(CORPUS) $(if $(KIND),--only --kind "$(KIND)") $(if $(RECORD),--record "$(RECORD)") $(if $(AGAINST),--against "$(AGAINST)")
 soak: prepare ## 10,000 files under every fault, 10,000 tasks after an outage (SEED= FILES=)
-	@$(BIN)/python -m tests.system.soak
+	@$(BIN)/python -m tests.programs.soak
 hostile: prepare ## 2,000 hostile files among 8,000 good ones, instances of 512 MiB (SEED= FILES=)
-	@$(BIN)/python -m tests.system.hostile
+	@$(BIN)/python -m tests.programs.hostile
 .PHONY: soak-batch test-clients
 soak-batch: prepare ## 10,000 tasks under every fault, 50,000 by NDJSON (SEED= TASKS= PLAIN=)
 	@$(BIN)/python -m tests.batch.soak
 test-emulator: prepare ## Google's Pub/Sub emulator delivers what the local cloud delivers (needs gcloud)
-	@$(BIN)/python -m pytest tests/system/emulator.py
+	@$(BIN)/python -m pytest tests/programs/emulator.py
 test-frameworks: prepare ## React and Uppy of docs/portal.md, the types of uploader.js, Node's Cloud Storage client (needs npm)
 	@$(BIN)/python -m pytest tests/browser/frameworks/frameworks.py
 test-clients: prepare ## Google's clients for Node, Go and Java upload, stream and create here (needs npm, go, mvn)

@@ -30,7 +30,7 @@ PRICES = {
     "log_gib": (0.50, "https://cloud.google.com/stackdriver/pricing", "a copy"),
 }
 
-# Printed by python -m tests.system.measure_cost on 2026-11-27: means of 12 files, one after
+# Printed by python -m tests.programs.measure_cost on 2026-11-27: means of 12 files, one after
 # another, on two cores that others used, too. The upload itself is the uploader's operation and not
 # counted.
 MEASURED: dict[str, dict[str, float]] = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.programs.soak import change_lane
 from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
-from tests.system.soak import change_lane
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from tests.permissions.tools import Watch, granted, withheld
+from tests.programs.soak import stub
 from tests.system.operating import Operator, Ran
 from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
-from tests.system.soak import stub
 
 BROKEN = b"\xff\xd8\xffbroken"
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable
 
 from tests.conftest import SAYS
-from tests.system.soak import fault_run, tuned
+from tests.programs.soak import fault_run, tuned
 
 
 def test_every_upload_is_done_or_failed_whatever_happens_on_the_way(

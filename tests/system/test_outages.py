@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.programs.soak import drained
 from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
-from tests.system.soak import drained
 
 HOUR, DAY = 3600, 86400
 LONGEST_BACKOFF = 600  # seconds, of the subscription; the queue's is 300

@@ -18,11 +18,11 @@ import pytest
 
 from tests.localcloud.client.calls import call
 from tests.permissions.tools import Watch, granted, made_by, withheld
+from tests.programs.soak import stub
 from tests.system.named import faults
 from tests.system.operating import commands, typed
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
 from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
-from tests.system.soak import stub
 from tests.system.told import Told, telling
 
 BROKEN = b"\xff\xd8\xffbroken"

@@ -1,4 +1,4 @@
-"""What a file costs, measured on a local run: python -m tests.system.measure_cost
+"""What a file costs, measured on a local run: python -m tests.programs.measure_cost
 
 Prints the lines of scripts/cost.py's table: means over the files of a size class. CPU seconds are
 this machine's; operations, bytes and lines are exact, whatever machine it is.

@@ -1,6 +1,6 @@
 """The long proofs, `make soak`: 10,000 uploads under every fault, 10,000 tasks after an outage.
 
-SEED=7 FILES=300 python -m tests.system.soak replays a run or changes its size. `make check` runs
+SEED=7 FILES=300 python -m tests.programs.soak replays a run or changes its size. `make check` runs
 the same with fewer files.
 """
 
@@ -25,7 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
-from tests.system import analytics
+from tests.programs import analytics
 from tests.system.operating import Operator
 from tests.system.pipeline import BRIDGE, PROCESSOR, Pipeline, jpeg
 from tests.system.told import GONE, Told, extend, hooked

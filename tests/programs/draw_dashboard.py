@@ -1,6 +1,6 @@
 """Draws docs/dashboard.png: the applied dashboard over a local run with two faults in it.
 
-    python -m tests.system.draw_dashboard [FILE]
+    python -m tests.programs.draw_dashboard [FILE]
 
 Two hours of a driven clock: files arrive; the processor is away for a while; a client sends broken
 files. Each tile draws its own queries, as they were applied, over the series of metrics.py.

@@ -1,6 +1,6 @@
 """Hostile files among good ones, `make hostile`: 2,000 of 10,000, instances of 512 MiB.
 
-SEED=7 FILES=1000 python -m tests.system.hostile replays a run or changes its size. No faults are
+SEED=7 FILES=1000 python -m tests.programs.hostile replays a run or changes its size. No faults are
 injected: whatever a good file meets here, a hostile neighbour did to it.
 """
 
@@ -29,8 +29,8 @@ from tests.bench.corpus import picture
 from tests.corpus.files import made
 from tests.localcloud.client import LocalCloud
 from tests.localcloud.client.deployment import Deployment
+from tests.programs.soak import change_lane, wait_until_over
 from tests.system.pipeline import PROCESSOR, Pipeline
-from tests.system.soak import change_lane, wait_until_over
 
 MEMORY_MIB = 512
 PROCESSOR_SETTINGS = {

@@ -1,6 +1,6 @@
 """What a call of the sweep takes, over listings that are made up on the spot: docs/operations.md.
 
-    python -m tests.system.measure_sweep [UPLOADS]
+    python -m tests.programs.measure_sweep [UPLOADS]
 
 An upload in 100,000 has no record. Cloud Storage's own time is not in it.
 """
