@@ -183,7 +183,7 @@ def test_what_exists_can_be_imported(cloud: Fake, terraform: Terraform) -> None:
 
 def test_the_process_announces_itself_and_ends_without_traces(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.localcloud.standin", "--dir", str(tmp_path)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[4]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         announced = json.loads(process.stdout.readline())

@@ -4,7 +4,7 @@ With GOOGLE_SCHEMA_JSON, the output of `terraform providers schema -json` for ha
 7.45.0, every attribute is compared. Without it, the tables are compared with their digests
 (digests.json) as they were at the last such comparison; write them anew by
 
-    GOOGLE_SCHEMA_JSON=… python -m tests.standin.test_tables
+    GOOGLE_SCHEMA_JSON=… python -m tests.localcloud.standin.tests.test_tables
 """
 
 from __future__ import annotations
