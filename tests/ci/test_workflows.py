@@ -251,11 +251,49 @@ def test_check_fails_with_lint_gates_or_a_test(tmp_path: Path, fails: str) -> No
     assert sorted(told) == ["--no-print-directory lint gates ", "--no-print-directory test fail"]
 
 
+def linted(tmp_path: Path, fails: str = "nothing") -> tuple[int, list[list[str]]]:
+    """`make lint` with tools that only tell how they were called: its code, and the calls."""
+    for name in ("ruff", "mypy", "terraform"):
+        tool = tmp_path / name
+        tool.write_text(
+            f'#!/bin/sh\necho "{name} $*" >> {tmp_path}/ran\n'
+            f'case "{name} $*" in *"{fails}") exit 3;; esac\n'
+        )
+        tool.chmod(0o755)
+    own = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["make", "-o", "prepare", f"BIN={tmp_path}", "lint"]
+    done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True)
+    return done.returncode, [line.split() for line in (tmp_path / "ran").read_text().splitlines()]
+
+
+FUNCTIONS = sorted(f"functions/{path.parent.name}" for path in ROOT.glob("functions/*/main.py"))
+
+
+def test_lint_has_the_types_of_the_repository_and_of_each_function_checked(tmp_path: Path) -> None:
+    code, calls = linted(tmp_path)
+    assert code == 0
+    shared = {f"functions/{path.parent.name}" for path in ROOT.glob("functions/*/__init__.py")}
+    whole, *each = [words[1:] for words in calls if words[0] == "mypy"]
+    assert whole == []  # what pyproject.toml says
+    assert sorted(words[-1] for words in each) == FUNCTIONS
+    assert all(shared == set(words[:-1]) for words in each)
+    for words in (["ruff", "check", "."], ["ruff", "format", "--check", "."]):
+        assert words in calls
+    assert ["terraform", "fmt", "-check", "-recursive", "terraform", "environments"] in calls
+
+
+@pytest.mark.parametrize(
+    "fails", ["ruff check .", "ruff format --check .", "mypy ", FUNCTIONS[0], "environments"]
+)
+def test_lint_fails_with_each_of_its_tools(tmp_path: Path, fails: str) -> None:
+    code, calls = linted(tmp_path, fails)
+    assert code != 0
+    assert " ".join(calls[-1]).endswith(fails.strip())  # and goes no further
+
+
 def test_check_is_format_lint_types_gates_and_all_tests() -> None:
     text = (ROOT / "Makefile").read_text("utf-8")
     recipes = dict(re.findall(r"^([a-z-]+):[^\n]*\n((?:\t[^\n]*\n)+)", text, re.M))
-    for command in ("ruff check .", "ruff format --check .", "/mypy", "terraform fmt -check"):
-        assert command in recipes["lint"]
     assert "scripts.checks.gates $(GATES)" in recipes["gates"]
     assert "pytest --numprocesses" in recipes["test"]
     # A recipe that begins with "-" goes on after an error.

@@ -16,6 +16,7 @@ from tests.permissions.tools import Watch, granted, withheld
 from tests.programs.soak import stub
 from tests.system.operating import Operator, Ran
 from tests.system.pipeline import PROCESSOR, Pipeline, jpeg, until
+from tests.system.roles import CARE, USER, VIEWER, needs, resources
 
 BROKEN = b"\xff\xd8\xffbroken"
 
@@ -205,35 +206,18 @@ def test_a_pause_loses_nothing_and_the_doctor_says_so(
     assert ops("pause", "--lane", "nope").code == 2
 
 
-# Least roles: docs/operations.md lists these
+# Least roles: docs/operations.md lists those of roles.py
 
 
 OPERATOR = "user:operator@example.com"
-VIEWER, USER = "roles/storage.objectViewer", "roles/storage.objectUser"
-COMMANDS = ("stats", "logs", "pause", "resume", "erase")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", dict.fromkeys(title.split()[0] for title in CARE))
 def test_the_documented_roles_suffice_and_each_is_needed(
     pipeline: Pipeline, ops: Operator, fresh: str, command: str
 ) -> None:
-    project = pipeline.cloud.project
-    uploads, results = (f"projects/_/buckets/{it}" for it in (pipeline.uploads, pipeline.results))
-    queue = pipeline.outputs["queues"]["default"]
-    state = (f"projects/_/buckets/{project}-files-tfstate", VIEWER)
-    needed = {
-        "stats": [state, (results, VIEWER)],
-        "logs": [state, (f"projects/{project}", "roles/logging.viewer"), (uploads, VIEWER)],
-        "pause": [state, (queue, "roles/cloudtasks.queueAdmin")],
-        "resume": [state, (queue, "roles/cloudtasks.queueAdmin")],
-        "erase": [
-            state,
-            (queue, "roles/cloudtasks.viewer"),
-            (queue, "roles/cloudtasks.taskDeleter"),
-            (uploads, USER),
-            (results, USER),
-        ],
-    }[command]
+    on, titles = resources(pipeline), [title for title in CARE if title.split()[0] == command]
+    needed = [(on[where], role) for role, where in needs(*titles)]
     names = [f"{fresh}/{number}.jpg" for number in range(len(needed) + 1)]
     if command == "logs":
         pipeline.upload(names[0], jpeg(32, 32))

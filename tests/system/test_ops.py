@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.localcloud.client.calls import call
+from tests.permissions.tools import granted, withheld
 from tests.system.operating import Operator, Ran
 from tests.system.pipeline import Pipeline, events, jpeg
+from tests.system.roles import OPS, needs, resources
 
 BRIDGE, PROCESSOR = "files-dev-bridge", "files-dev-processor-default"
 OPERATOR = "user:operator@example.com"
@@ -624,76 +627,40 @@ def test_a_missing_or_expired_login_is_one_line(pipeline: Pipeline, ops: Operato
     assert "expired or was revoked" in one_line(ran)
 
 
-# Least roles: docs/operations.md lists these
-
-
-def operator_roles(pipeline: Pipeline) -> dict[str, list[tuple[str, str]]]:
-    """Command → the (role, resource) that it needs, beyond those of the commands before it."""
-    project = f"projects/{pipeline.cloud.project}"
-    uploads, results = (
-        f"projects/_/buckets/{pipeline.uploads}",
-        f"projects/_/buckets/{pipeline.results}",
-    )
-    state = f"projects/_/buckets/{pipeline.cloud.project}-files-tfstate"
-    tasks = str(pipeline.outputs["queues"]["default"])
-    dead = str(pipeline.outputs["dead_letter_subscription"])
-    invoker = f"files-dev-tasks-invoker@{pipeline.cloud.project}.iam.gserviceaccount.com"
-    return {
-        "status": [
-            ("roles/storage.objectViewer", state),
-            ("roles/storage.objectViewer", uploads),
-            ("roles/storage.objectViewer", results),
-            ("roles/cloudtasks.viewer", tasks),
-            ("roles/pubsub.subscriber", dead),
-        ],
-        "reconcile": [
-            ("roles/cloudtasks.enqueuer", tasks),
-            ("roles/iam.serviceAccountUser", f"{project}/serviceAccounts/{invoker}"),
-        ],
-        "doctor": [
-            ("roles/cloudfunctions.viewer", project),
-            ("roles/pubsub.viewer", project),
-            ("roles/storage.bucketViewer", project),
-            ("roles/iam.securityReviewer", project),
-        ],
-    }
+# Least roles: docs/operations.md lists those of roles.py
 
 
 def test_the_documented_roles_suffice_and_less_is_one_line(
     pipeline: Pipeline, ops: Operator, lose: Callable[[str, bytes], int], fresh: str
 ) -> None:
-    name = f"{fresh}/lost.jpg"
+    name, on = f"{fresh}/lost.jpg", resources(pipeline)
+    pipeline.process(f"{fresh}-broken/a.jpg", b"\xff\xd8\xffbroken")
     lose(name, jpeg(64, 64))
-    roles = operator_roles(pipeline)
-    commands = {
-        "status": ("status", object_url(pipeline, name)),
-        "reconcile": ("reconcile", "--prefix", f"{fresh}/", "--min-age", "0", "--apply", "--json"),
-        "doctor": ("doctor", "--json"),
-    }
-
-    def bind(role: str, resource: str, present: bool) -> None:
-        pipeline.cloud.post(
-            "/bindings",
-            {"resource": resource, "role": role, "member": OPERATOR, "present": present},
-        )
-
-    granted = []
-    try:
-        for title, words in commands.items():
-            blind = 99
-            for role, resource in roles[title]:
-                ran = ops(*words, member=OPERATOR)
-                assert ran.code == 2, f"{title} needs no {role} on {resource}: {ran.out}"
-                if title == "doctor":  # goes on with the checks that it can do
-                    unseen = len(findings(ran, "unknown"))
-                    assert unseen < blind, f"the role before {role} is not needed"
-                    blind = unseen
+    every = ("--min-age", "0", "--apply", "--json")
+    redrive = ("redrive", "--prefix", f"{fresh}-broken/", "--permanent", "--apply", "--json")
+    pending = ("status", "status of a pending object")
+    # What it needs, how much of that is another one's, which withholds it; what is run.
+    runs: list[tuple[tuple[str, ...], int, tuple[str, ...]]] = [
+        (pending, 0, ("status", object_url(pipeline, name))),
+        (("reconcile",), 0, ("reconcile", "--prefix", f"{fresh}/", *every)),
+        (("redrive",), 0, redrive),
+        (("redrive", "redrive --dead-letters"), len(needs("redrive")),
+         ("redrive", "--dead-letters", "--apply", "--json")),
+        (("doctor",), 0, ("doctor", "--json")),
+    ]  # fmt: skip
+    assert {title for titles, _, _ in runs for title in titles} == set(OPS)
+    for titles, before, words in runs:
+        bindings = [[on[where], role, OPERATOR, None] for role, where in needs(*titles)]
+        with ExitStack() as stack:
+            for binding in bindings:
+                stack.enter_context(granted(pipeline.cloud, binding))
+            for number, binding in enumerate(bindings[before:]):
+                with withheld(pipeline.cloud, binding):
+                    ran = ops(*words, member=OPERATOR)
+                assert ran.code == 2, f"{titles} need no {binding}: {ran.out}"
+                if titles == ("doctor",) and number:  # goes on with the checks that it can do
+                    assert findings(ran, "unknown"), binding
                 else:
                     one_line(ran)
-                bind(role, resource, True)
-                granted.append((role, resource))
             ran = ops(*words, member=OPERATOR)
-            assert ran.code == 0, ran.out + ran.err
-    finally:
-        for role, resource in granted:
-            bind(role, resource, False)
+            assert ran.code == 0, f"{titles}: {ran.out}{ran.err}"

@@ -23,6 +23,7 @@ from tests.system.named import faults
 from tests.system.operating import commands, typed
 from tests.system.pipeline import BRIDGE, PROCESSOR, jpeg, until
 from tests.system.receivers import PAGE, answers, deliver, free_port, port_of_certs, receiver
+from tests.system.roles import TOLD, needs
 from tests.system.told import Told, telling
 
 BROKEN = b"\xff\xd8\xffbroken"
@@ -107,12 +108,13 @@ def test_a_webhook_away_for_good_has_dead_letters_an_alert_and_a_redrive(told: T
 def redriven_by_its_documented_roles_alone(told: Told) -> None:
     """docs/operations.md lists them: without each of them nothing is taken off."""
     member, there = "user:operator@example.com", told.outputs["completions"]
-    state = f"projects/_/buckets/{told.cloud.project}-files-tfstate"
-    needed = (
-        [state, "roles/storage.objectViewer", member, None],
-        [there["dead_letter_subscription"], "roles/pubsub.subscriber", member, None],
-        [there["topic"], "roles/pubsub.publisher", member, None],
-    )
+    on = {
+        "the state bucket": f"projects/_/buckets/{told.cloud.project}-files-tfstate",
+        "its dead-letter subscription": there["dead_letter_subscription"],
+        "the topic": there["topic"],
+    }
+    (command,) = TOLD
+    needed = [[on[where], role, member, None] for role, where in needs(command)]
     words = ("redrive", "--subscribers", "completions", "--apply", "--json")
     with ExitStack() as stack:
         for binding in needed:
