@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from runner import PREFIX
+import runner
 
 from . import ROOT
 from .clients import Clients
@@ -46,18 +46,16 @@ class Look:
         self.clients, self.environment, self.state = clients, environment, state
         self.get = clients.rest
         prefix = named_prefix(ROOT / "environments" / state.name)
-        self._named = f"PROJECT={environment.project}"
-        if prefix != PREFIX:
-            self._named += f" PREFIX={prefix}"
-        self.apply = f"make apply ENV={state.name} {self._named}"
+        deployed = runner.Environment(state.name, environment.project, prefix)
+        self.apply = deployed.command("apply")
         named = " ".join(module for module in state.modules if module != "pipeline")
         capabilities = f' CAPABILITIES="{named}"' if named else ""
-        self.bootstrap = f"make bootstrap {self._named}{capabilities}"
+        self.bootstrap = deployed.command("bootstrap") + capabilities
 
     def ops(self, arguments: str) -> str:
         """A command of the operator's tool, as a person types it."""
-        project = f"PROJECT={self.environment.project}"
-        return f'make ops ENV={self.state.name} {project} ARGS="{arguments}"'
+        project = self.environment.project
+        return f'make ops ENV={self.state.name} PROJECT={project} ARGS="{arguments}"'
 
     def absent(self, check: str, declared: Resource, name: str) -> Finding:
         return Finding("error", check, f"{name} ({declared.address}) does not exist", self.apply)

@@ -25,9 +25,9 @@ def through(cloud: LocalCloud, session: S) -> S:
     return session
 
 
-def caller(cloud: LocalCloud) -> Http:
+def caller(cloud: LocalCloud, session: requests.Session | None = None) -> Http:
     """`http("GET", "https://…", member=…)` over one connection; None has no login."""
-    session = through(cloud, requests.Session())
+    reaching = through(cloud, session or requests.Session())
     tokens: dict[str, str] = {}
 
     def send(verb: str, url: str, member: str | None = OWNER, **more: Any) -> requests.Response:
@@ -36,7 +36,7 @@ def caller(cloud: LocalCloud) -> Http:
             if member not in tokens:
                 tokens[member] = cloud.token(member)
             headers.setdefault("Authorization", f"Bearer {tokens[member]}")
-        return session.request(verb, url, headers=headers, timeout=60, **more)
+        return reaching.request(verb, url, headers=headers, timeout=60, **more)
 
     return send
 
@@ -45,11 +45,8 @@ def call(
     cloud: LocalCloud, verb: str, url: str, member: str | None = OWNER, **more: Any
 ) -> requests.Response:
     """One request; without a token when `member` is None."""
-    headers = dict(more.pop("headers", {}))
-    if member:
-        headers.setdefault("Authorization", f"Bearer {cloud.token(member)}")
-    with through(cloud, requests.Session()) as session:
-        return session.request(verb, url, headers=headers, timeout=60, **more)
+    with requests.Session() as session:
+        return caller(cloud, session)(verb, url, member, **more)
 
 
 def owners_session(cloud: LocalCloud) -> AuthorizedSession:

@@ -23,6 +23,7 @@ from ..client import ROOT, LocalCloud, LocalCloudError
 from .deployment import CommandFailed, Deployment, client, join
 
 OUT = ROOT / ".local" / "demo"
+INTERRUPTED = "\nInterrupted: the local cloud and everything in it is gone."
 
 
 class Demo:
@@ -125,7 +126,7 @@ def main() -> int:
         with LocalCloud.start() as cloud:
             run(cloud, log)
     except KeyboardInterrupt:
-        print("\nInterrupted: the local cloud and everything in it is gone.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except (CommandFailed, LocalCloudError, RuntimeError) as error:
         print(f"\nThe demo stopped: {error}\nTerraform's whole output: {log}", file=sys.stderr)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..client import NAMES, OLD, ROOT, LocalCloud, LocalCloudError
-from .demo import Demo, samples, summary
+from .demo import INTERRUPTED, Demo, samples, summary
 from .deployment import CommandFailed, Deployment
 
 STATE = ROOT / ".local" / "state.json"
@@ -133,7 +133,7 @@ def start(environment: str = "dev") -> int:
     try:
         leave_running(LocalCloud.start(stay=True), environment)
     except KeyboardInterrupt:
-        print("\nInterrupted: the local cloud and everything in it is gone.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except (CommandFailed, LocalCloudError, RuntimeError) as error:
         print(f"Not started: {error}", file=sys.stderr)
